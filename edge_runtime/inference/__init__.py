@@ -1,0 +1,1 @@
+"""Model bundles and the backends that run them, one file each."""

@@ -1,0 +1,139 @@
+"""The seams of the daemon: what a camera, a segmenter and a signal port promise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from edge_runtime.values import ImageU8, InputContract
+
+    TileF32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """When a picture was taken and what it is: monotonic ns, UTC, and a label such as a file name."""
+
+    captured_ns: int
+    captured_at: datetime
+    label: str = ""
+
+
+class Camera(Protocol):
+    """A source of pictures. One process, one thread owns it.
+
+    Every method may raise CameraError; after one, the owner closes the camera and opens it anew with back-off.
+    """
+
+    @property
+    def image_hw(self) -> tuple[int, int]:
+        """Largest picture this camera gives (H, W); known after `open`."""
+        ...
+
+    def open(self) -> None: ...
+
+    def capture(self, trigger_ns: int | None, timeout_ms: float) -> tuple[ImageU8, Exposure] | None:
+        """The picture for a trigger (first exposure at or after `trigger_ns`), or the newest one when it is None.
+
+        uint8 (H, W, 3) BGR, valid until the next call. None: nothing within `timeout_ms`. A finite source that is
+        used up raises EndOfPictures.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the device; harmless when not open."""
+        ...
+
+
+class Segmenter(Protocol):
+    """Runs one model on tiles of one fixed size. One process, one thread owns it."""
+
+    @property
+    def input_contract(self) -> InputContract: ...
+
+    @property
+    def mask_stride_px(self) -> int:
+        """Tile pixels per output cell."""
+        ...
+
+    def predict(self, tile: TileF32) -> tuple[ImageU8, ImageU8]:
+        """Segment one preprocessed tile, float32 (1, C, tile_px, tile_px), finite.
+
+        Returns class_ids and scores, uint8 (tile_px / mask_stride_px,) * 2, copies owned by the caller.
+        Raises InferenceError for anything outside the contract, before native code can see it.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class Output(str, Enum):
+    """The output lines by meaning; levels and polarity are the driver's business."""
+
+    OK = "ok"
+    REJECT = "reject"
+    BUSY = "busy"
+    FAULT = "fault"
+    HEARTBEAT = "heartbeat"
+
+
+@dataclass(frozen=True)
+class Edge:
+    """An input line became active at `at_ns` (monotonic, kernel timestamp)."""
+
+    name: str
+    at_ns: int
+    seqno: int
+
+
+class BytePort(Protocol):
+    """A serial line to the controller. One thread owns it; nothing here blocks.
+
+    `open`, `read` and `write` raise SignalError when the port is absent or lost; the owner then closes it and
+    opens it again with back-off.
+    """
+
+    def open(self) -> None: ...
+
+    def fileno(self) -> int:
+        """File descriptor to wait on for input; valid while open."""
+        ...
+
+    def read(self) -> bytes:
+        """What has arrived, b"" when nothing has."""
+        ...
+
+    def write(self, data: bytes) -> int:
+        """How many bytes of `data` the kernel took (0 when its buffer is full)."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class DigitalLines(Protocol):
+    """Output lines and trigger inputs. Outputs are at their safe level from `open` on and after `close`.
+
+    Safe: ok, busy and heartbeat inactive; reject and fault at their declared safe level. Raises SignalError.
+    """
+
+    def open(self) -> None: ...
+
+    def fileno(self) -> int | None:
+        """File descriptor that is readable when edges wait; None without inputs."""
+        ...
+
+    def edges(self) -> list[Edge]:
+        """Edges seen since the last call, oldest first."""
+        ...
+
+    def write(self, output: Output, active: bool) -> None:
+        """Drive one output; an output that is not wired is ignored."""
+        ...
+
+    def close(self) -> None: ...

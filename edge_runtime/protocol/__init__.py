@@ -1,0 +1,1 @@
+"""Bytes in, messages out: no port, thread or clock."""

@@ -1,0 +1,1 @@
+"""The processes of the daemon and what travels between them."""

@@ -1,0 +1,1 @@
+"""Drivers of the wire to the line's controller, one file each."""

@@ -1,0 +1,1 @@
+"""What is kept: the records database and the picture files."""

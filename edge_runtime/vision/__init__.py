@@ -1,0 +1,1 @@
+"""Pure arithmetic on arrays: no file, device, clock or thread."""
