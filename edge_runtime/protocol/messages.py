@@ -1,0 +1,277 @@
+"""What controller and device say to each other, one frozen value a sentence; `sentence` puts them on the wire.
+
+Each field's annotation carries its `Kind`: the range checked at birth and the way it is written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Annotated, Any, ClassVar, Protocol, get_type_hints
+
+from edge_runtime.values import Outcome, Verdict, Zone
+
+MAX_TEXT_CHARS = 32
+MAX_SEQ = 65535
+MAX_LINE_SEQNO = 65535
+_MAX_COUNT = 2**63 - 1
+_FORBIDDEN = re.compile(r"[^\x20-\x7e]|[$*,A-Z]")
+
+
+class Kind(Protocol):
+    """How one field is checked and written. All three raise ValueError for what is outside."""
+
+    def check(self, value: Any) -> None: ...
+
+    def to_wire(self, value: Any) -> str: ...
+
+    def from_wire(self, text: str) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Number:
+    """A decimal number in low..high; empty on the wire stands for None where `optional`."""
+
+    low: int
+    high: int
+    optional: bool = False
+
+    def check(self, value: int | None) -> None:
+        if value is None and self.optional:
+            return
+        if value is None or not self.low <= value <= self.high:
+            raise ValueError(f"{value} is not in {self.low}..{self.high}")
+
+    def to_wire(self, value: int | None) -> str:
+        return "" if value is None else str(value)
+
+    def from_wire(self, text: str) -> int | None:
+        if not text and self.optional:
+            return None
+        if not text.isdigit():
+            raise ValueError(f"{text!r} is not a decimal number")
+        return int(text)
+
+
+@dataclass(frozen=True)
+class Text:
+    """Printable ASCII without capitals, `$`, `*` and `,`; capitals are kept for the words that name a sentence."""
+
+    min_chars: int = 0
+    max_chars: int = MAX_TEXT_CHARS
+
+    def check(self, value: str) -> None:
+        if not self.min_chars <= len(value) <= self.max_chars or _FORBIDDEN.search(value):
+            raise ValueError(f"{value!r} is not {self.min_chars} to {self.max_chars} permitted characters")
+
+    def to_wire(self, value: str) -> str:
+        return value
+
+    def from_wire(self, text: str) -> str:
+        return text
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few values, each written as its own letter."""
+
+    letters: tuple[tuple[Any, str], ...]
+
+    def check(self, value: Any) -> None:
+        self.to_wire(value)
+
+    def to_wire(self, value: Any) -> str:
+        for choice, letter in self.letters:
+            if choice is value:
+                return letter
+        raise ValueError(f"{value!r} is not one of {[choice for choice, _ in self.letters]}")
+
+    def from_wire(self, text: str) -> Any:
+        for choice, letter in self.letters:
+            if letter == text:
+                return choice
+        raise ValueError(f"{text!r} is not one of {[letter for _, letter in self.letters]}")
+
+
+Seq = Annotated[int, Number(1, MAX_SEQ)]
+PartId = Annotated[int, Number(1, _MAX_COUNT)]
+LineSeqno = Annotated[int, Number(0, MAX_LINE_SEQNO)]
+LineSeqnoOrNone = Annotated[int | None, Number(0, MAX_LINE_SEQNO, optional=True)]
+DefectCount = Annotated[int, Number(0, 2**32 - 1)]
+Count = Annotated[int, Number(0, _MAX_COUNT)]
+TextOrEmpty = Annotated[str, Text()]
+Code = Annotated[str, Text(min_chars=1)]
+State = Annotated[str, Text(min_chars=1, max_chars=10)]
+Decision = Annotated[Outcome, Choice(((Outcome.PASS, "P"), (Outcome.REJECT, "R"), (Outcome.NOT_INSPECTED, "N")))]
+Flag = Annotated[bool, Choice(((True, "1"), (False, "0")))]
+
+
+def sanitised(text: str, max_chars: int = MAX_TEXT_CHARS) -> str:
+    """`text` as a sentence may carry it: lower case, `_` for what is not permitted, at most `max_chars` long."""
+    return _FORBIDDEN.sub("_", text.strip().lower())[:max_chars]
+
+
+@cache
+def kinds_of(message_type: type[Any]) -> tuple[tuple[str, Kind], ...]:
+    """Field names of a message in wire order, each with its kind."""
+    hints = get_type_hints(message_type, include_extras=True)
+    return tuple((each.name, hints[each.name].__metadata__[0]) for each in fields(message_type))
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A value whose fields are checked against their kinds at birth; ValueError names the field."""
+
+    def __post_init__(self) -> None:
+        for name, kind in kinds_of(type(self)):
+            try:
+                kind.check(getattr(self, name))
+            except ValueError as exc:
+                raise ValueError(f"{type(self).__name__}.{name}: {exc}") from exc
+
+
+@dataclass(frozen=True)
+class PartResult(Checked):
+    """What the controller is told about one part, before the outbox numbers it.
+
+    `class_name` is that of the largest counted defect, "" without one; `reason` is the first reason code.
+    """
+
+    part_id: PartId
+    line_seqno: LineSeqnoOrNone
+    outcome: Decision
+    defect_count: DefectCount
+    class_name: TextOrEmpty
+    reason: TextOrEmpty
+
+    @classmethod
+    def of(cls, verdict: Verdict, line_seqno: int | None, class_names: Mapping[int, str]) -> PartResult:
+        """The result of a verdict; names and reasons are sanitised, so no verdict is unfit for the wire."""
+        return cls(
+            part_id=verdict.part_id,
+            line_seqno=line_seqno,
+            outcome=verdict.outcome,
+            defect_count=min(verdict.defect_count, 2**32 - 1),
+            class_name=sanitised(_largest_class(verdict, class_names)),
+            reason=sanitised(verdict.reasons[0]) if verdict.reasons else "",
+        )
+
+
+def _largest_class(verdict: Verdict, class_names: Mapping[int, str]) -> str:
+    counted = [defect for defect in verdict.defects if defect.zone is Zone.INSPECT]
+    if not counted:
+        return ""
+    class_id = max(counted, key=lambda defect: defect.area_px).class_id
+    return class_names.get(class_id, f"class {class_id}")
+
+
+@dataclass(frozen=True)
+class Message(Checked):
+    """Anything that travels as one sentence; `WORD` names it on the wire."""
+
+    WORD: ClassVar[str]
+
+
+@dataclass(frozen=True)
+class Result(Message):
+    """RES: the verdict on a part, repeated with the same `seq` until the controller acknowledges it."""
+
+    WORD = "RES"
+    seq: Seq
+    part_id: PartId
+    line_seqno: LineSeqnoOrNone
+    outcome: Decision
+    defect_count: DefectCount
+    class_name: TextOrEmpty
+    reason: TextOrEmpty
+
+    @classmethod
+    def numbered(cls, seq: int, part: PartResult) -> Result:
+        return cls(seq, **{name: getattr(part, name) for name, _ in kinds_of(PartResult)})
+
+
+@dataclass(frozen=True)
+class TriggerAccepted(Message):
+    """TRA: the trigger with this `line_seqno` became this part."""
+
+    WORD = "TRA"
+    line_seqno: LineSeqno
+    part_id: PartId
+
+
+@dataclass(frozen=True)
+class Heartbeat(Message):
+    """HBT: the daemon lives; `count` rises by one a second and starts again at 0 with the daemon."""
+
+    WORD = "HBT"
+    count: Count
+    state: State
+
+
+@dataclass(frozen=True)
+class FaultChanged(Message):
+    """FLT: a fault was raised or cleared."""
+
+    WORD = "FLT"
+    code: Code
+    raised: Flag
+
+
+@dataclass(frozen=True)
+class Down(Message):
+    """DWN: the daemon is down and its outputs are safe; nothing follows until it starts again."""
+
+    WORD = "DWN"
+    reason: Code
+
+
+@dataclass(frozen=True)
+class Status(Message):
+    """STA: the answer to a status query; counts since the daemon started."""
+
+    WORD = "STA"
+    state: State
+    triggers: Count
+    passed: Count
+    rejected: Count
+    not_inspected: Count
+    unacknowledged: Count
+
+
+@dataclass(frozen=True)
+class Refused(Message):
+    """ERR: a sentence was understood and is refused."""
+
+    WORD = "ERR"
+    code: Code
+
+
+@dataclass(frozen=True)
+class TriggerRequest(Message):
+    """TRG: a part lies in front of the camera. The same `line_seqno` again asks again for the same TRA."""
+
+    WORD = "TRG"
+    line_seqno: LineSeqno
+
+
+@dataclass(frozen=True)
+class Acknowledge(Message):
+    """ACK: the controller has the result with this `seq`."""
+
+    WORD = "ACK"
+    seq: Seq
+
+
+@dataclass(frozen=True)
+class StatusQuery(Message):
+    """STS: asks for a Status."""
+
+    WORD = "STS"
+
+
+FROM_DEVICE: frozenset[type[Message]] = frozenset(
+    {Result, TriggerAccepted, Heartbeat, FaultChanged, Down, Status, Refused}
+)
+FROM_CONTROLLER: frozenset[type[Message]] = frozenset({TriggerRequest, Acknowledge, StatusQuery})
