@@ -1,0 +1,187 @@
+"""From a mask to a list of defects, without a Python loop over cells."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.values import Defect, Polygon, Zone
+from edge_runtime.vision.stitching import mask_hw
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge_runtime.values import DefectClass, ImageU8, Mask, Recipe
+
+    Ints = npt.NDArray[np.intp]
+    Floats = npt.NDArray[np.float64]
+    Bools = npt.NDArray[np.bool_]
+
+
+class _Cells(NamedTuple):
+    """The foreground cells as columns, row by row; `group` numbers the defect each belongs to from 0."""
+
+    ys: Ints
+    xs: Ints
+    class_ids: ImageU8
+    scores: ImageU8
+    group: Ints
+    group_count: int
+
+
+def find_defects(mask: Mask, classes: Sequence[DefectClass], recipe: Recipe, image_hw: tuple[int, int]) -> list[Defect]:
+    """The defects of a stitched mask, sorted by (y0, x0, y1, x1).
+
+    Foreground cells (`foreground_cells`) belong to one defect when they touch, corners included, or when fewer
+    than `recipe.join_px` image pixels separate them: the gap between two cells is the larger of the pixels between
+    them along x and along y; groups chain. A defect's class is the one with the largest sum of scores (the lowest id
+    on a tie), its score the mean over all its cells, its area and box those of its cells clipped to the image.
+    Its zone is IGNORE when more than half of its cells lie outside the region of interest (`inspected_cells`).
+    Raises ValueError for a class id that `classes` does not name and for a mask of another size than the image's.
+    """
+    _check_size(mask, image_hw)
+    foreground = foreground_cells(mask, classes)
+    if not cv2.countNonZero(foreground):
+        return []
+    cells = _grouped(mask, foreground, recipe.join_px)
+    return _defects(cells, mask.stride_px, recipe, image_hw)
+
+
+def foreground_cells(mask: Mask, classes: Sequence[DefectClass]) -> ImageU8:
+    """255 where a cell's class is not 0 and its score reaches the class's threshold, else 0.
+
+    Raises ValueError for a class id that `classes` does not name.
+    """
+    highest_background = np.full(256, 255, np.uint8)
+    unknown = np.ones(256, np.uint8)
+    unknown[0] = 0
+    for known in classes:
+        highest_background[known.class_id] = known.threshold - 1
+        unknown[known.class_id] = 0
+    if cv2.countNonZero(cv2.LUT(mask.class_ids, unknown)):
+        strange = sorted(set(np.unique(mask.class_ids).tolist()) & set(np.flatnonzero(unknown).tolist()))
+        raise ValueError(f"the mask holds class ids {strange}, which the model's bundle does not name")
+    limits = cv2.LUT(mask.class_ids, highest_background)
+    return np.asarray(cv2.compare(mask.scores, limits, cv2.CMP_GT), np.uint8)
+
+
+@lru_cache(maxsize=8)
+def inspected_cells(
+    include: tuple[Polygon, ...], ignore: tuple[Polygon, ...], plane_hw: tuple[int, int], stride_px: int
+) -> Bools:
+    """True where a cell's centre lies inside an include polygon (anywhere when there is none) and in no ignore polygon.
+
+    Polygons are (x, y) in image pixels, pixel p covering p to p + 1; inside is by the even-odd rule. Read-only.
+    """
+    inside = np.full(plane_hw, not include)
+    for polygon in include:
+        inside |= _polygon_cells(polygon, plane_hw, stride_px)
+    for polygon in ignore:
+        inside &= ~_polygon_cells(polygon, plane_hw, stride_px)
+    inside.flags.writeable = False
+    return inside
+
+
+def _polygon_cells(polygon: Polygon, plane_hw: tuple[int, int], stride_px: int) -> Bools:
+    """Cells whose centre is inside: along each row, every edge crossed turns the rest of the row over."""
+    height, width = plane_hw
+    turns = np.zeros((height, width + 1), np.bool_)
+    rows = np.arange(height)
+    centre_ys = (rows + 0.5) * stride_px
+    for (xa, ya), (xb, yb) in zip(polygon, polygon[1:] + polygon[:1], strict=True):
+        crossed = (centre_ys < ya) != (centre_ys < yb)
+        if crossed.any():
+            at_xs = xa + (centre_ys[crossed] - ya) * ((xb - xa) / (yb - ya))
+            first = np.clip(np.ceil(at_xs / stride_px - 0.5), 0, width).astype(np.intp)
+            turns[rows[crossed], first] ^= True
+    return np.logical_xor.accumulate(turns, axis=1)[:, :width]
+
+
+def _check_size(mask: Mask, image_hw: tuple[int, int]) -> None:
+    expected_hw = mask_hw(image_hw, mask.stride_px)
+    if mask.class_ids.shape != expected_hw:
+        raise ValueError(
+            f"a mask of {mask.class_ids.shape} cells does not fit an image of {image_hw} px at stride "
+            f"{mask.stride_px} px: {expected_hw} cells are needed"
+        )
+
+
+def _grouped(mask: Mask, foreground: ImageU8, join_px: int) -> _Cells:
+    count, labels = cv2.connectedComponents(_widened(foreground, -(-join_px // mask.stride_px)), connectivity=8)
+    ys, xs = np.nonzero(foreground != 0)
+    group = labels[ys, xs].astype(np.intp) - 1
+    return _Cells(ys, xs, mask.class_ids[ys, xs], mask.scores[ys, xs], group, count - 1)
+
+
+def _widened(foreground: ImageU8, reach: int) -> ImageU8:
+    """Blow each cell up to a square of `reach` cells: two squares touch exactly when their cells are within reach."""
+    if reach <= 1:
+        return foreground
+    side = min(reach, max(foreground.shape))
+    return np.asarray(cv2.dilate(foreground, np.ones((side, side), np.uint8), anchor=(0, 0)), np.uint8)
+
+
+def _defects(cells: _Cells, stride_px: int, recipe: Recipe, image_hw: tuple[int, int]) -> list[Defect]:
+    boxes = _boxes(cells, stride_px, image_hw)
+    areas = _areas(cells, stride_px, image_hw)
+    mm2_per_px = None if recipe.mm_per_px is None else recipe.mm_per_px**2
+    order = np.lexsort((boxes[:, 2], boxes[:, 3], boxes[:, 0], boxes[:, 1]))
+    columns = (_class_ids(cells), boxes, areas, _mean_scores(cells), _ignored(cells, stride_px, recipe, image_hw))
+    return [
+        Defect(
+            class_id=class_id,
+            xyxy_px=tuple(box),
+            area_px=area_px,
+            area_mm2=None if mm2_per_px is None else area_px * mm2_per_px,
+            score=score,
+            zone=Zone.IGNORE if ignored else Zone.INSPECT,
+        )
+        for class_id, box, area_px, score, ignored in zip(*(column[order].tolist() for column in columns), strict=True)
+    ]
+
+
+def _boxes(cells: _Cells, stride_px: int, image_hw: tuple[int, int]) -> Ints:
+    """Columns x0, y0, x1, y1 in image pixels, one row per group."""
+    height_px, width_px = image_hw
+    boxes = np.empty((cells.group_count, 4), np.intp)
+    boxes[:, :2] = np.iinfo(np.intp).max
+    boxes[:, 2:] = 0
+    for near, far, at in ((0, 2, cells.xs), (1, 3, cells.ys)):
+        np.minimum.at(boxes[:, near], cells.group, at * stride_px)
+        np.maximum.at(boxes[:, far], cells.group, (at + 1) * stride_px)
+    return np.minimum(boxes, (width_px, height_px, width_px, height_px))
+
+
+def _areas(cells: _Cells, stride_px: int, image_hw: tuple[int, int]) -> Ints:
+    height_px, width_px = image_hw
+    heights = np.minimum(stride_px, height_px - cells.ys * stride_px)
+    widths = np.minimum(stride_px, width_px - cells.xs * stride_px)
+    return np.bincount(cells.group, weights=heights * widths).astype(np.intp)
+
+
+def _class_ids(cells: _Cells) -> Ints:
+    best_sum = np.zeros(cells.group_count)
+    best_id = np.zeros(cells.group_count, np.intp)
+    for class_id in np.flatnonzero(np.bincount(cells.class_ids)):
+        of_class = cells.class_ids == class_id
+        sums = np.bincount(cells.group[of_class], cells.scores[of_class], minlength=cells.group_count)
+        best_id[sums > best_sum] = class_id
+        np.maximum(best_sum, sums, out=best_sum)
+    return best_id
+
+
+def _mean_scores(cells: _Cells) -> Floats:
+    means: Floats = np.bincount(cells.group, weights=cells.scores) / np.bincount(cells.group) / 255.0
+    return means
+
+
+def _ignored(cells: _Cells, stride_px: int, recipe: Recipe, image_hw: tuple[int, int]) -> Bools:
+    if not (recipe.include or recipe.ignore):
+        return np.zeros(cells.group_count, np.bool_)
+    inside = inspected_cells(recipe.include, recipe.ignore, mask_hw(image_hw, stride_px), stride_px)
+    inside_counts = np.bincount(cells.group, weights=inside[cells.ys, cells.xs])
+    return inside_counts * 2 < np.bincount(cells.group)

@@ -1,0 +1,126 @@
+"""A picture for people: what was found, where, and what was decided."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+
+from edge_runtime.values import MAX_DEFECTS, Outcome, Zone, check_picture
+from edge_runtime.vision.blobs import foreground_cells
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge_runtime.values import Box, Defect, DefectClass, ImageU8, Mask, Polygon, Recipe
+
+Color = tuple[int, int, int]
+
+WHITE: Color = (255, 255, 255)
+BLACK: Color = (0, 0, 0)
+IGNORED: Color = (150, 150, 150)
+INCLUDE: Color = (220, 220, 0)
+OUTCOME_COLORS: dict[Outcome, Color] = {
+    Outcome.PASS: (60, 140, 0),
+    Outcome.REJECT: (40, 30, 200),
+    Outcome.NOT_INSPECTED: (0, 130, 230),
+}
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+SUBPIXEL_BITS = 4
+
+
+class _Pen(NamedTuple):
+    """Line width and letter size that stay readable when the picture is shown in a browser window."""
+
+    line_px: int
+    font_scale: float
+
+    @classmethod
+    def for_side(cls, side_px: int) -> _Pen:
+        return cls(line_px=max(1, round(side_px / 700)), font_scale=max(0.4, side_px / 1400))
+
+
+def draw_overlay(
+    image: ImageU8,
+    defects: Sequence[Defect],
+    mask: Mask | None,
+    classes: Sequence[DefectClass],
+    recipe: Recipe,
+    outcome: Outcome,
+) -> ImageU8:
+    """A new BGR picture of the same size: tinted cells, region outlines, boxes with labels, outcome banner.
+
+    At most the `MAX_DEFECTS` largest defects get a box; those in the IGNORE zone are grey. `mask` is None when
+    the part was not inspected.
+    """
+    check_picture(image)
+    canvas = image.copy()
+    pen = _Pen.for_side(min(canvas.shape[:2]))
+    if mask is not None:
+        _tint(canvas, mask, classes)
+    for color, polygons in ((INCLUDE, recipe.include), (IGNORED, recipe.ignore)):
+        for polygon in polygons:
+            _outline(canvas, polygon, color, pen)
+    by_id = {known.class_id: known for known in classes}
+    for defect in sorted(defects, key=lambda defect: -defect.area_px)[:MAX_DEFECTS]:
+        _draw_defect(canvas, defect, by_id.get(defect.class_id), pen)
+    _write(canvas, outcome.value, (0, 0), OUTCOME_COLORS[outcome], pen._replace(font_scale=pen.font_scale * 1.5))
+    return canvas
+
+
+def _tint(canvas: ImageU8, mask: Mask, classes: Sequence[DefectClass]) -> None:
+    height, width = canvas.shape[:2]
+    palette = np.zeros((256, 3), np.uint8)
+    for known in classes:
+        palette[known.class_id] = known.color_bgr
+    foreground = foreground_cells(mask, classes)
+    shown = _enlarged(mask.class_ids & foreground, mask.stride_px)[:height, :width]
+    ys, xs = np.nonzero(shown)
+    canvas[ys, xs] = canvas[ys, xs] // 2 + palette[shown[ys, xs]] // 2
+
+
+def _enlarged(plane: ImageU8, factor: int) -> ImageU8:
+    return plane.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def _outline(canvas: ImageU8, polygon: Polygon, color: Color, pen: _Pen) -> None:
+    """Polygon coordinates count from pixel edges, OpenCV's from pixel centres: half a pixel apart."""
+    points = np.round((np.asarray(polygon) - 0.5) * (1 << SUBPIXEL_BITS)).astype(np.int32)
+    cv2.polylines(canvas, [points], True, color, pen.line_px, cv2.LINE_AA, SUBPIXEL_BITS)
+
+
+def _draw_defect(canvas: ImageU8, defect: Defect, known: DefectClass | None, pen: _Pen) -> None:
+    name, color = (known.name, known.color_bgr) if known else (f"class {defect.class_id}", WHITE)
+    shown_color = IGNORED if defect.zone is Zone.IGNORE else color
+    x0, y0, x1, y1 = defect.xyxy_px
+    cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), shown_color, pen.line_px)
+    label = f"{name} {defect.score:.2f}"
+    _write(canvas, label, _label_corner(canvas, defect.xyxy_px, label, pen), shown_color, pen)
+
+
+def _label_corner(canvas: ImageU8, box: Box, label: str, pen: _Pen) -> tuple[int, int]:
+    """Above the box where there is room, else below it, always inside the picture where it fits."""
+    height, width = canvas.shape[:2]
+    label_width, label_height = _text_wh(label, pen)
+    x0, y0, _, y1 = box
+    y = y0 - label_height if y0 >= label_height else min(y1, height - label_height)
+    return max(0, min(x0, width - label_width)), max(0, y)
+
+
+def _write(canvas: ImageU8, text: str, corner_xy: tuple[int, int], paper: Color, pen: _Pen) -> None:
+    """Text on a filled strip whose top left is `corner_xy`, in black or white, whichever reads better."""
+    (x, y), (width, height) = corner_xy, _text_wh(text, pen)
+    ink = BLACK if sum(paper) > 382 else WHITE
+    cv2.rectangle(canvas, (x, y), (x + width - 1, y + height - 1), paper, cv2.FILLED)
+    baseline = (x + _padding(pen), y + height - 2 * _padding(pen))
+    cv2.putText(canvas, text, baseline, FONT, pen.font_scale, ink, pen.line_px, cv2.LINE_AA)
+
+
+def _text_wh(text: str, pen: _Pen) -> tuple[int, int]:
+    (width, height), _ = cv2.getTextSize(text, FONT, pen.font_scale, pen.line_px)
+    return width + 2 * _padding(pen), height + 3 * _padding(pen)
+
+
+def _padding(pen: _Pen) -> int:
+    return max(2, round(5 * pen.font_scale))
