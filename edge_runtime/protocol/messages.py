@@ -6,10 +6,10 @@ Each field's annotation carries its `Kind`: the range checked at birth and the w
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Annotated, Any, ClassVar, Protocol, get_type_hints
+from typing import Annotated, Any, ClassVar, Protocol, cast, get_type_hints
 
 from edge_runtime.values import Outcome, Verdict, Zone
 
@@ -113,9 +113,13 @@ def sanitised(text: str, max_chars: int = MAX_TEXT_CHARS) -> str:
     return _FORBIDDEN.sub("_", text.strip().lower())[:max_chars]
 
 
-@cache
-def kinds_of(message_type: type[Any]) -> tuple[tuple[str, Kind], ...]:
+def kinds_of(message_type: type[Checked]) -> tuple[tuple[str, Kind], ...]:
     """Field names of a message in wire order, each with its kind."""
+    return _kinds_of(cast(Hashable, message_type))
+
+
+@cache
+def _kinds_of(message_type: Any) -> tuple[tuple[str, Kind], ...]:
     hints = get_type_hints(message_type, include_extras=True)
     return tuple((each.name, hints[each.name].__metadata__[0]) for each in fields(message_type))
 

@@ -1,0 +1,10 @@
+"""What each output says when nobody can vouch for the line."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from edge_runtime.interfaces import Output
+
+SAFE_ACTIVE: Mapping[Output, bool] = MappingProxyType(
+    {Output.OK: False, Output.REJECT: True, Output.BUSY: False, Output.FAULT: True, Output.HEARTBEAT: False}
+)
