@@ -1,0 +1,224 @@
+"""What a bundle says about itself: `manifest.json`, every field typed and bounded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, ValidationError, model_validator
+from typing_extensions import Self
+
+from edge_runtime.errors import BundleError
+from edge_runtime.validation import StrictModel, describe
+from edge_runtime.values import DefectClass, InputContract
+
+MAX_FILE_BYTES = 256 * 1024 * 1024
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}(/[A-Za-z0-9][A-Za-z0-9._-]{0,63}){0,3}")
+
+
+def _check_file_name(name: str) -> str:
+    if not PLAIN_NAME.fullmatch(name) or ".." in name:
+        raise ValueError("must name a file inside the bundle, in letters, digits and . _ - /, without '..'")
+    return name
+
+
+def _check_utc(moment: datetime) -> datetime:
+    if moment.utcoffset() != timedelta(0):
+        raise ValueError("must be in UTC, as in 2026-01-31T12:00:00Z")
+    return moment
+
+
+def _version_text(value: Any) -> Any:
+    return str(value) if type(value) is int else value
+
+
+FileName = Annotated[str, AfterValidator(_check_file_name)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Label = Annotated[str, Field(min_length=1, max_length=64)]
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+Version = Annotated[str, BeforeValidator(_version_text), Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,31}$")]
+Byte = Annotated[int, Field(strict=True, ge=0, le=255)]
+Pixels = Annotated[int, Field(strict=True, ge=0, le=4096)]
+Count = Annotated[int, Field(strict=True, ge=0)]
+Number = Annotated[float, Field(strict=True)]
+Measures = Annotated[dict[Label, Number], Field(min_length=1, max_length=32)]
+
+OutputKind = Literal["class_and_score", "class_ids", "score"]
+Target = Literal["x86", "arm", "arm+fp16", "opencl,arm"]
+Precision = Literal["fp32", "fp16", "int8", "int8_weights", "int16_weights"]
+
+
+class Input(StrictModel):
+    """The fields of `values.InputContract`."""
+
+    channels: Literal["BGR", "RGB", "GRAY"]
+    mean: Annotated[tuple[Number, ...], Field(max_length=3)]
+    std: Annotated[tuple[Number, ...], Field(max_length=3)]
+    tile_px: Pixels
+    stride_px: Pixels
+    margin_px: Pixels
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self.contract()
+        return self
+
+    def contract(self) -> InputContract:
+        return InputContract(**self.model_dump())
+
+
+class Output(StrictModel):
+    """What the network gives, always uint8 with one cell per `mask_stride_px` tile pixels.
+
+    class_and_score: two outputs, class ids and scores. class_ids: one output; a cell that is not 0 scores 255.
+    score: one output; every cell is the bundle's only class.
+    """
+
+    kind: OutputKind
+    mask_stride_px: Annotated[int, Field(strict=True, ge=1, le=64)]
+
+
+class ClassEntry(StrictModel):
+    """One defect class; a cell counts from score `threshold` on."""
+
+    id: Annotated[int, Field(strict=True, ge=1, le=255)]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _-]{0,31}$")]
+    color_bgr: tuple[Byte, Byte, Byte]
+    threshold: Annotated[int, Field(strict=True, ge=1, le=255)]
+
+    def defect_class(self) -> DefectClass:
+        return DefectClass(self.id, self.name, self.color_bgr, self.threshold)
+
+
+class FileEntry(StrictModel):
+    """A file of the bundle, with what proves that it is the right one."""
+
+    file: FileName
+    sha256: Sha256
+    size_bytes: Annotated[int, Field(strict=True, ge=1, le=MAX_FILE_BYTES)]
+
+
+class Artefact(FileEntry):
+    """A compiled network for one target; a bundle has at most one per target."""
+
+    target: Target
+    precision: Precision
+    tile_px: Pixels
+    opt_version: Label
+
+
+class Golden(StrictModel):
+    """A tile's picture (uint8 BGR) and the planes the network must give for it, all PNG."""
+
+    picture: FileEntry
+    class_ids: FileEntry
+    scores: FileEntry
+
+
+class Parity(StrictModel):
+    """How near `subject` (an artefact's file) comes to `reference` over `tiles` tiles."""
+
+    subject: Text
+    reference: Text
+    tiles: Count
+    values: Measures
+
+
+class Accuracy(StrictModel):
+    """How good `subject` is on the pictures of a named data set."""
+
+    subject: Text
+    data_set: Text
+    pictures: Count
+    values: Measures
+
+
+class Timing(StrictModel):
+    """How fast `subject` runs on a named machine; the measures' names carry their units."""
+
+    subject: Text
+    machine: Text
+    threads: Count
+    values: Measures
+
+
+class Figures(StrictModel):
+    """What the workstation measured."""
+
+    parameters: Count
+    macs_per_tile: Count
+    parity: Annotated[tuple[Parity, ...], Field(max_length=32)] = ()
+    accuracy: Annotated[tuple[Accuracy, ...], Field(max_length=32)] = ()
+    timing: Annotated[tuple[Timing, ...], Field(max_length=32)] = ()
+
+
+class Draft(StrictModel):
+    """The part of a manifest its author decides; `bundle.write_bundle` adds the files."""
+
+    manifest_version: Literal[1] = 1
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+    version: Version
+    task: Literal["segmentation"] = "segmentation"
+    created: Annotated[AwareDatetime, AfterValidator(_check_utc)]
+    input: Input
+    output: Output
+    classes: Annotated[tuple[ClassEntry, ...], Field(min_length=1, max_length=64)]
+    figures: Figures
+    terms: Annotated[str, Field(min_length=1, max_length=4000)]
+
+    @model_validator(mode="after")
+    def _check_agreement(self) -> Self:
+        if self.input.stride_px % self.output.mask_stride_px:
+            raise ValueError("output.mask_stride_px must divide input.stride_px")
+        _check_unique("classes: id", (entry.id for entry in self.classes))
+        _check_unique("classes: name", (entry.name for entry in self.classes))
+        if self.output.kind == "score" and len(self.classes) != 1:
+            raise ValueError(f"output.kind 'score' needs exactly one class, not {len(self.classes)}")
+        return self
+
+
+class Manifest(Draft):
+    """The whole of `manifest.json`."""
+
+    manifest_version: Literal[1]
+    task: Literal["segmentation"]
+    artefacts: Annotated[tuple[Artefact, ...], Field(min_length=1, max_length=8)]
+    golden: Annotated[tuple[Golden, ...], Field(min_length=1, max_length=16)]
+    signature: None = None
+
+    @model_validator(mode="after")
+    def _check_files(self) -> Self:
+        _check_unique("artefacts: target", (artefact.target for artefact in self.artefacts))
+        _check_unique("file", (entry.file for entry in self.files()))
+        for artefact in self.artefacts:
+            if artefact.tile_px != self.input.tile_px:
+                raise ValueError(
+                    f"{artefact.file}: tile_px {artefact.tile_px} differs from input.tile_px {self.input.tile_px}"
+                )
+        return self
+
+    def files(self) -> tuple[FileEntry, ...]:
+        """Every file the bundle consists of, beside the manifest."""
+        pictures = tuple(entry for tile in self.golden for entry in (tile.picture, tile.class_ids, tile.scores))
+        return self.artefacts + pictures
+
+    def to_json(self) -> bytes:
+        return self.model_dump_json(indent=2).encode() + b"\n"
+
+
+def parse_manifest(data: bytes, where: str) -> Manifest:
+    """Raises BundleError that begins with `where` and names the key, what is wrong and what is allowed."""
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as exc:
+        raise BundleError(f"{where}: {describe(exc)}") from exc
+
+
+def _check_unique(what: str, values: Iterable[object]) -> None:
+    seen: set[object] = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"{what} {value!r} appears twice")
+        seen.add(value)
