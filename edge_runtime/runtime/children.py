@@ -1,0 +1,184 @@
+"""Child processes as data: how each is started, what it was asked, when it counts as hung, when to start it again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from edge_runtime.clock import NS_PER_MS
+from edge_runtime.runtime.channel import Channel, ChannelClosed, ChannelFull
+from edge_runtime.runtime.health import RestartBudget
+from edge_runtime.runtime.messages import Message, Ping, Ready, Setup
+
+log = logging.getLogger(__name__)
+PING_EVERY_NS = 1000 * NS_PER_MS
+MAX_SENDS_WAITING = 1000
+
+
+class Role(str, Enum):
+    """The kinds of child process."""
+
+    CAPTURE = "capture"
+    INSPECTION = "inspection"
+    OFFICE = "office"
+    GUARD = "guard"
+
+
+@dataclass(frozen=True)
+class ChildSpec:
+    """One row of the process table. `start_timeout_ms` is from spawn to Ready, `hang_timeout_ms` from ask to answer."""
+
+    role: Role
+    index: int
+    start_timeout_ms: float
+    hang_timeout_ms: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.role.value}-{self.index}" if self.role is Role.INSPECTION else self.role.value
+
+
+Spawn = Callable[[ChildSpec, int], "subprocess.Popen[bytes]"]
+
+
+def spawn_child(module: str, ring_fd: int | None) -> Spawn:
+    """A function that starts `python -m module ROLE CHANNEL_FD RING_FD` with only those descriptors open."""
+
+    def spawn(spec: ChildSpec, channel_fd: int) -> subprocess.Popen[bytes]:
+        fds = (channel_fd,) if ring_fd is None else (channel_fd, ring_fd)
+        fd_words = [str(channel_fd), str(-1 if ring_fd is None else ring_fd)]
+        command = [sys.executable, "-m", module, spec.role.value, *fd_words]
+        return subprocess.Popen(command, pass_fds=fds, stdin=subprocess.DEVNULL)
+
+    return spawn
+
+
+class Child:
+    """One child process and the line's end of its channel.
+
+    The line asks (`ask`, answered by `answered`) or pings it when idle: a child that owes an answer for longer than
+    its hang timeout is hung. It is gone when `pidfd` is readable, not before: until then it may still write into the
+    slots it holds. One thread owns it.
+    """
+
+    def __init__(self, spec: ChildSpec, spawn: Spawn, settings_json: str, budget: RestartBudget) -> None:
+        self.spec = spec
+        self.budget = budget
+        self.channel: Channel | None = None
+        self.pidfd = -1
+        self.ready = False
+        self.model_id = ""
+        self.restart_at_ns: int | None = None
+        self._spawn = spawn
+        self._settings_json = settings_json
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owed: deque[Message] = deque()
+        self._owed_since_ns = 0
+        self._heard_ns = 0
+        self._unsent: deque[Message] = deque()
+
+    @property
+    def running(self) -> bool:
+        return self.pidfd >= 0
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process else 0
+
+    @property
+    def has_unsent(self) -> bool:
+        return bool(self._unsent)
+
+    def greet(self, greeting: Ready, now_ns: int) -> None:
+        """The child says that it is ready."""
+        self.ready, self.model_id = True, greeting.model_id
+        self.answered(now_ns)
+
+    def start(self, now_ns: int) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = self._spawn(self.spec, theirs.fileno())
+        self.pidfd = os.pidfd_open(self._process.pid)
+        self.channel = Channel(ours)
+        self.ready, self.restart_at_ns = False, None
+        self._owed.clear()
+        self._unsent.clear()
+        self._heard_ns = self._owed_since_ns = now_ns
+        self.tell(Setup(self._settings_json, self.spec.index))
+
+    def tell(self, message: Message) -> bool:
+        """Send without blocking; a full channel queues a little. False when the message was not taken."""
+        if self.channel is None or len(self._unsent) >= MAX_SENDS_WAITING:
+            return False
+        self._unsent.append(message)
+        self.flush()
+        return True
+
+    def flush(self) -> None:
+        """Try again to send what a full channel refused."""
+        while self._unsent and self.channel is not None:
+            try:
+                self.channel.send(self._unsent[0])
+            except (ChannelFull, ChannelClosed):
+                return
+            self._unsent.popleft()
+
+    def ask(self, message: Message, now_ns: int) -> bool:
+        """Tell something that must be answered within the hang timeout. False when it was not taken."""
+        if not self.tell(message):
+            return False
+        if not self._owed:
+            self._owed_since_ns = now_ns
+        self._owed.append(message)
+        return True
+
+    def answered(self, now_ns: int) -> None:
+        """The oldest question is answered; the next one's time starts now."""
+        if self._owed:
+            self._owed.popleft()
+        self._owed_since_ns = now_ns
+
+    def heard(self, now_ns: int) -> None:
+        self._heard_ns = now_ns
+
+    def ping_if_idle(self, now_ns: int) -> None:
+        if self.ready and not self._owed and now_ns - self._heard_ns >= PING_EVERY_NS:
+            self.ask(Ping(), now_ns)
+
+    def overdue_ns(self) -> int | None:
+        """When this child counts as hung (monotonic), None while it owes nothing."""
+        if not self.running or (self.ready and not self._owed):
+            return None
+        timeout_ms = self.spec.hang_timeout_ms if self.ready else self.spec.start_timeout_ms
+        return self._owed_since_ns + round(timeout_ms * NS_PER_MS)
+
+    def hang_up(self) -> None:
+        """The child closed its end: nothing more will come from it, so end it."""
+        if self.channel is not None:
+            self.channel.close()
+        self.channel, self.ready = None, False
+        self.kill()
+
+    def kill(self) -> None:
+        """End it now, without waiting: a process stuck in a driver may take for ever to die."""
+        if self._process is not None:
+            self._process.kill()
+
+    def reap(self, now_ns: int) -> str:
+        """After `pidfd` has become readable: how it ended. Plans the restart."""
+        code = self._process.wait() if self._process is not None else 0
+        self._process = None
+        if self.channel is not None:
+            self.channel.close()
+        os.close(self.pidfd)
+        self.channel, self.ready, self.pidfd = None, False, -1
+        self.restart_at_ns = self.budget.died(now_ns).at_ns
+        return f"ended with {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"

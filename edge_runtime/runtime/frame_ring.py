@@ -1,0 +1,131 @@
+"""Shared memory for frames and masks: an anonymous file that vanishes with the last process that holds it.
+
+Layout: one page of process state, then the slots. A slot is a header page, the picture, the class plane and the
+score plane; pages that are never touched cost nothing. Numpy is not imported here: the line process uses this module.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import struct
+from dataclasses import dataclass
+
+PAGE_BYTES = mmap.PAGESIZE
+MAX_WORKERS = 64
+_WORKING_ON = struct.Struct("<Q")
+_PROGRESS = struct.Struct("<QII")  # part_id, tiles claimed, tiles finished
+_CANCELLED_AT = _PROGRESS.size
+
+
+def _whole_pages(byte_count: int) -> int:
+    return -(-byte_count // PAGE_BYTES) * PAGE_BYTES
+
+
+@dataclass(frozen=True)
+class RingLayout:
+    """Sizes of the shared memory: `slot_count` slots for pictures of at most `max_pixels` pixels."""
+
+    slot_count: int
+    max_pixels: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.slot_count <= 64 or self.max_pixels < 1:
+            raise ValueError(f"a frame ring needs 1..64 slots of at least one pixel, not {self}")
+
+    @property
+    def slot_bytes(self) -> int:
+        return PAGE_BYTES + _whole_pages(3 * self.max_pixels) + 2 * _whole_pages(self.max_pixels)
+
+    @property
+    def total_bytes(self) -> int:
+        return PAGE_BYTES + self.slot_count * self.slot_bytes
+
+    def header_at(self, slot: int) -> int:
+        if not 0 <= slot < self.slot_count:
+            raise ValueError(f"slot {slot} does not exist; there are {self.slot_count}")
+        return PAGE_BYTES + slot * self.slot_bytes
+
+    def image_at(self, slot: int) -> int:
+        return self.header_at(slot) + PAGE_BYTES
+
+    def class_ids_at(self, slot: int) -> int:
+        return self.image_at(slot) + _whole_pages(3 * self.max_pixels)
+
+    def scores_at(self, slot: int) -> int:
+        return self.class_ids_at(slot) + _whole_pages(self.max_pixels)
+
+
+class FrameRing:
+    """Slots in shared memory, and the counters by which workers share a frame's tiles.
+
+    Synchronization: `claim` and `finish` take a record lock that the kernel releases when its holder dies, so a
+    killed worker never blocks another. `start` is for the line only, while nobody holds the slot.
+    """
+
+    def __init__(self, layout: RingLayout, fd: int) -> None:
+        self.layout = layout
+        self.fd = fd
+        self.memory = mmap.mmap(fd, layout.total_bytes)
+
+    @classmethod
+    def create(cls, layout: RingLayout) -> FrameRing:
+        fd = os.memfd_create("frame-ring")
+        os.ftruncate(fd, layout.total_bytes)
+        return cls(layout, fd)
+
+    def close(self) -> None:
+        self.memory.close()
+        os.close(self.fd)
+
+    def start(self, slot: int, part_id: int) -> None:
+        """Give the slot to a new part: no tile claimed, none finished, not cancelled."""
+        header = self.layout.header_at(slot)
+        self.memory[header + _CANCELLED_AT] = 0
+        _PROGRESS.pack_into(self.memory, header, part_id, 0, 0)
+
+    def cancel(self, slot: int) -> None:
+        """Let the workers leave this slot's frame after the tile they are in."""
+        self.memory[self.layout.header_at(slot) + _CANCELLED_AT] = 1
+
+    def claim(self, slot: int, part_id: int, tile_count: int, worker: int) -> int | None:
+        """The next unclaimed tile of the frame, or None: none left, cancelled, or the slot has another part."""
+        header = self.layout.header_at(slot)
+        fcntl.lockf(self.fd, fcntl.LOCK_EX, 1, header)
+        try:
+            owner, claimed, finished = _PROGRESS.unpack_from(self.memory, header)
+            if owner != part_id or claimed >= tile_count or self.memory[header + _CANCELLED_AT]:
+                return None
+            _PROGRESS.pack_into(self.memory, header, owner, claimed + 1, finished)
+            self._set_working_on(worker, part_id)
+            return int(claimed)
+        finally:
+            fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, header)
+
+    def finish(self, slot: int, part_id: int, tile_count: int, worker: int) -> bool:
+        """Count a claimed tile as done; True for exactly one caller, the one whose tile was the frame's last."""
+        header = self.layout.header_at(slot)
+        fcntl.lockf(self.fd, fcntl.LOCK_EX, 1, header)
+        try:
+            owner, claimed, finished = _PROGRESS.unpack_from(self.memory, header)
+            if owner != part_id:
+                return False
+            _PROGRESS.pack_into(self.memory, header, owner, claimed, finished + 1)
+            return int(finished) + 1 == tile_count
+        finally:
+            fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, header)
+
+    def working_on(self, worker: int) -> int | None:
+        """The part whose result is lost if this worker dies now."""
+        part_id = _WORKING_ON.unpack_from(self.memory, worker * _WORKING_ON.size)[0]
+        return int(part_id) or None
+
+    def rest(self, worker: int) -> None:
+        """Nothing is lost if this worker dies now."""
+        self._set_working_on(worker, 0)
+
+    def _set_working_on(self, worker: int, part_id: int) -> None:
+        if not 0 <= worker < MAX_WORKERS:
+            raise ValueError(f"worker {worker} is outside 0..{MAX_WORKERS - 1}")
+        _WORKING_ON.pack_into(self.memory, worker * _WORKING_ON.size, part_id)

@@ -1,0 +1,107 @@
+"""The daemon's state table, its faults and the restart budget: pure, time is an argument."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+
+from edge_runtime.clock import NS_PER_S
+
+FIRST_BACKOFF_NS = NS_PER_S // 20
+MAX_BACKOFF_NS = 5 * NS_PER_S
+
+
+class State(str, Enum):
+    """What the box is doing, in the words of the wire, the log and the page."""
+
+    STARTING = "starting"
+    READY = "ready"
+    INSPECTING = "inspecting"
+    DEGRADED = "degraded"
+    FAULT = "fault"
+    STOPPING = "stopping"
+
+
+# Legal transitions; what is absent is an error.
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.STARTING: frozenset({State.READY, State.INSPECTING, State.DEGRADED, State.FAULT, State.STOPPING}),
+    State.READY: frozenset({State.INSPECTING, State.DEGRADED, State.FAULT, State.STOPPING}),
+    State.INSPECTING: frozenset({State.READY, State.DEGRADED, State.FAULT, State.STOPPING}),
+    State.DEGRADED: frozenset({State.READY, State.INSPECTING, State.FAULT, State.STOPPING}),
+    State.FAULT: frozenset({State.READY, State.INSPECTING, State.DEGRADED, State.STOPPING}),
+    State.STOPPING: frozenset(),
+}
+
+
+class Fault(str, Enum):
+    """What can be wrong. The first group blinds the line (fault), the second hampers it (degraded)."""
+
+    CAMERA = "camera"
+    WORKERS = "workers"
+    RECORDS = "records"
+    GPIO = "gpio"
+
+    WORKER = "worker"
+    OFFICE = "office"
+    STORAGE = "storage"
+    SERIAL = "serial"
+    ACKNOWLEDGE = "acknowledge"
+    GUARD = "guard"
+
+
+BLINDING = frozenset({Fault.CAMERA, Fault.WORKERS, Fault.RECORDS, Fault.GPIO})
+
+
+def next_state(current: State, started: bool, faults: frozenset[Fault], parts_in_flight: int) -> State:
+    """The state that follows from what is true now; STOPPING is entered by `move` alone and never left."""
+    if current is State.STOPPING:
+        return current
+    if not started:
+        return State.FAULT if faults else State.STARTING
+    if faults & BLINDING:
+        return State.FAULT
+    if faults:
+        return State.DEGRADED
+    return State.INSPECTING if parts_in_flight else State.READY
+
+
+def move(current: State, wanted: State) -> State:
+    """`wanted`, after checking that the table allows it. Raises ValueError for an illegal transition."""
+    if wanted is not current and wanted not in TRANSITIONS[current]:
+        raise ValueError(f"no way from {current.value} to {wanted.value}")
+    return wanted
+
+
+@dataclass(frozen=True)
+class RestartAdvice:
+    """When to start again; `spent`: the budget is used up, the slow pace rules."""
+
+    at_ns: int
+    spent: bool
+
+
+class RestartBudget:
+    """At most `restarts_max` quick restarts within `window_ns`; after that one every MAX_BACKOFF_NS.
+
+    The first restart is immediate, so that one crash costs one part; the following ones wait longer and longer.
+    """
+
+    def __init__(self, restarts_max: int, window_ns: int) -> None:
+        self._restarts_max = restarts_max
+        self._window_ns = window_ns
+        self._deaths_ns: deque[int] = deque(maxlen=restarts_max + 1)
+
+    def died(self, now_ns: int) -> RestartAdvice:
+        self._deaths_ns.append(now_ns)
+        recent = self._recent(now_ns)
+        if recent > self._restarts_max:
+            return RestartAdvice(now_ns + MAX_BACKOFF_NS, spent=True)
+        backoff_ns = 0 if recent == 1 else min(FIRST_BACKOFF_NS * 2 ** min(recent - 2, 10), MAX_BACKOFF_NS)
+        return RestartAdvice(now_ns + backoff_ns, spent=False)
+
+    def spent(self, now_ns: int) -> bool:
+        return self._recent(now_ns) > self._restarts_max
+
+    def _recent(self, now_ns: int) -> int:
+        return sum(now_ns - death_ns < self._window_ns for death_ns in self._deaths_ns)

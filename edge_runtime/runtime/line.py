@@ -1,0 +1,385 @@
+"""The parent process: one selector loop around line control. Nothing slow, nothing native but the port drivers."""
+
+from __future__ import annotations
+
+import logging
+import select
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
+
+from edge_runtime.clock import NS_PER_MS, NS_PER_S, Clock
+from edge_runtime.runtime.channel import ChannelClosed
+from edge_runtime.runtime.children import Child, Role
+from edge_runtime.runtime.frame_ring import FrameRing
+from edge_runtime.runtime.health import State
+from edge_runtime.runtime.line_control import Action, Announce, CancelFrame, LineControl, LineRules, StartFrame
+from edge_runtime.runtime.messages import (
+    Archive,
+    Capture,
+    Captured,
+    Committed,
+    Failed,
+    Inspected,
+    Left,
+    Message,
+    MessageError,
+    NotCaptured,
+    Pong,
+    Publish,
+    Ready,
+    SlotRead,
+    StorageTrouble,
+)
+from edge_runtime.runtime.signals import PartSeen, Signals
+from edge_runtime.runtime.snapshot import Snapshot, to_json
+from edge_runtime.runtime.supervisor import Supervisor
+from edge_runtime.values import Outcome
+
+log = logging.getLogger(__name__)
+TICK_NS = 100 * NS_PER_MS
+PUBLISH_EVERY_NS = 200 * NS_PER_MS
+DEADLINE_GUARD_NS = 3 * NS_PER_MS  # so much before its deadline a part is given up, for the way to the wire
+OPEN_PARTS_GRACE_NS = 1000 * NS_PER_MS
+RECORDS_GRACE_NS = 2000 * NS_PER_MS
+EXIT_WITHIN_NS = 2600 * NS_PER_MS
+MESSAGES_PER_TURN = 32
+ALL_MESSAGES = 100_000
+RECORDS_PER_REPEAT = 500
+
+Source = tuple[int, Callable[[], None]]
+
+
+class Line:
+    """Runs until SIGTERM, SIGINT or the end of a finite picture source. Owns ring, signals and supervisor."""
+
+    def __init__(
+        self, station: str, rules: LineRules, supervisor: Supervisor, ring: FrameRing, signals: Signals, clock: Clock
+    ) -> None:
+        self._station = station
+        self._rules = rules
+        self._supervisor = supervisor
+        self._ring = ring
+        self._signals = signals
+        self._clock = clock
+        self._control: LineControl | None = None
+        self._stop_asked_ns: int | None = None
+        self._dismissed = False
+        self._repeat_records = False
+        self._next_tick_ns = 0
+        self._next_publish_ns = 0
+        self._trigger_times_ns: deque[int] = deque(maxlen=6000)
+        self._wake, self._waker = socket.socketpair()
+
+    def run(self) -> int:
+        """Serve the line until told to stop; 0 after a clean stop. The outputs are safe when this returns or raises."""
+        self._catch_signals()
+        try:
+            self._signals.open_lines(self._now_ns())
+            self._supervisor.start_all(self._now_ns())
+            while not self._finished():
+                self._turn()
+        finally:
+            self._signals.close("stopped" if self._stop_asked_ns else "failed", self._now_ns())
+            self._supervisor.dismiss([Role.GUARD])
+            self._supervisor.kill_all()
+        log.info("stopped, outputs are safe")
+        return 0
+
+    # -- the loop -----------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        self._wait_and_serve()
+        now_ns = self._now_ns()
+        if self._control is not None:
+            self._do(self._control.expire(now_ns + DEADLINE_GUARD_NS))
+            if self._stop_asked_ns is None:
+                self._do(self._control.ask_free_run())
+        self._signals.work(self._supervisor.state, now_ns)
+        if now_ns >= self._next_tick_ns:
+            self._tick(now_ns)
+
+    def _wait_and_serve(self) -> None:
+        sources = self._sources()
+        poller = select.poll()
+        for fd, (events, _) in sources.items():
+            poller.register(fd, events)
+        for fd, _ in poller.poll(self._wait_ms()):
+            sources[fd][1]()
+
+    def _wait_ms(self) -> float:
+        now_ns = self._now_ns()
+        wakes_ns = [self._next_tick_ns, self._signals.next_wake_ns()]
+        if self._control is not None:
+            deadline_ns = self._control.next_deadline_ns()
+            wakes_ns += [deadline_ns - DEADLINE_GUARD_NS] if deadline_ns is not None else []
+        return max(0.0, (min(wakes_ns) - now_ns) / NS_PER_MS)
+
+    def _sources(self) -> dict[int, Source]:
+        """What to wait for now: file descriptor -> (poll events, what to do)."""
+        sources: dict[int, Source] = {self._wake.fileno(): (select.POLLIN, self._drain_wake)}
+        for child in self._supervisor.children:
+            if child.running:
+                sources[child.pidfd] = (select.POLLIN, partial(self._gone, child))
+            if child.channel is not None:
+                sources[child.channel.fileno()] = (select.POLLIN, partial(self._hear, child))
+        if self._control is not None:
+            sources |= self._signal_sources()
+        return sources
+
+    def _signal_sources(self) -> dict[int, Source]:
+        sources: dict[int, Source] = {}
+        serial, lines = self._signals.serial, self._signals.lines
+        if serial is not None and serial.is_open:
+            events = select.POLLIN | (select.POLLOUT if serial.wants_to_write else 0)
+            sources[serial.fileno()] = (events, self._hear_controller)
+        edges_fd = lines.fileno() if lines is not None and self._signals.lines_open else None
+        if edges_fd is not None:
+            sources[edges_fd] = (select.POLLIN, self._see_edges)
+        return sources
+
+    def _tick(self, now_ns: int) -> None:
+        self._next_tick_ns = now_ns + TICK_NS
+        self._supervisor.tick(now_ns)
+        self._repeat_records_if_due()
+        self._supervisor.judge(self._control, self._signals, now_ns)
+        state = self._supervisor.state
+        busy = self._control is not None and self._control.parts_in_flight > 0
+        self._signals.levels(busy, state in (State.FAULT, State.STARTING, State.STOPPING), now_ns)
+        if now_ns >= self._next_publish_ns and self._supervisor.ready(Role.OFFICE):
+            self._next_publish_ns = now_ns + PUBLISH_EVERY_NS
+            self._supervisor.one(Role.OFFICE).tell(Publish(to_json(self.snapshot(now_ns))))
+
+    # -- the controller -----------------------------------------------------------------------------------------
+
+    def _hear_controller(self) -> None:
+        assert self._control is not None
+        now_ns = self._now_ns()
+        for seen in self._signals.sentences(self._supervisor.state, self._control.counters, now_ns):
+            self._part_seen(seen)
+
+    def _see_edges(self) -> None:
+        for seen in self._signals.edges(self._now_ns()):
+            self._part_seen(seen)
+
+    def _part_seen(self, seen: PartSeen) -> None:
+        assert self._control is not None
+        now_ns = self._now_ns()
+        self._trigger_times_ns.append(seen.at_ns)
+        part_id, actions = self._control.trigger(seen.at_ns, now_ns, self._clock.utc_now(), seen.line_seqno)
+        if seen.line_seqno is not None:
+            self._signals.accepted(seen.line_seqno, part_id)
+        self._do(actions)
+        if self._stop_asked_ns is not None:
+            self._do(self._control.give_up_all("stopping", now_ns))
+
+    # -- the children -------------------------------------------------------------------------------------------
+
+    def _gone(self, child: Child) -> None:
+        self._hear(child, message_limit=ALL_MESSAGES)
+        working_on = self._ring.working_on(child.spec.index) if child.spec.role is Role.INSPECTION else None
+        now_ns = self._now_ns()
+        self._supervisor.gone(child, now_ns)
+        if self._control is None:
+            return
+        if child.spec.role is Role.CAPTURE:
+            self._do(self._control.camera_lost(now_ns))
+        elif child.spec.role is Role.INSPECTION:
+            self._ring.rest(child.spec.index)
+            self._do(self._control.worker_lost(child.spec.index, working_on, now_ns))
+        elif child.spec.role is Role.OFFICE:
+            self._control.office_lost()
+        self._supervisor.tick(now_ns)
+
+    def _hear(self, child: Child, message_limit: int = MESSAGES_PER_TURN) -> None:
+        """Take what a child says, a bounded number of messages a turn; rubbish and a closed channel end it."""
+        try:
+            for _ in range(message_limit):
+                message = child.channel.receive() if child.channel is not None else None
+                if message is None:
+                    return
+                child.heard(self._now_ns())
+                self._take(child, message)
+        except ChannelClosed:
+            child.hang_up()
+        except MessageError as exc:
+            log.error("%s said nonsense; killing it: %s", child.spec.name, exc)
+            child.kill()
+
+    def _take(self, child: Child, message: Message) -> None:
+        now_ns = self._now_ns()
+        if isinstance(message, Ready):
+            self._child_ready(child, message)
+        elif isinstance(message, Pong):
+            child.answered(now_ns)
+        elif isinstance(message, Failed):
+            log.error("%s: %s", child.spec.name, message.reason)
+        elif isinstance(message, StorageTrouble):
+            self._supervisor.storage_trouble = message.reason
+        elif self._control is not None:
+            if isinstance(message, (Captured, NotCaptured, Left)):
+                child.answered(now_ns)
+            self._do(self._follow(self._control, child, message, now_ns))
+
+    def _follow(self, control: LineControl, child: Child, message: Message, now_ns: int) -> list[Action]:
+        """What line control makes of a child's message about a part."""
+        if isinstance(message, Captured):
+            if message.part_id == 0:
+                self._trigger_times_ns.append(now_ns)
+            return control.captured(message, now_ns)
+        if isinstance(message, NotCaptured):
+            return control.not_captured(message.part_id, message.reason, message.end, now_ns)
+        if isinstance(message, Inspected):
+            return control.inspected(message, now_ns)
+        if isinstance(message, Left):
+            return control.left(child.spec.index, message.part_id)
+        if isinstance(message, SlotRead):
+            return control.slot_read(message.part_id)
+        if isinstance(message, Committed):
+            control.committed(message.part_ids)
+            return []
+        raise MessageError(f"a {message.kind} message is not for the line")
+
+    def _child_ready(self, child: Child, message: Ready) -> None:
+        log.info("%s is ready (process %d)", child.spec.name, child.pid)
+        child.greet(message, self._now_ns())
+        newcomers = [child]
+        if child.spec.role is Role.OFFICE and self._control is None:
+            self._control = LineControl(self._rules, max(1, message.next_part_id))
+            newcomers = [each for each in self._supervisor.children if each.ready]
+        for each in newcomers:
+            self._welcome(each)
+        self._next_tick_ns = 0
+
+    def _welcome(self, child: Child) -> None:
+        """Line control exists and the child is ready: bring them together."""
+        if self._control is None:
+            return
+        if child.spec.role is Role.CAPTURE:
+            self._control.camera_ready = True
+        elif child.spec.role is Role.INSPECTION:
+            self._do(self._control.worker_ready(child.spec.index, child.model_id))
+        elif child.spec.role is Role.OFFICE:
+            self._repeat_records = True
+
+    def _do(self, actions: list[Action]) -> None:
+        """Carry out what line control decided, in its order."""
+        now_ns = self._now_ns()
+        for action in actions:
+            if isinstance(action, Announce):
+                self._signals.announce(action, now_ns)
+            elif isinstance(action, StartFrame):
+                self._ring.start(action.request.slot, action.request.part_id)
+                for index in action.workers:
+                    self._supervisor.workers[index].ask(action.request, now_ns)
+            elif isinstance(action, CancelFrame):
+                self._ring.cancel(action.slot)
+            elif isinstance(action, Capture):
+                self._supervisor.one(Role.CAPTURE).ask(action, now_ns)
+            elif isinstance(action, Archive):
+                self._archive(action)
+
+    def _archive(self, action: Archive) -> None:
+        assert self._control is not None
+        if self._supervisor.ready(Role.OFFICE) and self._supervisor.one(Role.OFFICE).tell(action):
+            return
+        self._repeat_records = True
+        if action.slot is not None:
+            self._control.slot_read(action.record.trigger.part_id)
+
+    def _repeat_records_if_due(self) -> None:
+        """Bring again to the office what it has not confirmed since it was away or overwhelmed."""
+        if not self._repeat_records or self._control is None or not self._supervisor.ready(Role.OFFICE):
+            return
+        office = self._supervisor.one(Role.OFFICE)
+        if office.has_unsent:
+            return
+        records = self._control.records_to_repeat(RECORDS_PER_REPEAT)
+        self._repeat_records = len(records) == RECORDS_PER_REPEAT
+        for record in records:
+            office.tell(record)
+
+    # -- stopping -----------------------------------------------------------------------------------------------
+
+    def _catch_signals(self) -> None:
+        def ask_to_stop(signum: int, frame: FrameType | None) -> None:
+            if self._stop_asked_ns is None:
+                self._stop_asked_ns = self._now_ns()
+
+        self._wake.setblocking(False)
+        self._waker.setblocking(False)
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, ask_to_stop)
+        signal.signal(signal.SIGINT, ask_to_stop)
+
+    def _drain_wake(self) -> None:
+        self._wake.recv(4096)
+
+    def _finished(self) -> bool:
+        """Whether the last turn is done: parts answered, records on disk, or the time for it is over."""
+        control = self._control
+        if self._stop_asked_ns is None:
+            if control is None or not self._pictures_are_over(control):
+                return False
+            log.info("no more pictures")
+            self._stop_asked_ns = self._now_ns()
+        self._supervisor.stop()
+        since_ns = self._now_ns() - self._stop_asked_ns
+        if control is not None and control.parts_in_flight and since_ns > OPEN_PARTS_GRACE_NS:
+            self._do(control.give_up_all("stopping", self._now_ns()))
+        if since_ns > EXIT_WITHIN_NS:
+            log.warning("%d records were not confirmed in time", control.pending_records if control else 0)
+            return True
+        return self._children_dismissed(control, since_ns)
+
+    def _pictures_are_over(self, control: LineControl) -> bool:
+        return self._rules.free_run and control.end_of_pictures and not control.parts_in_flight
+
+    def _children_dismissed(self, control: LineControl | None, since_ns: int) -> bool:
+        """Ask the children to finish once nothing is open any more; True when all have ended."""
+        if control is not None and control.parts_in_flight:
+            return False
+        serial = self._signals.serial
+        unheard = serial is not None and serial.is_open and serial.unacknowledged > 0
+        unwritten = control is not None and control.pending_records > 0
+        if (unheard or unwritten) and since_ns < RECORDS_GRACE_NS:
+            return False
+        if not self._dismissed:
+            self._dismissed = True
+            self._supervisor.dismiss([role for role in Role if role is not Role.GUARD])
+        return not any(child.running for child in self._supervisor.children if child.spec.role is not Role.GUARD)
+
+    # -- what is seen from outside ------------------------------------------------------------------------------
+
+    def snapshot(self, now_ns: int) -> Snapshot:
+        control = self._control or LineControl(self._rules)
+        counters, outcomes = control.counters, control.counters.outcomes
+        recent = sum(now_ns - at_ns < 60 * NS_PER_S for at_ns in self._trigger_times_ns)
+        return Snapshot(
+            at=self._clock.utc_now(),
+            station=self._station,
+            state=self._supervisor.state.value,
+            faults=tuple(sorted(fault.value for fault in self._supervisor.faults)),
+            triggers=counters.triggers,
+            passed=outcomes[Outcome.PASS],
+            rejected=outcomes[Outcome.REJECT],
+            not_inspected=outcomes[Outcome.NOT_INSPECTED],
+            not_inspected_by_reason=dict(counters.not_inspected_by_reason),
+            in_flight=control.parts_in_flight,
+            late=counters.late,
+            triggers_per_minute=float(recent),
+            pending_records=control.pending_records,
+            pictures_dropped=counters.pictures_dropped,
+            records_dropped=counters.records_dropped,
+            unacknowledged=self._signals.serial.unacknowledged if self._signals.serial else 0,
+            restarts=dict(self._supervisor.restarts),
+            model_id=control.model_id,
+            recipe_id=self._rules.recipe_id,
+            last_verdicts=tuple(control.last_verdicts),
+        )
+
+    def _now_ns(self) -> int:
+        return self._clock.monotonic_ns()

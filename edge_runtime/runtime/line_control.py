@@ -1,0 +1,351 @@
+"""The line's book-keeping: which part is where, and exactly one verdict for each. No port, process or clock inside.
+
+Each event method takes what happened and returns the actions that must follow, in order.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from edge_runtime.clock import NS_PER_MS
+from edge_runtime.runtime.messages import Archive, Capture, Captured, Inspect, Inspected
+from edge_runtime.values import InspectionRecord, Outcome, Trigger, Verdict
+
+
+@dataclass(frozen=True)
+class LineRules:
+    """Bounds of the line. `reserved_slots` are never lent to the office for pictures."""
+
+    deadline_ms: float
+    slot_count: int
+    capture_timeout_ms: float
+    recipe_id: str
+    free_run: bool = False
+    reserved_slots: int = 2
+    keep_ok_every: int = 10
+    max_pending_records: int = 50_000
+
+
+@dataclass(frozen=True)
+class Announce:
+    """Tell the controller."""
+
+    verdict: Verdict
+    line_seqno: int | None
+    trigger: Trigger
+
+
+@dataclass(frozen=True)
+class StartFrame:
+    """Reset the slot's counters, then ask these workers to inspect it."""
+
+    workers: tuple[int, ...]
+    request: Inspect
+
+
+@dataclass(frozen=True)
+class CancelFrame:
+    """Let the workers leave this slot."""
+
+    slot: int
+
+
+Action = Capture | StartFrame | CancelFrame | Announce | Archive
+
+
+@dataclass
+class _Part:
+    trigger: Trigger
+    triggered_at: datetime
+    line_seqno: int | None
+    slot: int | None = None
+    capturing: bool = False
+    picture: Captured | None = None
+    holders: set[int] = field(default_factory=set)
+    started: bool = False
+    verdict: Verdict | None = None
+    lent: bool = False
+
+    @property
+    def finished(self) -> bool:
+        return self.verdict is not None and not (self.capturing or self.holders or self.lent)
+
+
+@dataclass
+class Counters:
+    """Since the start of the daemon. `late` and `stray` are results that came after their part's verdict."""
+
+    triggers: int = 0
+    outcomes: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
+    not_inspected_by_reason: dict[str, int] = field(default_factory=dict)
+    late: int = 0
+    pictures_dropped: int = 0
+    records_dropped: int = 0
+    frames_not_captured: int = 0
+
+
+class LineControl:
+    """Parts in flight, slots, and the records not yet on disk."""
+
+    def __init__(self, rules: LineRules, first_part_id: int = 1) -> None:
+        self.rules = rules
+        self.counters = Counters()
+        self.last_verdicts: deque[Verdict] = deque(maxlen=20)
+        self.model_id = ""
+        self.camera_ready = False
+        self.end_of_pictures = False
+        self.next_part_id = first_part_id
+        self._parts: dict[int, _Part] = {}
+        self._free_slots = list(range(rules.slot_count))
+        self._free_run_slot: int | None = None
+        self._workers: set[int] = set()
+        self._records: dict[int, InspectionRecord] = {}
+        self._ok_count = 0
+
+    # -- what the outside may ask -------------------------------------------------------------------------------
+
+    @property
+    def parts_in_flight(self) -> int:
+        """Parts that have no verdict yet."""
+        return sum(part.verdict is None for part in self._parts.values())
+
+    @property
+    def pending_records(self) -> int:
+        """Records whose commit has not been acknowledged."""
+        return len(self._records)
+
+    @property
+    def records_full(self) -> bool:
+        return len(self._records) >= self.rules.max_pending_records
+
+    @property
+    def workers_ready(self) -> int:
+        return len(self._workers)
+
+    def next_deadline_ns(self) -> int | None:
+        return min((p.trigger.deadline_ns for p in self._parts.values() if p.verdict is None), default=None)
+
+    # -- triggers and pictures ----------------------------------------------------------------------------------
+
+    def trigger(self, at_ns: int, now_ns: int, now_utc: datetime, line_seqno: int | None) -> tuple[int, list[Action]]:
+        """A part has come: its id, and what to do. A part that cannot be looked at is answered at once."""
+        part = self._new_part(at_ns, now_utc, line_seqno)
+        blocker = self._why_blind()
+        if blocker:
+            return part.trigger.part_id, self._give_up(part, blocker, now_ns)
+        part.slot, part.capturing = self._free_slots.pop(0), True
+        return part.trigger.part_id, [Capture(part.slot, part.trigger.part_id, at_ns, self.rules.capture_timeout_ms)]
+
+    def ask_free_run(self) -> list[Action]:
+        """In free run, ask for the newest picture as soon as there is room for it."""
+        if not self.rules.free_run or self._free_run_slot is not None or self.end_of_pictures:
+            return []
+        if self._why_blind() or not self._workers or len(self._free_slots) <= 1:
+            return []
+        self._free_run_slot = self._free_slots.pop(0)
+        return [Capture(self._free_run_slot, 0, None, self.rules.capture_timeout_ms)]
+
+    def captured(self, picture: Captured, now_ns: int) -> list[Action]:
+        part = self._free_run_part(picture) if picture.part_id == 0 else self._parts.get(picture.part_id)
+        if part is None:
+            return []
+        part.capturing, part.picture = False, picture
+        if part.verdict is not None:
+            return self._release(part)
+        return self._start(part)
+
+    def not_captured(self, part_id: int, reason: str, end: bool, now_ns: int) -> list[Action]:
+        """No picture for this part (0: for the free run's request)."""
+        self.end_of_pictures |= end
+        if part_id == 0:
+            self._return_free_run_slot()
+            return []
+        part = self._parts.get(part_id)
+        if part is None or not part.capturing:
+            return []
+        self.counters.frames_not_captured += 1
+        part.capturing = False
+        return self._give_up(part, "end_of_pictures" if end else reason, now_ns)
+
+    def camera_lost(self, now_ns: int) -> list[Action]:
+        """The capture process is gone; what it was asked for will not come."""
+        self.camera_ready = False
+        self._return_free_run_slot()
+        actions: list[Action] = []
+        for part in [p for p in self._parts.values() if p.capturing]:
+            part.capturing = False
+            actions += self._give_up(part, "camera_lost", now_ns)
+        return actions
+
+    # -- workers ------------------------------------------------------------------------------------------------
+
+    def worker_ready(self, worker: int, model_id: str) -> list[Action]:
+        """A worker can work: it gets the frames that nobody has started."""
+        self._workers.add(worker)
+        self.model_id = model_id
+        waiting = [p for p in self._parts.values() if p.picture and not p.started and p.verdict is None]
+        return [action for part in waiting for action in self._start(part)]
+
+    def inspected(self, result: Inspected, now_ns: int) -> list[Action]:
+        part = self._parts.get(result.verdict.part_id)
+        if part is None or part.verdict is not None:
+            self.counters.late += 1
+            return []
+        return self._conclude(part, result.verdict, result.stage_ms, now_ns)
+
+    def left(self, worker: int, part_id: int) -> list[Action]:
+        part = self._parts.get(part_id)
+        if part is None:
+            return []
+        part.holders.discard(worker)
+        return self._release(part)
+
+    def worker_lost(self, worker: int, working_on: int | None, now_ns: int) -> list[Action]:
+        """A worker is gone. Its frame has a hole and is given up; the other frames go on without it."""
+        self._workers.discard(worker)
+        actions: list[Action] = []
+        for part in [p for p in self._parts.values() if worker in p.holders]:
+            part.holders.discard(worker)
+            if part.verdict is None and part.trigger.part_id == working_on:
+                actions += self._give_up(part, "worker_lost", now_ns)
+            elif part.verdict is None and not part.holders:
+                part.started = False
+                actions += self._start(part)
+            else:
+                actions += self._release(part)
+        return actions
+
+    # -- time ---------------------------------------------------------------------------------------------------
+
+    def expire(self, now_ns: int) -> list[Action]:
+        """Give up every part whose deadline has come."""
+        due = [p for p in self._parts.values() if p.verdict is None and p.trigger.deadline_ns <= now_ns]
+        return [action for part in due for action in self._give_up(part, "deadline", now_ns)]
+
+    def give_up_all(self, reason: str, now_ns: int) -> list[Action]:
+        """Answer every open part now, because the daemon stops."""
+        open_parts = [p for p in self._parts.values() if p.verdict is None]
+        return [action for part in open_parts for action in self._give_up(part, reason, now_ns)]
+
+    # -- office -------------------------------------------------------------------------------------------------
+
+    def slot_read(self, part_id: int) -> list[Action]:
+        part = self._parts.get(part_id)
+        if part is None:
+            return []
+        part.lent = False
+        return self._release(part)
+
+    def committed(self, part_ids: Iterable[int]) -> None:
+        for part_id in part_ids:
+            self._records.pop(part_id, None)
+
+    def office_lost(self) -> None:
+        """Lent slots come back; what was not committed stays pending."""
+        for part in [p for p in self._parts.values() if p.lent]:
+            part.lent = False
+            self.counters.pictures_dropped += 1
+            self._release(part)
+
+    def records_to_repeat(self, limit: int) -> list[Archive]:
+        """The oldest records whose commit was not heard of, without their pictures."""
+        return [Archive(record) for record in itertools.islice(self._records.values(), limit)]
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _why_blind(self) -> str:
+        if self.records_full:
+            return "records_full"
+        if not self.camera_ready:
+            return "no_camera"
+        return "" if self._free_slots else "busy"
+
+    def _new_part(self, at_ns: int, utc: datetime, line_seqno: int | None) -> _Part:
+        deadline_ns = at_ns + round(self.rules.deadline_ms * NS_PER_MS)
+        part = _Part(Trigger(self.next_part_id, at_ns, deadline_ns), utc, line_seqno)
+        self._parts[self.next_part_id] = part
+        self.next_part_id += 1
+        self.counters.triggers += 1
+        return part
+
+    def _free_run_part(self, picture: Captured) -> _Part | None:
+        slot, self._free_run_slot = self._free_run_slot, None
+        if slot is None:
+            return None
+        part = self._new_part(picture.captured_ns, picture.captured_at, None)
+        part.slot = slot
+        return part
+
+    def _return_free_run_slot(self) -> None:
+        if self._free_run_slot is not None:
+            self._free_slots.append(self._free_run_slot)
+            self._free_run_slot = None
+
+    def _start(self, part: _Part) -> list[Action]:
+        if not self._workers:
+            return []
+        assert part.slot is not None
+        assert part.picture is not None
+        part.started, part.holders = True, set(self._workers)
+        request = Inspect(part.slot, part.trigger.part_id, part.picture.image_hw)
+        return [StartFrame(tuple(sorted(part.holders)), request)]
+
+    def _give_up(self, part: _Part, reason: str, now_ns: int) -> list[Action]:
+        verdict = Verdict(
+            part.trigger.part_id, Outcome.NOT_INSPECTED, (reason,), (), 0, now_ns, self.model_id, self.rules.recipe_id
+        )
+        by_reason = self.counters.not_inspected_by_reason
+        by_reason[reason] = by_reason.get(reason, 0) + 1
+        cancel: list[Action] = [CancelFrame(part.slot)] if part.holders and part.slot is not None else []
+        return cancel + self._conclude(part, verdict, {}, now_ns)
+
+    def _conclude(self, part: _Part, verdict: Verdict, stage_ms: dict[str, float], now_ns: int) -> list[Action]:
+        """The one place where a part gets its verdict."""
+        part.verdict = verdict
+        self.counters.outcomes[verdict.outcome] += 1
+        self.last_verdicts.append(verdict)
+        record = InspectionRecord(
+            part.trigger, verdict, part.triggered_at, part.line_seqno, stage_ms | self._line_ms(part, now_ns)
+        )
+        actions: list[Action] = [Announce(verdict, part.line_seqno, part.trigger)]
+        return actions + self._keep(part, record) + self._release(part)
+
+    def _line_ms(self, part: _Part, now_ns: int) -> dict[str, float]:
+        times = {"total": (now_ns - part.trigger.at_ns) / NS_PER_MS}
+        if part.picture is not None:
+            times["capture"] = (part.picture.captured_ns - part.trigger.at_ns) / NS_PER_MS
+        return times
+
+    def _keep(self, part: _Part, record: InspectionRecord) -> list[Action]:
+        """Archive the record; a full memory of records (the office is long dead) costs the newest, counted."""
+        if self.records_full:
+            self.counters.records_dropped += 1
+            return []
+        self._records[record.trigger.part_id] = record
+        if part.picture is None:
+            return [Archive(record)]
+        if not self._wants_picture(record.verdict) or self._too_few_slots():
+            return [Archive(record, label=part.picture.label)]
+        part.lent = True
+        return [Archive(record, part.slot, part.picture.image_hw, part.picture.label)]
+
+    def _too_few_slots(self) -> bool:
+        scarce = len(self._free_slots) < self.rules.reserved_slots
+        self.counters.pictures_dropped += scarce
+        return scarce
+
+    def _wants_picture(self, verdict: Verdict) -> bool:
+        if verdict.outcome is not Outcome.PASS:
+            return True
+        self._ok_count += 1
+        return self.rules.keep_ok_every > 0 and self._ok_count % self.rules.keep_ok_every == 0
+
+    def _release(self, part: _Part) -> list[Action]:
+        """Forget a finished part and free its slot."""
+        if part.finished and self._parts.pop(part.trigger.part_id, None) is not None and part.slot is not None:
+            self._free_slots.append(part.slot)
+        return []

@@ -1,0 +1,194 @@
+"""What the processes of the daemon say to each other: small frozen values, one JSON text a message.
+
+Pydantic checks every field on arrival, so a child with damaged memory can say nothing that is half right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from edge_runtime.values import InspectionRecord, Verdict
+
+
+class MessageError(Exception):
+    """A message that is none of the known ones."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """First message to every child: the validated settings, as JSON, and which instance of its role it is."""
+
+    settings: str
+    index: int
+    kind: Literal["setup"] = "setup"
+
+
+@dataclass(frozen=True)
+class Ping:
+    """To a child that is idle: answer with Pong."""
+
+    kind: Literal["ping"] = "ping"
+
+
+@dataclass(frozen=True)
+class Pong:
+    kind: Literal["pong"] = "pong"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """To a child: finish what you hold and exit with 0."""
+
+    kind: Literal["stop"] = "stop"
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A child has opened what it owns. `model_id` by inspection, `next_part_id` by the office."""
+
+    model_id: str = ""
+    next_part_id: int = 0
+    kind: Literal["ready"] = "ready"
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A child gives up; it exits right after. `reason` is for people."""
+
+    reason: str
+    kind: Literal["failed"] = "failed"
+
+
+@dataclass(frozen=True)
+class Capture:
+    """To capture: put the picture of `part_id` into `slot`; part 0 = free run, the newest picture."""
+
+    slot: int
+    part_id: int
+    trigger_ns: int | None
+    timeout_ms: float
+    kind: Literal["capture"] = "capture"
+
+
+@dataclass(frozen=True)
+class Captured:
+    """From capture: the slot holds the picture."""
+
+    slot: int
+    part_id: int
+    image_hw: tuple[int, int]
+    captured_ns: int
+    captured_at: datetime
+    label: str = ""
+    kind: Literal["captured"] = "captured"
+
+
+@dataclass(frozen=True)
+class NotCaptured:
+    """From capture: no picture came; `end` when a finite source is used up. The slot is free again."""
+
+    slot: int
+    part_id: int
+    reason: str
+    end: bool = False
+    kind: Literal["not_captured"] = "not_captured"
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """To every worker: share the tiles of this frame."""
+
+    slot: int
+    part_id: int
+    image_hw: tuple[int, int]
+    kind: Literal["inspect"] = "inspect"
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """From the worker that finished the frame's last tile."""
+
+    verdict: Verdict
+    stage_ms: dict[str, float] = field(default_factory=dict)
+    kind: Literal["inspected"] = "inspected"
+
+
+@dataclass(frozen=True)
+class Left:
+    """From a worker: it touches the slot of this part no more."""
+
+    part_id: int
+    tiles: int
+    predict_ms: float
+    kind: Literal["left"] = "left"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """To the office: commit this record; when `slot` is given, save the picture in it, then say SlotRead."""
+
+    record: InspectionRecord
+    slot: int | None = None
+    image_hw: tuple[int, int] = (0, 0)
+    label: str = ""
+    kind: Literal["archive"] = "archive"
+
+
+@dataclass(frozen=True)
+class SlotRead:
+    """From the office: it touches the slot of this part no more."""
+
+    part_id: int
+    kind: Literal["slot_read"] = "slot_read"
+
+
+@dataclass(frozen=True)
+class Committed:
+    """From the office: these records are on disk."""
+
+    part_ids: tuple[int, ...]
+    kind: Literal["committed"] = "committed"
+
+
+@dataclass(frozen=True)
+class StorageTrouble:
+    """From the office: records or pictures cannot be written (`reason`), or can again (empty)."""
+
+    reason: str
+    kind: Literal["storage_trouble"] = "storage_trouble"
+
+
+@dataclass(frozen=True)
+class Publish:
+    """To the office: the newest Snapshot, as JSON."""
+
+    snapshot: str
+    kind: Literal["publish"] = "publish"
+
+
+Message = (
+    Setup | Ping | Pong | Stop | Ready | Failed | Capture | Captured | NotCaptured | Inspect | Inspected | Left
+    | Archive | SlotRead | Committed | StorageTrouble | Publish
+)  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _adapter() -> TypeAdapter[Message]:
+    return TypeAdapter(Annotated[Message, Field(discriminator="kind")])
+
+
+def encode(message: Message) -> bytes:
+    return _adapter().dump_json(message)
+
+
+def decode(data: bytes) -> Message:
+    """Raises MessageError for anything that `encode` cannot have made."""
+    try:
+        return _adapter().validate_json(data)
+    except ValidationError as exc:
+        raise MessageError(f"not a message of this program: {data[:80]!r}: {exc.errors()[0]['msg']}") from exc

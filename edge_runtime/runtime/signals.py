@@ -1,0 +1,216 @@
+"""The controller's view of the box: verdicts, faults and heartbeats out; triggers and acknowledgements in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from edge_runtime.clock import NS_PER_MS
+from edge_runtime.errors import SignalError
+from edge_runtime.interfaces import Output
+from edge_runtime.protocol.messages import (
+    Acknowledge,
+    Down,
+    FaultChanged,
+    Heartbeat,
+    PartResult,
+    Refused,
+    Status,
+    StatusQuery,
+    TriggerAccepted,
+    TriggerRequest,
+)
+from edge_runtime.protocol.outbox import OutboxFull
+from edge_runtime.runtime.health import State
+from edge_runtime.runtime.line_control import Announce, Counters
+from edge_runtime.runtime.outputs import OutputLines, SerialLink
+from edge_runtime.values import Outcome
+
+log = logging.getLogger(__name__)
+GPIO_RETRY_NS = 1000 * NS_PER_MS
+ALIVE = frozenset({State.READY, State.INSPECTING, State.DEGRADED})
+
+
+@dataclass(frozen=True)
+class PartSeen:
+    """A trigger came in: `line_seqno` is the controller's number over serial, None for an edge."""
+
+    at_ns: int
+    line_seqno: int | None
+
+
+class Signals:
+    """Serial link and output lines, each optional, behind one set of words. One thread owns it; nothing blocks."""
+
+    def __init__(
+        self,
+        serial: SerialLink | None,
+        lines: OutputLines | None,
+        class_names: Mapping[int, str],
+        heartbeat_ms: float,
+        serial_triggers: bool,
+    ) -> None:
+        self.serial = serial
+        self.lines = lines
+        self.lines_open = False
+        self.missed_edges = 0
+        self.unannounced = 0
+        self._class_names = class_names
+        self._heartbeat_ns = round(heartbeat_ms * NS_PER_MS)
+        self._serial_triggers = serial_triggers
+        self._next_beat_ns = 0
+        self._beats = 0
+        self._lines_retry_ns = 0
+        self._last_edge_seqno = 0
+        self._last_requested: int | None = None
+        self._last_accepted: TriggerAccepted | None = None
+
+    # -- opening and closing ------------------------------------------------------------------------------------
+
+    def open_lines(self, now_ns: int) -> None:
+        """Request the digital lines at their safe level, or try again a second later."""
+        if self.lines is None or self.lines_open or now_ns < self._lines_retry_ns:
+            return
+        try:
+            self.lines.open()
+            self.lines_open, self._last_edge_seqno = True, 0
+            log.info("output lines are held at their safe level")
+        except SignalError as exc:
+            self._lines_lost(exc, now_ns)
+
+    def close(self, reason: str, now_ns: int) -> None:
+        """Make the outputs safe, say so, and let go. Never raises."""
+        if self.lines is not None:
+            self._drive(lambda lines: lines.make_safe(), now_ns)
+            self._drive(lambda lines: lines.close(), now_ns)
+            self.lines_open = False
+        if self.serial is not None:
+            self.serial.say_or_drop(Down(reason))
+            self.serial.work(now_ns)
+            self.serial.close()
+
+    # -- out ----------------------------------------------------------------------------------------------------
+
+    def announce(self, announcement: Announce, now_ns: int) -> None:
+        """Tell the controller a verdict, lines first. A full outbox loses the sentence, counted, never the pulse."""
+        verdict = announcement.verdict
+        self._drive(lambda lines: lines.pulse(verdict.outcome, now_ns), now_ns)
+        if self.serial is None:
+            return
+        try:
+            self.serial.put_or_fault(PartResult.of(verdict, announcement.line_seqno, self._class_names))
+        except OutboxFull as exc:
+            if self.unannounced == 0:
+                log.error("%s", exc)
+            self.unannounced += 1
+        self.serial.work(now_ns)
+
+    def fault(self, code: str, raised: bool) -> None:
+        if self.serial is not None:
+            self.serial.say_or_drop(FaultChanged(code, raised))
+
+    def levels(self, busy: bool, fault: bool, now_ns: int) -> None:
+        self._drive(lambda lines: lines.level(Output.BUSY, busy), now_ns)
+        self._drive(lambda lines: lines.level(Output.FAULT, fault), now_ns)
+
+    def work(self, state: State, now_ns: int) -> None:
+        """Do what is due: reopen, repeat, end pulses, beat."""
+        self.open_lines(now_ns)
+        self._drive(lambda lines: lines.work(now_ns), now_ns)
+        if now_ns >= self._next_beat_ns:
+            self._next_beat_ns = now_ns + self._heartbeat_ns
+            self._beat(state, now_ns)
+        if self.serial is not None:
+            self.serial.open_if_due(now_ns)
+            self.serial.work(now_ns)
+
+    def next_wake_ns(self) -> int:
+        wakes: list[int | None] = [self._next_beat_ns]
+        wakes += [self.serial.next_wake_ns()] if self.serial is not None else []
+        wakes += [self.lines.next_wake_ns()] if self.lines is not None and self.lines_open else []
+        return min(wake_ns for wake_ns in wakes if wake_ns is not None)
+
+    # -- in -----------------------------------------------------------------------------------------------------
+
+    def edges(self, now_ns: int) -> list[PartSeen]:
+        """Triggers from the input line; numbers missing between them are parts that nobody will see, counted."""
+        if self.lines is None or not self.lines_open:
+            return []
+        try:
+            edges = self.lines.edges()
+        except SignalError as exc:
+            self._lines_lost(exc, now_ns)
+            return []
+        for edge in edges:
+            self.missed_edges += max(0, edge.seqno - self._last_edge_seqno - 1) if self._last_edge_seqno else 0
+            self._last_edge_seqno = edge.seqno
+        return [PartSeen(edge.at_ns, None) for edge in edges]
+
+    def sentences(self, state: State, counters: Counters, now_ns: int) -> list[PartSeen]:
+        """Read the serial link: triggers are returned, everything else is answered here."""
+        seen: list[PartSeen] = []
+        if self.serial is None:
+            return seen
+        for message in self.serial.receive(now_ns):
+            if isinstance(message, Acknowledge):
+                self.serial.acknowledge(message.seq)
+            elif isinstance(message, StatusQuery):
+                self.serial.say_or_drop(self._status(state, counters))
+            elif isinstance(message, TriggerRequest):
+                seen += self._trigger_request(message, now_ns)
+        return seen
+
+    def accepted(self, line_seqno: int, part_id: int) -> None:
+        """Tell the controller which part its trigger has become."""
+        self._last_accepted = TriggerAccepted(line_seqno, part_id)
+        if self.serial is not None:
+            self.serial.say_or_drop(self._last_accepted)
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _trigger_request(self, request: TriggerRequest, now_ns: int) -> list[PartSeen]:
+        assert self.serial is not None
+        if not self._serial_triggers:
+            self.serial.say_or_drop(Refused("no_serial_trigger"))
+            return []
+        if request.line_seqno == self._last_requested:
+            if self._last_accepted is not None and self._last_accepted.line_seqno == request.line_seqno:
+                self.serial.say_or_drop(self._last_accepted)
+            return []
+        self._last_requested = request.line_seqno
+        return [PartSeen(now_ns, request.line_seqno)]
+
+    def _status(self, state: State, counters: Counters) -> Status:
+        outcomes = counters.outcomes
+        return Status(
+            state.value,
+            counters.triggers,
+            outcomes[Outcome.PASS],
+            outcomes[Outcome.REJECT],
+            outcomes[Outcome.NOT_INSPECTED],
+            self.serial.unacknowledged if self.serial else 0,
+        )
+
+    def _beat(self, state: State, now_ns: int) -> None:
+        if self.serial is not None:
+            self.serial.say_or_drop(Heartbeat(self._beats, state.value))
+        self._beats += 1
+        beating = state in ALIVE and self._beats % 2 == 0
+        self._drive(lambda lines: lines.level(Output.HEARTBEAT, beating), now_ns)
+
+    def _drive(self, action: Callable[[OutputLines], None], now_ns: int) -> None:
+        if self.lines is None or not self.lines_open:
+            return
+        try:
+            action(self.lines)
+        except SignalError as exc:
+            self._lines_lost(exc, now_ns)
+
+    def _lines_lost(self, exc: SignalError, now_ns: int) -> None:
+        if self.lines_open or self._lines_retry_ns == 0:
+            log.error("output lines are lost, trying again each second: %s", exc)
+        self.lines_open = False
+        self._lines_retry_ns = now_ns + GPIO_RETRY_NS
+        if self.lines is not None:
+            self.lines.close()

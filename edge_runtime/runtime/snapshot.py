@@ -1,0 +1,54 @@
+"""The one picture of the daemon that everybody outside the line may see; swapped whole, never changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+
+from pydantic import TypeAdapter
+
+from edge_runtime.values import Verdict
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """State, counts since start, last verdicts (newest last) and standing faults at `at` (UTC).
+
+    `passed + rejected + not_inspected + in_flight == triggers` always.
+    """
+
+    at: datetime
+    station: str
+    state: str
+    faults: tuple[str, ...]
+    triggers: int
+    passed: int
+    rejected: int
+    not_inspected: int
+    not_inspected_by_reason: dict[str, int]
+    in_flight: int
+    late: int
+    triggers_per_minute: float
+    pending_records: int
+    pictures_dropped: int
+    records_dropped: int
+    unacknowledged: int
+    restarts: dict[str, int]
+    model_id: str
+    recipe_id: str
+    last_verdicts: tuple[Verdict, ...]
+
+
+@lru_cache(maxsize=1)
+def _adapter() -> TypeAdapter[Snapshot]:
+    return TypeAdapter(Snapshot)
+
+
+def to_json(snapshot: Snapshot) -> str:
+    return _adapter().dump_json(snapshot).decode()
+
+
+def from_json(text: str) -> Snapshot:
+    """Raises pydantic.ValidationError for anything that `to_json` cannot have made."""
+    return _adapter().validate_json(text)

@@ -1,0 +1,145 @@
+"""Keeps the children alive within their budgets, and says what state the box is in."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from edge_runtime.clock import NS_PER_S
+from edge_runtime.runtime.children import Child, Role
+from edge_runtime.runtime.health import BLINDING, Fault, State, move, next_state
+from edge_runtime.runtime.line_control import LineControl
+from edge_runtime.runtime.messages import Stop
+from edge_runtime.runtime.service_notify import ServiceNotifier
+from edge_runtime.runtime.signals import Signals
+
+log = logging.getLogger(__name__)
+FAULT_PATIENCE_NS = 30 * NS_PER_S
+
+
+class Supervisor:
+    """Owns the child processes, the state and the standing faults. One thread owns it; nothing blocks."""
+
+    def __init__(self, children: Sequence[Child], notifier: ServiceNotifier) -> None:
+        self.children = children
+        self.workers = {c.spec.index: c for c in children if c.spec.role is Role.INSPECTION}
+        self.state = State.STARTING
+        self.faults: frozenset[Fault] = frozenset()
+        self.storage_trouble = ""
+        self.restarts: Counter[str] = Counter()
+        self._notifier = notifier
+        self._started = False
+        self._fault_since_ns: int | None = None
+
+    def one(self, role: Role) -> Child:
+        """The only child of this role."""
+        return next(child for child in self.children if child.spec.role is role)
+
+    def ready(self, role: Role) -> bool:
+        return any(child.ready for child in self.children if child.spec.role is role)
+
+    def start_all(self, now_ns: int) -> None:
+        for child in self.children:
+            child.start(now_ns)
+
+    def gone(self, child: Child, now_ns: int) -> None:
+        """A child has ended: note how, and plan its restart."""
+        how = child.reap(now_ns)
+        if self.state is State.STOPPING:
+            return
+        self.restarts[child.spec.name] += 1
+        pace = "slowly, its restart budget is spent" if child.budget.spent(now_ns) else "at once"
+        log.error("%s %s; starting it again %s", child.spec.name, how, pace)
+
+    def tick(self, now_ns: int) -> None:
+        """Kill what hangs, start what is due, ask the idle for a sign of life."""
+        for child in self.children:
+            overdue_ns = child.overdue_ns()
+            if overdue_ns is not None and now_ns >= overdue_ns:
+                log.error("%s has not answered in time; killing it", child.spec.name)
+                child.kill()
+            if child.restart_at_ns is not None and now_ns >= child.restart_at_ns and self.state is not State.STOPPING:
+                child.start(now_ns)
+            child.flush()
+            child.ping_if_idle(now_ns)
+
+    def judge(self, control: LineControl | None, signals: Signals, now_ns: int) -> None:
+        """Set the state that follows from children, control and signals; log and tell each edge once."""
+        faults = frozenset(self._standing_faults(control, signals))
+        if not self._started:
+            self._started = control is not None and all(c.ready for c in self.children) and not faults & BLINDING
+        if self._started or self._starting_failed(now_ns):
+            self._tell_edges(faults, signals)
+        self._enter(next_state(self.state, self._started, self.faults, control.parts_in_flight if control else 0))
+        self._feed_watchdog(now_ns)
+
+    def stop(self) -> None:
+        if self.state is not State.STOPPING:
+            self._enter(State.STOPPING)
+            self._notifier.stopping()
+
+    def dismiss(self, roles: Iterable[Role]) -> None:
+        """Ask these children to finish and exit."""
+        for child in self.children:
+            if child.spec.role in roles:
+                child.tell(Stop())
+
+    def kill_all(self) -> None:
+        for child in self.children:
+            if child.spec.role is not Role.GUARD:
+                child.kill()
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _standing_faults(self, control: LineControl | None, signals: Signals) -> Iterable[Fault]:
+        workers_ready = sum(worker.ready for worker in self.workers.values())
+        facts = {
+            Fault.CAMERA: not self.ready(Role.CAPTURE),
+            Fault.WORKERS: workers_ready == 0,
+            Fault.WORKER: workers_ready < len(self.workers),
+            Fault.OFFICE: not self.ready(Role.OFFICE),
+            Fault.GUARD: not self.ready(Role.GUARD),
+            Fault.STORAGE: bool(self.storage_trouble),
+            Fault.RECORDS: control is not None and control.records_full,
+            Fault.SERIAL: signals.serial is not None and not signals.serial.is_open,
+            Fault.ACKNOWLEDGE: signals.serial is not None and signals.serial.outbox_full,
+            Fault.GPIO: signals.lines is not None and not signals.lines_open,
+        }
+        return (fault for fault, stands in facts.items() if stands)
+
+    def _starting_failed(self, now_ns: int) -> bool:
+        """Whether a child that was never ready has already used up its restarts."""
+        return any(child.budget.spent(now_ns) and not child.ready for child in self.children)
+
+    def _tell_edges(self, faults: frozenset[Fault], signals: Signals) -> None:
+        for fault in sorted(faults ^ self.faults):
+            raised = fault in faults
+            log.log(
+                logging.WARNING if raised else logging.INFO,
+                "fault %s %s",
+                fault.value,
+                "raised" if raised else "cleared",
+            )
+            signals.fault(fault.value, raised)
+        self.faults = faults
+
+    def _enter(self, wanted: State) -> None:
+        if wanted is self.state:
+            return
+        routine = {self.state, wanted} == {State.READY, State.INSPECTING}
+        log.log(logging.DEBUG if routine else logging.INFO, "state %s -> %s", self.state.value, wanted.value)
+        if self.state is State.STARTING and wanted is not State.STOPPING:
+            self._notifier.ready()
+        self.state = move(self.state, wanted)
+        if not routine:
+            self._notifier.status(f"{wanted.value} {' '.join(sorted(self.faults))}".strip())
+
+    def _feed_watchdog(self, now_ns: int) -> None:
+        """Alive means: capture, inspection and line control move, or have not been still for long."""
+        if self.state is not State.FAULT:
+            self._fault_since_ns = None
+        elif self._fault_since_ns is None:
+            self._fault_since_ns = now_ns
+        if self._fault_since_ns is None or now_ns - self._fault_since_ns < FAULT_PATIENCE_NS:
+            self._notifier.alive()
