@@ -16,6 +16,7 @@ COPPER = 255
 CLEARANCE_PX = 7
 _CELL_PX = (150, 420)
 _ROUGHNESS = 0.8
+_MIN_CONDUCTOR_PX = 180
 
 Point = tuple[float, float]
 
@@ -49,13 +50,21 @@ def paint_cell(rng: np.random.Generator, cell_hw: tuple[int, int], track_px: int
         canvas[:] = turned.T
     if rng.random() < 0.5:
         canvas = canvas[:, ::-1]
-    _bare_border(canvas)
-    return _roughen(rng, np.ascontiguousarray(canvas))
+    return _roughen(rng, _trim(np.ascontiguousarray(canvas)))
 
 
-def _bare_border(canvas: ImageU8) -> None:
+def _trim(canvas: ImageU8) -> ImageU8:
+    """Bare the border and drop what is left too thin or too small to be told from spurious copper."""
     canvas[:CLEARANCE_PX] = canvas[-CLEARANCE_PX:] = 0
     canvas[:, :CLEARANCE_PX] = canvas[:, -CLEARANCE_PX:] = 0
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    solid = cv2.morphologyEx(canvas, cv2.MORPH_OPEN, disc)
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(solid, connectivity=8, ltype=cv2.CV_16U)
+    for part in np.flatnonzero(stats[:, cv2.CC_STAT_AREA] < _MIN_CONDUCTOR_PX).tolist():
+        x, y, width, height = stats[part, :4].tolist()
+        window = slice(y, y + height), slice(x, x + width)
+        solid[window][parts[window] == part] = 0
+    return np.asarray(solid, np.uint8)
 
 
 def _roughen(rng: np.random.Generator, canvas: ImageU8) -> ImageU8:
@@ -169,7 +178,7 @@ def _fingers(rng: np.random.Generator, canvas: ImageU8, track_px: int) -> None:
         end_y = top + float(rng.uniform(0.1, 0.95)) * (height - top)
         middle_y = (top + end_y) / 2
         _track(canvas, [(x, top), (x, middle_y)], track_px)
-        _track(canvas, [(x, middle_y), (x, end_y)], max(5, track_px * 2 // 3))
+        _track(canvas, [(x, middle_y), (x, end_y)], max(6, track_px * 2 // 3))
         if rng.random() < 0.6:
             cv2.circle(canvas, (x, round(end_y)), min(broad_px // 2 + 1, track_px), COPPER, -1)
 
@@ -187,7 +196,7 @@ def _sparse_feature(rng: np.random.Generator, canvas: ImageU8, x: int, y: int, t
     choice = rng.integers(5)
     reach = 2 * track_px
     if choice == 0:
-        cv2.circle(canvas, (x, y), int(rng.integers(6, 12)), COPPER, -1)
+        cv2.circle(canvas, (x, y), int(rng.integers(8, 13)), COPPER, -1)
     elif choice == 1:
         _track(canvas, [(x - reach, y), (x, y), (x + reach, y - reach)], track_px)
     elif choice == 2:

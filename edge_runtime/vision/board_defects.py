@@ -18,7 +18,7 @@ OPEN, SHORT, MOUSEBITE, SPUR, SPURIOUS_COPPER, PIN_HOLE = range(1, 7)
 CLASS_NAMES = dict(enumerate(("open", "short", "mousebite", "spur", "copper", "pin-hole"), start=1))
 KEEP_APART_PX = 12
 
-_TRIES = 60
+_TRIES = 30
 _REACH_PX = 48
 _MIN_AREA_PX = 24
 _MIN_PIECE_PX = 60

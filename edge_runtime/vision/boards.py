@@ -19,7 +19,7 @@ __all__ = ["BINARY", "CAMERA", "CLASS_NAMES", "KEEP_APART_PX", "Board", "BoardSt
 MIN_SIDE_PX, MAX_SIDE_PX = 64, 8192
 _OVERHANG_PX = 200
 _STRIPE_PX = 256
-_NOISE_VALUES = 1 << 18
+_NOISE_VALUES = 1 << 17
 
 
 @dataclass(frozen=True)
