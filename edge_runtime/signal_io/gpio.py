@@ -73,7 +73,7 @@ def resolve(line: int | str, names: Sequence[str]) -> int:
         if not 0 <= line < len(names):
             raise SignalError(f"GPIO line {line}: the chip has lines 0 to {len(names) - 1}")
         return line
-    offsets = [offset for offset, name in enumerate(names) if name == line]
+    offsets = [offset for offset, name in enumerate(names) if name and name == line]
     if len(offsets) == 1:
         return offsets[0]
     if offsets:
@@ -102,6 +102,31 @@ def input_settings(line: InputLine) -> gpiod.LineSettings:
     )
 
 
+@dataclass(frozen=True)
+class LinePlan:
+    """Where a chip's lines go and how they are requested, all by offset."""
+
+    offsets: Mapping[Output, int]
+    input_names: Mapping[int, str]
+    output_settings: Mapping[int, gpiod.LineSettings]
+    input_settings: Mapping[int, gpiod.LineSettings]
+
+
+def plan_lines(names: Sequence[str], outputs: Mapping[Output, OutputLine], inputs: Mapping[str, InputLine]) -> LinePlan:
+    """The plan for a chip whose lines have these names; SignalError for an unknown line or one wired twice."""
+    offsets = {output: resolve(each.line, names) for output, each in outputs.items()}
+    input_offsets = {name: resolve(each.line, names) for name, each in inputs.items()}
+    used = [*offsets.values(), *input_offsets.values()]
+    if twice := sorted({offset for offset in used if used.count(offset) > 1}):
+        raise SignalError(f"GPIO lines {twice} are used twice; give each input and output a line of its own")
+    return LinePlan(
+        offsets,
+        {offset: name for name, offset in input_offsets.items()},
+        {offsets[output]: output_settings(output, each) for output, each in outputs.items()},
+        {input_offsets[name]: input_settings(each) for name, each in inputs.items()},
+    )
+
+
 class GpioLines:
     """DigitalLines on one GPIO chip, given as `gpiochip3`, a device path or a label such as `tegra234-gpio`.
 
@@ -112,8 +137,7 @@ class GpioLines:
         self._chip_name = chip
         self._outputs = dict(outputs)
         self._inputs = dict(inputs)
-        self._output_offsets: dict[Output, int] = {}
-        self._input_names: dict[int, str] = {}
+        self._plan: LinePlan | None = None
         self._output_request: gpiod.LineRequest | None = None
         self._input_request: gpiod.LineRequest | None = None
 
@@ -132,69 +156,56 @@ class GpioLines:
 
     def _request(self, chip: gpiod.Chip) -> None:
         names = [chip.get_line_info(offset).name for offset in range(chip.get_info().num_lines)]
-        self._output_offsets = {output: resolve(each.line, names) for output, each in self._outputs.items()}
-        self._input_names = {resolve(each.line, names): name for name, each in self._inputs.items()}
-        check_distinct([*self._output_offsets.values(), *(resolve(i.line, names) for i in self._inputs.values())])
-        self._output_request = _request_lines(
-            chip,
-            {self._output_offsets[output]: output_settings(output, each) for output, each in self._outputs.items()},
-        )
-        self._input_request = _request_lines(
-            chip, {offset: input_settings(self._inputs[name]) for offset, name in self._input_names.items()}
-        )
+        plan = plan_lines(names, self._outputs, self._inputs)
+        self._output_request = _request_lines(chip, plan.output_settings)
+        self._plan = plan
+        self._input_request = _request_lines(chip, plan.input_settings)
+
+    def _opened(self) -> LinePlan:
+        if self._plan is None:
+            raise SignalError(f"GPIO chip {self._chip_name} is not open")
+        return self._plan
 
     def fileno(self) -> int | None:
+        self._opened()
         return None if self._input_request is None else self._input_request.fd
 
     def edges(self) -> list[Edge]:
-        edges: list[Edge] = []
+        plan = self._opened()
         request = self._input_request
+        edges: list[Edge] = []
         try:
             while request is not None and len(edges) < _EVENT_BUFFER_EDGES and request.wait_edge_events(0):
-                edges += [self._edge(event) for event in request.read_edge_events()]
+                for event in request.read_edge_events():
+                    edges.append(Edge(plan.input_names[event.line_offset], event.timestamp_ns, event.line_seqno))
         except OSError as exc:
             raise self._lost(exc) from exc
         return edges
 
-    def _edge(self, event: gpiod.EdgeEvent) -> Edge:
-        return Edge(self._input_names[event.line_offset], event.timestamp_ns, event.line_seqno)
-
     def write(self, output: Output, active: bool) -> None:
-        if output not in self._outputs:
+        offset = self._opened().offsets.get(output)
+        if self._output_request is None or offset is None:
             return
-        if self._output_request is None:
-            raise SignalError(f"GPIO chip {self._chip_name} is not open")
         try:
-            self._output_request.set_value(self._output_offsets[output], Value(int(active)))
+            self._output_request.set_value(offset, Value(int(active)))
         except OSError as exc:
             raise self._lost(exc) from exc
 
     def close(self) -> None:
+        plan, self._plan = self._plan, None
         outputs, self._output_request = self._output_request, None
         inputs, self._input_request = self._input_request, None
         if outputs is not None:
             # A chip that is gone cannot be driven; the call that met its loss has raised.
             with contextlib.suppress(OSError):
-                outputs.set_values(self._safe_values())
+                if plan is not None:
+                    outputs.set_values({offset: each.output_value for offset, each in plan.output_settings.items()})
             outputs.release()
         if inputs is not None:
             inputs.release()
 
-    def _safe_values(self) -> dict[int | str, Value]:
-        return {
-            self._output_offsets[output]: Value(int(each.is_safe_active(output)))
-            for output, each in self._outputs.items()
-        }
-
     def _lost(self, exc: OSError) -> SignalError:
         return SignalError(f"GPIO chip {self._chip_name}: {exc}; {_advice(exc)}")
-
-
-def check_distinct(offsets: Sequence[int]) -> None:
-    """SignalError naming the lines that are wired twice."""
-    twice = sorted({offset for offset in offsets if offsets.count(offset) > 1})
-    if twice:
-        raise SignalError(f"GPIO lines {twice} are used twice; give each input and output a line of its own")
 
 
 def _request_lines(chip: gpiod.Chip, settings: Mapping[int, gpiod.LineSettings]) -> gpiod.LineRequest | None:
