@@ -43,7 +43,7 @@ def find_defects(mask: Mask, classes: Sequence[DefectClass], recipe: Recipe, ima
     Its zone is IGNORE when more than half of its cells lie outside the region of interest (`inspected_cells`).
     Raises ValueError for a class id that `classes` does not name and for a mask of another size than the image's.
     """
-    _check_size(mask, image_hw)
+    check_mask_size(mask, image_hw)
     foreground = foreground_cells(mask, classes)
     if not cv2.countNonZero(foreground):
         return []
@@ -67,6 +67,16 @@ def foreground_cells(mask: Mask, classes: Sequence[DefectClass]) -> ImageU8:
         raise ValueError(f"the mask holds class ids {strange}, which the model's bundle does not name")
     limits = cv2.LUT(mask.class_ids, highest_background)
     return np.asarray(cv2.compare(mask.scores, limits, cv2.CMP_GT), np.uint8)
+
+
+def check_mask_size(mask: Mask, image_hw: tuple[int, int]) -> None:
+    """Raise ValueError unless the mask has exactly the cells that cover the image."""
+    expected_hw = mask_hw(image_hw, mask.stride_px)
+    if mask.class_ids.shape != expected_hw:
+        raise ValueError(
+            f"a mask of {mask.class_ids.shape} cells does not fit an image of {image_hw} px at stride "
+            f"{mask.stride_px} px: {expected_hw} cells are needed"
+        )
 
 
 @lru_cache(maxsize=8)
@@ -101,20 +111,12 @@ def _polygon_cells(polygon: Polygon, plane_hw: tuple[int, int], stride_px: int) 
     return np.logical_xor.accumulate(turns, axis=1)[:, :width]
 
 
-def _check_size(mask: Mask, image_hw: tuple[int, int]) -> None:
-    expected_hw = mask_hw(image_hw, mask.stride_px)
-    if mask.class_ids.shape != expected_hw:
-        raise ValueError(
-            f"a mask of {mask.class_ids.shape} cells does not fit an image of {image_hw} px at stride "
-            f"{mask.stride_px} px: {expected_hw} cells are needed"
-        )
-
-
 def _grouped(mask: Mask, foreground: ImageU8, join_px: int) -> _Cells:
     count, labels = cv2.connectedComponents(_widened(foreground, -(-join_px // mask.stride_px)), connectivity=8)
-    ys, xs = np.nonzero(foreground != 0)
-    group = labels[ys, xs].astype(np.intp) - 1
-    return _Cells(ys, xs, mask.class_ids[ys, xs], mask.scores[ys, xs], group, count - 1)
+    at = np.flatnonzero(foreground != 0)
+    ys, xs = np.divmod(at, foreground.shape[1])
+    group = labels.ravel()[at].astype(np.intp) - 1
+    return _Cells(ys, xs, mask.class_ids.ravel()[at], mask.scores.ravel()[at], group, count - 1)
 
 
 def _widened(foreground: ImageU8, reach: int) -> ImageU8:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from heapq import nlargest
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ def make_verdict(
 ) -> Verdict:
     """`decide`, written down: the verdict lists the `MAX_DEFECTS` largest defects, largest first, and counts all."""
     outcome, reasons = decide(defects, recipe, class_names)
-    largest = sorted(defects, key=lambda defect: -defect.area_px)[:MAX_DEFECTS]
+    largest = nlargest(MAX_DEFECTS, defects, key=lambda defect: defect.area_px)
     return Verdict(part_id, outcome, reasons, tuple(largest), len(defects), decided_ns, model_id, recipe_id)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from heapq import nlargest
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 
 from edge_runtime.values import MAX_DEFECTS, Outcome, Zone, check_picture
-from edge_runtime.vision.blobs import foreground_cells
+from edge_runtime.vision.blobs import check_mask_size, foreground_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,7 @@ class _Pen(NamedTuple):
 
     @classmethod
     def for_side(cls, side_px: int) -> _Pen:
-        return cls(line_px=max(1, round(side_px / 700)), font_scale=max(0.4, side_px / 1400))
+        return cls(line_px=max(1, round(side_px / 700)), font_scale=max(0.4, side_px / 1800))
 
 
 def draw_overlay(
@@ -63,21 +64,23 @@ def draw_overlay(
         for polygon in polygons:
             _outline(canvas, polygon, color, pen)
     by_id = {known.class_id: known for known in classes}
-    for defect in sorted(defects, key=lambda defect: -defect.area_px)[:MAX_DEFECTS]:
+    for defect in nlargest(MAX_DEFECTS, defects, key=lambda defect: defect.area_px):
         _draw_defect(canvas, defect, by_id.get(defect.class_id), pen)
     _write(canvas, outcome.value, (0, 0), OUTCOME_COLORS[outcome], pen._replace(font_scale=pen.font_scale * 1.5))
     return canvas
 
 
 def _tint(canvas: ImageU8, mask: Mask, classes: Sequence[DefectClass]) -> None:
-    height, width = canvas.shape[:2]
+    height, width, _ = canvas.shape
+    check_mask_size(mask, (height, width))
     palette = np.zeros((256, 3), np.uint8)
     for known in classes:
         palette[known.class_id] = known.color_bgr
     foreground = foreground_cells(mask, classes)
     shown = _enlarged(mask.class_ids & foreground, mask.stride_px)[:height, :width]
-    ys, xs = np.nonzero(shown)
-    canvas[ys, xs] = canvas[ys, xs] // 2 + palette[shown[ys, xs]] // 2
+    pixels, ids = canvas.reshape(-1, 3), shown.ravel()
+    at = np.flatnonzero(ids != 0)
+    pixels[at] = pixels[at] // 2 + palette[ids[at]] // 2
 
 
 def _enlarged(plane: ImageU8, factor: int) -> ImageU8:

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_runtime.values import InputContract
+from edge_runtime.vision.preprocess import TilePreprocessor, value_table
+
+MEAN, STD = (0.406, 0.456, 0.485), (0.225, 0.224, 0.229)
+
+
+def contract(channels: str, tile_px: int = 16) -> InputContract:
+    count = 1 if channels == "GRAY" else 3
+    return InputContract(channels, MEAN[:count], STD[:count], tile_px, stride_px=8, margin_px=2)
+
+
+def picture(seed: int, height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def naive_tile(image, origin_yx, channels, tile_px):
+    """The docstring's formula, pixel by pixel in float64: (1, C, tile_px, tile_px)."""
+    y, x = origin_yx
+    crop = image[y : y + tile_px, x : x + tile_px]
+    crop = np.pad(crop, ((0, tile_px - crop.shape[0]), (0, tile_px - crop.shape[1]), (0, 0)), mode="reflect")
+    planes = {"BGR": crop, "RGB": crop[:, :, ::-1], "GRAY": crop[:, :, :1]}[channels].transpose(2, 0, 1)
+    count = planes.shape[0]
+    mean, std = (np.array(values[:count]).reshape(count, 1, 1) for values in (MEAN, STD))
+    return ((planes / 255.0 - mean) / std)[np.newaxis]
+
+
+@given(st.integers(0, 99), st.integers(1, 40), st.integers(1, 40), st.sampled_from(["BGR", "RGB", "GRAY"]), st.data())
+def test_a_tile_is_the_formula_of_the_contract(seed, height, width, channels, data):
+    image = picture(seed, height, width)
+    if channels == "GRAY":
+        image[:, :, 1:] = image[:, :, :1]
+    origin_yx = data.draw(st.tuples(st.integers(0, height - 1), st.integers(0, width - 1)))
+    tile = TilePreprocessor(contract(channels)).tile(image, origin_yx)
+    assert tile.dtype == np.float32
+    assert tile.flags.c_contiguous
+    np.testing.assert_array_equal(tile, naive_tile(image, origin_yx, channels, 16).astype(np.float32))
+
+
+@given(st.floats(0, 1), st.floats(0.01, 4))
+def test_evaluating_in_float32_throughout_stays_within_the_stated_tolerance(mean, std):
+    pixels = np.arange(256).astype(np.float32)
+    in_float32 = (pixels / np.float32(255) - np.float32(mean)) / np.float32(std)
+    assert np.abs(value_table(mean, std) - in_float32).max() <= 3e-7 / std
+
+
+def test_gray_of_equal_channels_is_the_channel_itself():
+    ramp = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=2)
+    plain = TilePreprocessor(InputContract("GRAY", (0.0,), (1.0,), 16, 8, 0))
+    np.testing.assert_array_equal(np.rint(plain.tile(ramp, (0, 0)) * 255).reshape(-1), np.arange(256))
+
+
+def test_gray_of_a_colour_weighs_blue_green_and_red():
+    image = picture(3, 16, 16)
+    plain = TilePreprocessor(InputContract("GRAY", (0.0,), (1.0,), 16, 8, 0))
+    weighted = image @ np.array([0.114, 0.587, 0.299])
+    assert np.abs(plain.tile(image, (0, 0))[0, 0] * 255 - weighted).max() <= 0.51
+
+
+def test_each_call_reuses_one_buffer_and_overwrites_all_of_it():
+    image = picture(5, 40, 40)
+    preprocessor = TilePreprocessor(contract("BGR"))
+    first = preprocessor.tile(image, (0, 0))
+    second = preprocessor.tile(image, (39, 39))
+    assert first is second
+    np.testing.assert_array_equal(second, TilePreprocessor(contract("BGR")).tile(image, (39, 39)))
+
+
+def test_a_read_only_picture_is_left_as_it_was():
+    image = picture(6, 20, 20)
+    image.flags.writeable = False
+    before = image.copy()
+    TilePreprocessor(contract("RGB")).tile(image, (8, 8))
+    np.testing.assert_array_equal(image, before)
+
+
+@pytest.mark.parametrize("origin_yx", [(-8, 0), (0, -1), (20, 0), (0, 30)])
+def test_an_origin_outside_the_picture_is_refused(origin_yx):
+    with pytest.raises(ValueError, match="outside the picture of 20 x 30 px"):
+        TilePreprocessor(contract("BGR")).tile(picture(0, 20, 30), origin_yx)
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (20, 30, 1), (20, 30, 4), (0, 30, 3)])
+def test_anything_but_a_colour_picture_is_refused(shape):
+    with pytest.raises(ValueError, match="picture must be"):
+        TilePreprocessor(contract("BGR")).tile(np.zeros(shape, np.uint8), (0, 0))
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 3), st.integers(1, 3))
+def test_a_picture_far_smaller_than_the_tile_is_mirrored_over_and_over(height, width):
+    image = picture(7, height, width)
+    tile = TilePreprocessor(contract("BGR", tile_px=64)).tile(image, (0, 0))
+    np.testing.assert_array_equal(tile, naive_tile(image, (0, 0), "BGR", 64).astype(np.float32))
