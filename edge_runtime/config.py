@@ -6,29 +6,25 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from edge_runtime import values
 from edge_runtime.errors import ConfigError
 from edge_runtime.interfaces import Output
-from edge_runtime.validation import describe
+from edge_runtime.validation import StrictModel, describe
 
 MAX_SIDE_PX = 8192
 RING_PAGES_LIMIT_BYTES = 8 * 1024**3
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class StationSettings(_Section):
+class StationSettings(StrictModel):
     """Who this box is and where it keeps its data."""
 
     name: Annotated[str, Field(min_length=1, max_length=64)] = "station"
     data_dir: Path = Path("/var/lib/edge-runtime")
 
 
-class SyntheticCameraSettings(_Section):
+class SyntheticCameraSettings(StrictModel):
     """An endless, seeded line of painted boards."""
 
     driver: Literal["synthetic"]
@@ -40,7 +36,7 @@ class SyntheticCameraSettings(_Section):
     parts: Annotated[int, Field(ge=1)] | None = None
 
 
-class FolderCameraSettings(_Section):
+class FolderCameraSettings(StrictModel):
     """Pictures of a folder, one picture, or a video file. The largest picture must fit width_px × height_px."""
 
     driver: Literal["folder"]
@@ -51,7 +47,7 @@ class FolderCameraSettings(_Section):
     loop: bool = False
 
 
-class OpenCvCameraSettings(_Section):
+class OpenCvCameraSettings(StrictModel):
     """A V4L2 device, an RTSP or HTTP address, or a GStreamer pipeline (`gst:…`)."""
 
     driver: Literal["opencv"]
@@ -68,7 +64,7 @@ CameraSettings = Annotated[
 ]
 
 
-class InspectionSettings(_Section):
+class InspectionSettings(StrictModel):
     """The model and the processes that run it."""
 
     bundle: Path
@@ -81,7 +77,7 @@ class InspectionSettings(_Section):
     scripted_busy: bool = False
 
 
-class LineSettings(_Section):
+class LineSettings(StrictModel):
     """Triggers, deadlines and the shared frames."""
 
     trigger: Literal["free_run", "serial", "gpio"] = "free_run"
@@ -101,11 +97,12 @@ class LineSettings(_Section):
         return self
 
 
-class SerialSettings(_Section):
+class SerialSettings(StrictModel):
     """The serial line to the controller; `port` is a path, best under /dev/serial/by-id/, or a pattern."""
 
     driver: Literal["serial", "recording"] = "serial"
     port: str = ""
+    journal: Path | None = None
     baud_rate: Annotated[int, Field(ge=1200, le=921_600)] = 115_200
     acknowledge: bool = True
     ack_timeout_ms: Annotated[float, Field(ge=10, le=60_000)] = 200
@@ -118,33 +115,35 @@ class SerialSettings(_Section):
         return self
 
 
-class OutputLineSettings(_Section):
-    """One output: kernel line name or offset, polarity, and how long it stays active for a part."""
+class OutputLineSettings(StrictModel):
+    """One output: kernel line name or offset, polarity, safe level (both by default fail-safe), pulse for a part."""
 
     line: Annotated[int, Field(ge=0)] | str
-    active_low: bool = False
+    active_low: bool | None = None
+    safe_active: bool | None = None
     pulse_ms: Annotated[float, Field(gt=0, le=60_000)] = 50
 
 
-class TriggerLineSettings(_Section):
+class TriggerLineSettings(StrictModel):
     """The trigger input: kernel line name or offset, edge and debounce by the kernel."""
 
     line: Annotated[int, Field(ge=0)] | str
     edge: Literal["rising", "falling"] = "rising"
-    bias: Literal["as_is", "pull_up", "pull_down", "disabled"] = "as_is"
+    bias: Literal["as_is", "disabled", "pull_up", "pull_down"] = "as_is"
     debounce_us: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
 
 
-class GpioSettings(_Section):
+class GpioSettings(StrictModel):
     """Digital lines. Outputs that are not listed are not driven."""
 
     driver: Literal["gpio", "recording"] = "gpio"
     chip: str = "/dev/gpiochip0"
+    journal: Path | None = None
     outputs: dict[Output, OutputLineSettings] = {}
     trigger: TriggerLineSettings | None = None
 
 
-class ArchiveSettings(_Section):
+class ArchiveSettings(StrictModel):
     """Pictures: NG first, every n-th OK one, oldest OK ones deleted first when the budget is spent."""
 
     picture_budget_mb: Annotated[int, Field(ge=0, le=10_000_000)] = 2000
@@ -154,7 +153,7 @@ class ArchiveSettings(_Section):
     max_pending_records: Annotated[int, Field(ge=100, le=1_000_000)] = 50_000
 
 
-class ClassRuleSettings(_Section):
+class ClassRuleSettings(StrictModel):
     """Limits for one defect class; see `values.ClassRule`."""
 
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -174,7 +173,7 @@ Point = tuple[Annotated[float, Field(ge=0, le=MAX_SIDE_PX)], Annotated[float, Fi
 PolygonSettings = Annotated[tuple[Point, ...], Field(min_length=3, max_length=1000)]
 
 
-class RecipeSettings(_Section):
+class RecipeSettings(StrictModel):
     """What counts as a bad part."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "default"
@@ -206,7 +205,7 @@ class RecipeSettings(_Section):
         )
 
 
-class Settings(_Section):
+class Settings(StrictModel):
     """The whole of a settings file. Paths in it are relative to the file's folder."""
 
     station: StationSettings = StationSettings()

@@ -1,0 +1,120 @@
+"""Command line `edge-runtime`. Exit codes: 0 well, 1 the answer is no (a reject, a failed check), 2 trouble."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_runtime import __version__
+from edge_runtime.errors import EdgeRuntimeError
+
+EXIT_NO, EXIT_TROUBLE = 1, 2
+DEFAULT_BUNDLE = Path("opt_models/pcb-unet/1")
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+bundle_app = typer.Typer(no_args_is_help=True, help="Look at model bundles.")
+app.add_typer(bundle_app, name="bundle")
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="Settings file (TOML).")]
+BundleOption = Annotated[Path, typer.Option("--bundle", "-b", help="Folder of the model bundle.")]
+WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="Inspection processes.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"edge-runtime {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(config: ConfigOption) -> None:
+    """Run the daemon until SIGTERM. The outputs are safe before, and on every way out."""
+    from edge_runtime.app import build_line, set_up_logging
+    from edge_runtime.config import load_settings
+
+    set_up_logging("line")
+    raise typer.Exit(build_line(load_settings(config)).run())
+
+
+@app.command("check-config")
+def check_config(config: ConfigOption) -> None:
+    """Check a settings file, its recipe and its bundle, without touching any device."""
+    from edge_runtime.app import check_settings
+    from edge_runtime.config import load_settings
+
+    typer.echo(f"{config}: in order\n{check_settings(load_settings(config))}")
+
+
+@bundle_app.command("verify")
+def bundle_verify(folder: Annotated[Path, typer.Argument(help="Folder of the bundle.")]) -> None:
+    """Check digests and target, and run the golden tiles on this machine."""
+    from edge_runtime.commands.bundles import verify
+
+    verify(folder)
+
+
+@app.command()
+def inspect(
+    pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
+    bundle: BundleOption = DEFAULT_BUNDLE,
+    recipe: Annotated[Path | None, typer.Option(help="Recipe file (TOML); default: every defect rejects.")] = None,
+    workers: WorkersOption = 2,
+    overlays: Annotated[Path | None, typer.Option(help="Write an overlay picture for each here.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each picture.")] = False,
+) -> None:
+    """Inspect picture files: 0 all passed, 1 any reject, 2 trouble."""
+    from edge_runtime.commands.inspect import inspect_files
+
+    raise typer.Exit(inspect_files(pictures, bundle, recipe, workers, overlays, json))
+
+
+@app.command()
+def demo(
+    parts: Annotated[int, typer.Option(min=1, max=100_000, help="Parts to send down the line.")] = 40,
+    pictures: Annotated[Path | None, typer.Option(help="Inspect the pictures of this folder instead.")] = None,
+    bundle: BundleOption = DEFAULT_BUNDLE,
+    workers: WorkersOption = 2,
+    side_px: Annotated[int, typer.Option(min=256, max=8192, help="Side of the synthetic boards.")] = 1024,
+    rate_hz: Annotated[float, typer.Option(min=0.05, max=100, help="Parts a second.")] = 2.0,
+    seed: Annotated[int, typer.Option(min=0, help="Which boards and defects.")] = 1,
+    output: Annotated[Path, typer.Option(help="Folder for records, pictures and the log.")] = Path("demo-output"),
+) -> None:
+    """A line of boards, a real model, and a controller at the other end of a serial line."""
+    from edge_runtime.commands.demo import DemoOptions, run_demo
+
+    raise typer.Exit(run_demo(DemoOptions(parts, pictures, bundle, workers, side_px, rate_hz, seed, output)))
+
+
+@app.command()
+def doctor(
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Also check what this file needs.")] = None,
+) -> None:
+    """What hardware, ports, cameras, wheels and permissions are here, and what is missing."""
+    from edge_runtime.commands.doctor import diagnose
+
+    raise typer.Exit(diagnose(config))
+
+
+def main() -> None:
+    """Run the command line; an expected error is one line on stderr and exit code 2."""
+    try:
+        app()
+    except EdgeRuntimeError as exc:
+        typer.echo(f"error: {exc}", err=True)
+        sys.exit(EXIT_TROUBLE)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,281 @@
+"""Composition root: the only file that names concrete drivers. Also the entry of every child process.
+
+Drivers are imported inside the functions that build them, so that each process loads only what it owns: the line
+must stay free of numpy, OpenCV and the predictor.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_runtime.clock import NS_PER_MS, NS_PER_S, SystemClock
+from edge_runtime.config import FolderCameraSettings, InspectionSettings, Settings, SyntheticCameraSettings
+from edge_runtime.errors import BundleError
+from edge_runtime.runtime.channel import Channel
+from edge_runtime.runtime.child import run_child
+from edge_runtime.runtime.children import Child, ChildSpec, Role, spawn_child
+from edge_runtime.runtime.frame_ring import FrameRing, RingLayout
+from edge_runtime.runtime.health import RestartBudget
+from edge_runtime.runtime.messages import Setup
+
+if TYPE_CHECKING:
+    from edge_runtime.inference.bundle import Bundle
+    from edge_runtime.interfaces import BytePort, Camera, DigitalLines, Segmenter
+    from edge_runtime.runtime.line import Line
+    from edge_runtime.runtime.pool import InspectionPool
+    from edge_runtime.runtime.signals import Signals
+    from edge_runtime.values import Recipe
+
+LOG_FORMAT = "%(asctime)s %(levelname)s {process} %(message)s"
+DATABASE_NAME, PICTURES_NAME, SNAPSHOT_NAME = "records.sqlite", "pictures", "snapshot.json"
+OFFICE_HANG_TIMEOUT_MS = 15_000.0
+GUARD_HANG_TIMEOUT_MS = 5_000.0
+
+
+def set_up_logging(process: str) -> None:
+    level = os.environ.get("EDGE_RUNTIME_LOG", "INFO").upper()
+    logging.basicConfig(stream=sys.stderr, level=level, format=LOG_FORMAT.format(process=process))
+
+
+# -- the line ---------------------------------------------------------------------------------------------------
+
+
+def build_line(settings: Settings) -> Line:
+    """The parent process with its children described but not started. Raises ConfigError, BundleError."""
+    from edge_runtime.runtime.line import Line
+    from edge_runtime.runtime.line_control import LineRules
+    from edge_runtime.runtime.service_notify import ServiceNotifier
+    from edge_runtime.runtime.supervisor import Supervisor
+
+    clock = SystemClock()
+    line = settings.line
+    ring = FrameRing.create(_ring_layout(settings))
+    rules = LineRules(
+        deadline_ms=line.deadline_ms,
+        slot_count=line.ring_slots,
+        capture_timeout_ms=line.capture_timeout_ms,
+        recipe_id=settings.recipe.name,
+        free_run=line.trigger == "free_run",
+        keep_ok_every=settings.archive.keep_ok_every,
+        max_pending_records=settings.archive.max_pending_records,
+    )
+    supervisor = Supervisor(_children(settings, ring), ServiceNotifier())
+    return Line(settings.station.name, rules, supervisor, ring, build_signals(settings), clock)
+
+
+def _children(settings: Settings, ring: FrameRing) -> list[Child]:
+    """The process table. The guard comes first, so that it is there before anything can go wrong."""
+    start_ms = settings.inspection.start_timeout_ms
+    specs = [
+        ChildSpec(Role.GUARD, 0, start_ms, GUARD_HANG_TIMEOUT_MS),
+        ChildSpec(Role.OFFICE, 0, start_ms, OFFICE_HANG_TIMEOUT_MS),
+        ChildSpec(Role.CAPTURE, 0, start_ms, settings.line.camera_hang_timeout_ms),
+    ]
+    return _described([*specs, *_worker_specs(settings)], settings, ring)
+
+
+def _worker_specs(settings: Settings) -> list[ChildSpec]:
+    inspection = settings.inspection
+    return [
+        ChildSpec(Role.INSPECTION, index, inspection.start_timeout_ms, inspection.hang_timeout_ms)
+        for index in range(inspection.workers)
+    ]
+
+
+def _described(specs: Sequence[ChildSpec], settings: Settings, ring: FrameRing) -> list[Child]:
+    spawn = spawn_child("edge_runtime.app", ring.fd)
+    window_ns = round(settings.line.restarts_window_s * NS_PER_S)
+    text = settings.model_dump_json()
+    return [Child(spec, spawn, text, RestartBudget(settings.line.restarts_max, window_ns)) for spec in specs]
+
+
+def build_pool(settings: Settings, mask_stride_px: int) -> InspectionPool:
+    """The inspection workers alone, for pictures of at most camera.width_px × camera.height_px pixels."""
+    from edge_runtime.runtime.pool import InspectionPool
+
+    ring = FrameRing.create(_ring_layout(settings))
+    return InspectionPool(_described(_worker_specs(settings), settings, ring), ring, mask_stride_px, SystemClock())
+
+
+def _ring_layout(settings: Settings) -> RingLayout:
+    return RingLayout(settings.line.ring_slots, settings.camera.width_px * settings.camera.height_px)
+
+
+def build_signals(settings: Settings) -> Signals:
+    """Serial link and output lines as configured."""
+    from edge_runtime.protocol.outbox import Outbox
+    from edge_runtime.runtime.outputs import OutputLines, SerialLink
+    from edge_runtime.runtime.signals import Signals
+
+    serial = settings.serial
+    port, lines = build_serial_port(settings), build_lines(settings)
+    link = None
+    if serial is not None and port is not None:
+        ack_timeout_ns = round(serial.ack_timeout_ms * NS_PER_MS)
+        link = SerialLink(port, Outbox(ack_timeout_ns, serial.max_unacknowledged, serial.acknowledge))
+    pulses = {output: wiring.pulse_ms for output, wiring in settings.gpio.outputs.items()} if settings.gpio else {}
+    return Signals(
+        serial=link,
+        lines=OutputLines(lines, pulses) if lines is not None else None,
+        class_names=read_class_names(settings.inspection.bundle),
+        heartbeat_ms=settings.line.heartbeat_ms,
+        serial_triggers=settings.line.trigger == "serial",
+    )
+
+
+def build_serial_port(settings: Settings) -> BytePort | None:
+    serial = settings.serial
+    if serial is None:
+        return None
+    if serial.driver == "recording":
+        from edge_runtime.signal_io.recording import RecordingBytePort
+
+        return RecordingBytePort(serial.journal)
+    from edge_runtime.signal_io.serial_port import SerialPort
+
+    return SerialPort(serial.port, serial.baud_rate)
+
+
+def build_lines(settings: Settings) -> DigitalLines | None:
+    gpio = settings.gpio
+    if gpio is None:
+        return None
+    if gpio.driver == "recording":
+        from edge_runtime.signal_io.recording import RecordingLines
+
+        return RecordingLines(gpio.journal)
+    from edge_runtime.signal_io.gpio import GpioLines, InputLine, OutputLine
+
+    outputs = {
+        output: OutputLine(wiring.line, wiring.active_low, wiring.safe_active) for output, wiring in gpio.outputs.items()
+    }
+    trigger = gpio.trigger
+    if trigger is None:
+        return GpioLines(gpio.chip, outputs, {})
+    return GpioLines(
+        gpio.chip, outputs, {"trigger": InputLine(trigger.line, trigger.edge, trigger.debounce_us, trigger.bias)}
+    )
+
+
+def read_class_names(bundle_folder: Path) -> dict[int, str]:
+    """Class names by id, from the manifest alone: no picture or model file is read. Raises BundleError."""
+    from edge_runtime.inference.manifest import parse_manifest
+
+    path = bundle_folder / "manifest.json"
+    try:
+        manifest = parse_manifest(path.read_bytes(), str(path))
+    except OSError as exc:
+        raise BundleError(f"{path}: cannot be read ({exc.strerror}); inspection.bundle must name a bundle's folder") from exc
+    return {entry.id: entry.name for entry in manifest.classes}
+
+
+# -- the children -----------------------------------------------------------------------------------------------
+
+
+def serve_child(role: Role, channel: Channel, ring_fd: int, setup: Setup) -> None:
+    """The body of one child process."""
+    settings = Settings.model_validate_json(setup.settings)
+    if role is Role.GUARD:
+        from edge_runtime.runtime import guard
+
+        guard.serve(channel, build_serial_port(settings), build_lines(settings))
+        return
+    ring = FrameRing(_ring_layout(settings), ring_fd)
+    {Role.CAPTURE: _serve_capture, Role.INSPECTION: _serve_inspection, Role.OFFICE: _serve_office}[role](
+        channel, ring, settings, setup.index
+    )
+
+
+def _serve_capture(channel: Channel, ring: FrameRing, settings: Settings, index: int) -> None:
+    from edge_runtime.runtime.capture import CaptureServer
+
+    CaptureServer(channel, ring, build_camera(settings), SystemClock()).serve()
+
+
+def _serve_inspection(channel: Channel, ring: FrameRing, settings: Settings, index: int) -> None:
+    from edge_runtime.runtime.inspection import InspectionPlan, InspectionWorker
+
+    bundle, recipe = _bundle_and_recipe(settings)
+    segmenter = build_segmenter(settings.inspection, bundle)
+    plan = InspectionPlan(bundle.classes, recipe, bundle.model_id)
+    InspectionWorker(index, channel, ring, segmenter, plan, SystemClock()).serve()
+
+
+def _serve_office(channel: Channel, ring: FrameRing, settings: Settings, index: int) -> None:
+    from edge_runtime.runtime.office import Office, OfficePlan
+    from edge_runtime.storage.database import Database
+    from edge_runtime.storage.image_store import ImageStore
+
+    clock, archive, folder = SystemClock(), settings.archive, settings.station.data_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    images = ImageStore(
+        folder / PICTURES_NAME,
+        archive.picture_budget_mb * 1_000_000,
+        archive.keep_ok,
+        free_bytes_min=archive.free_mb_min * 1_000_000,
+    )
+    bundle, recipe = _bundle_and_recipe(settings)
+    plan = OfficePlan(bundle.classes, recipe, bundle.mask_stride_px, folder / SNAPSHOT_NAME)
+    Office(channel, ring, Database(folder / DATABASE_NAME, clock), images, plan, clock).serve()
+
+
+def _bundle_and_recipe(settings: Settings) -> tuple[Bundle, Recipe]:
+    from edge_runtime.inference.bundle import load_bundle
+    from edge_runtime.vision.decision import check_recipe
+
+    bundle, recipe = load_bundle(settings.inspection.bundle), settings.recipe.value()
+    check_recipe(recipe, {each.class_id: each.name for each in bundle.classes})
+    return bundle, recipe
+
+
+def build_camera(settings: Settings) -> Camera:
+    """The configured camera driver, not yet opened."""
+    camera, clock = settings.camera, SystemClock()
+    if isinstance(camera, SyntheticCameraSettings):
+        from edge_runtime.camera.synthetic import SyntheticCamera
+
+        return SyntheticCamera((camera.height_px, camera.width_px), camera.seed, rate_hz=camera.rate_hz, clock=clock)
+    if isinstance(camera, FolderCameraSettings):
+        from edge_runtime.camera.folder import FolderCamera
+
+        return FolderCamera(camera.path, camera.rate_hz, camera.loop, clock)
+    from edge_runtime.camera.opencv import OpenCvCamera
+
+    return OpenCvCamera(
+        camera.source, camera.width_px, camera.height_px, camera.rate_hz, camera.exposure, camera.pixel_format, clock
+    )
+
+
+def build_segmenter(inspection: InspectionSettings, bundle: Bundle) -> Segmenter:
+    """The configured backend, with the bundle's model loaded."""
+    if inspection.backend == "scripted":
+        from edge_runtime.inference.scripted import ScriptedSegmenter
+
+        return ScriptedSegmenter(
+            bundle.input_contract,
+            bundle.mask_stride_px,
+            predict_ms=inspection.scripted_predict_ms,
+            busy=inspection.scripted_busy,
+        )
+    from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
+
+    return PaddleLiteSegmenter(bundle, threads=inspection.threads)
+
+
+def child_main(arguments: list[str]) -> int:
+    """`ROLE CHANNEL_FD RING_FD`: what `spawn_child` starts."""
+    role = Role(arguments[0])
+    channel_fd, ring_fd = int(arguments[1]), int(arguments[2])
+    set_up_logging(role.value)
+    serve: Callable[[Channel, Setup], None] = lambda channel, setup: serve_child(role, channel, ring_fd, setup)  # noqa: E731
+    outlives_line = role in (Role.OFFICE, Role.GUARD)
+    return run_child(Channel.from_fd(channel_fd), serve, dies_with_line=not outlives_line)
+
+
+if __name__ == "__main__":
+    sys.exit(child_main(sys.argv[1:]))

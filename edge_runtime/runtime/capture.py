@@ -1,0 +1,96 @@
+"""Capture child: owns the camera, writes pictures into ring slots, reopens a lost camera with back-off."""
+
+from __future__ import annotations
+
+import logging
+
+from edge_runtime.clock import NS_PER_MS, Clock
+from edge_runtime.errors import CameraError, EndOfPictures
+from edge_runtime.interfaces import Camera
+from edge_runtime.runtime.channel import Channel
+from edge_runtime.runtime.frame_ring import FrameRing
+from edge_runtime.runtime.messages import Capture, Captured, Message, NotCaptured, Ping, Pong, Ready, Stop
+from edge_runtime.runtime.slot_arrays import slot_arrays
+
+log = logging.getLogger(__name__)
+REOPEN_FIRST_MS = 100.0
+REOPEN_MAX_MS = 5000.0
+
+
+class CaptureServer:
+    """Answers each Capture with Captured or NotCaptured, in order. Owns the camera."""
+
+    def __init__(self, channel: Channel, ring: FrameRing, camera: Camera, clock: Clock) -> None:
+        self._channel = channel
+        self._ring = ring
+        self._camera = camera
+        self._clock = clock
+        self._is_open = False
+        self._reopen_at_ns = 0
+        self._backoff_ms = REOPEN_FIRST_MS
+
+    def serve(self) -> None:
+        """Open the camera, say Ready, answer until told to stop. Raises CameraError when it never opens."""
+        self._camera.open()
+        self._is_open = True
+        self._channel.send_patiently(Ready())
+        try:
+            while True:
+                message = self._channel.wait(REOPEN_FIRST_MS)
+                if isinstance(message, Stop):
+                    return
+                self._answer(message)
+                self._reopen_if_due()
+        finally:
+            self._camera.close()
+
+    def _answer(self, message: Message | None) -> None:
+        if isinstance(message, Capture):
+            self._channel.send_patiently(self._capture(message))
+        elif isinstance(message, Ping):
+            self._channel.send_patiently(Pong())
+
+    def _capture(self, request: Capture) -> Message:
+        if not self._is_open:
+            return NotCaptured(request.slot, request.part_id, "camera_lost")
+        try:
+            return self._captured(request)
+        except EndOfPictures:
+            return NotCaptured(request.slot, request.part_id, "end_of_pictures", end=True)
+        except CameraError as exc:
+            self._lose(exc)
+            return NotCaptured(request.slot, request.part_id, "camera_lost")
+
+    def _captured(self, request: Capture) -> Message:
+        taken = self._camera.capture(request.trigger_ns, request.timeout_ms)
+        if taken is None:
+            return NotCaptured(request.slot, request.part_id, "no_frame")
+        image, exposure = taken
+        image_hw = (image.shape[0], image.shape[1])
+        try:
+            slot_arrays(self._ring, request.slot, image_hw, mask_stride_px=1).image[...] = image
+        except ValueError as exc:
+            log.error("picture %s of part %d: %s", exposure.label or "", request.part_id, exc)
+            return NotCaptured(request.slot, request.part_id, "wrong_frame_size")
+        return Captured(
+            request.slot, request.part_id, image_hw, exposure.captured_ns, exposure.captured_at, exposure.label
+        )
+
+    def _lose(self, exc: CameraError) -> None:
+        log.warning("camera is lost, trying again until it is back: %s", exc)
+        self._camera.close()
+        self._is_open = False
+        self._backoff_ms = REOPEN_FIRST_MS
+        self._reopen_at_ns = self._clock.monotonic_ns()
+
+    def _reopen_if_due(self) -> None:
+        if self._is_open or self._clock.monotonic_ns() < self._reopen_at_ns:
+            return
+        try:
+            self._camera.open()
+            self._is_open = True
+            log.info("camera is back")
+        except CameraError:
+            self._camera.close()
+            self._reopen_at_ns = self._clock.monotonic_ns() + round(self._backoff_ms * NS_PER_MS)
+            self._backoff_ms = min(2 * self._backoff_ms, REOPEN_MAX_MS)

@@ -1,0 +1,204 @@
+"""Office child: commits one row per trigger within 100 ms, saves pictures when there is time, keeps the last Snapshot."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_runtime.clock import NS_PER_MS, Clock
+from edge_runtime.errors import StorageError
+from edge_runtime.files import write_atomically
+from edge_runtime.runtime.channel import Channel, ChannelClosed
+from edge_runtime.runtime.frame_ring import FrameRing
+from edge_runtime.runtime.messages import (
+    Archive,
+    Committed,
+    Message,
+    Ping,
+    Pong,
+    Publish,
+    Ready,
+    SlotRead,
+    Stop,
+    StorageTrouble,
+)
+from edge_runtime.runtime.slot_arrays import SlotArrays, slot_arrays
+from edge_runtime.storage.database import Database
+from edge_runtime.storage.image_store import ImageStore
+from edge_runtime.values import DefectClass, ImageU8, Mask, Outcome, Recipe
+from edge_runtime.vision.blobs import foreground_cells
+from edge_runtime.vision.overlay import draw_overlay
+
+log = logging.getLogger(__name__)
+COMMIT_EVERY_NS = 50 * NS_PER_MS
+RETRY_AFTER_TROUBLE_NS = 1000 * NS_PER_MS
+SNAPSHOT_EVERY_NS = 1000 * NS_PER_MS
+IDS_PER_MESSAGE = 1000
+
+
+@dataclass(frozen=True)
+class OfficePlan:
+    """What the office needs to draw overlays, and where it puts the last Snapshot."""
+
+    classes: Sequence[DefectClass]
+    recipe: Recipe
+    mask_stride_px: int
+    snapshot_path: Path
+
+
+class Office:
+    """Owns the database and the picture folder."""
+
+    def __init__(
+        self, channel: Channel, ring: FrameRing, database: Database, images: ImageStore, plan: OfficePlan, clock: Clock
+    ) -> None:
+        self._channel = channel
+        self._ring = ring
+        self._database = database
+        self._images = images
+        self._plan = plan
+        self._clock = clock
+        self._pictures: deque[Archive] = deque()
+        self._added = False
+        self._commit_at_ns = 0
+        self._trouble = ""
+        self._snapshot = ""
+        self._snapshot_at_ns = 0
+
+    def serve(self) -> None:
+        """Work until told to stop; when the line dies, commit what it still had to say, then leave."""
+        self._database.open()
+        self._images.open()
+        self._channel.send_patiently(Ready(next_part_id=self._database.next_part_id()))
+        try:
+            while not isinstance(message := self._channel.wait(self._wait_ms()), Stop):
+                self._take(message)
+                self._commit_if_due()
+                if message is None:
+                    self._save_one_picture()
+                    self._write_snapshot()
+            self._finish()
+        except ChannelClosed:
+            log.error("the line is gone; committing what it left")
+            self._database.commit()
+            self._database.close()
+
+    def _take(self, message: Message | None) -> None:
+        if isinstance(message, Archive):
+            self._add(message)
+        elif isinstance(message, Publish):
+            self._snapshot = message.snapshot
+        elif isinstance(message, Ping):
+            self._channel.send_patiently(Pong())
+
+    def _wait_ms(self) -> float:
+        """Until the next commit; not at all while pictures wait and no message does."""
+        if self._pictures:
+            return 0.0
+        if self._added:
+            return max(0.0, (self._commit_at_ns - self._clock.monotonic_ns()) / NS_PER_MS)
+        return 200.0
+
+    # -- records ------------------------------------------------------------------------------------------------
+
+    def _add(self, message: Archive) -> None:
+        part_id = message.record.trigger.part_id
+        try:
+            self._database.add(message.record)
+        except StorageError as exc:
+            # The same id with other content can only be a fault of this program: say so, do not block the rest.
+            log.error("record of part %d is refused: %s", part_id, exc)
+            self._say_read(message)
+            self._channel.send_patiently(Committed((part_id,)))
+            return
+        if not self._added:
+            self._added, self._commit_at_ns = True, max(self._commit_at_ns, self._clock.monotonic_ns() + COMMIT_EVERY_NS)
+        if message.slot is not None:
+            self._pictures.append(message)
+
+    def _commit_if_due(self) -> None:
+        if not self._added or self._clock.monotonic_ns() < self._commit_at_ns:
+            return
+        try:
+            part_ids = self._database.commit()
+        except StorageError as exc:
+            self._note_trouble(str(exc))
+            self._commit_at_ns = self._clock.monotonic_ns() + RETRY_AFTER_TROUBLE_NS
+            return
+        self._added = False
+        self._note_trouble("")
+        for start in range(0, len(part_ids), IDS_PER_MESSAGE):
+            self._channel.send_patiently(Committed(tuple(part_ids[start : start + IDS_PER_MESSAGE])))
+
+    def _finish(self) -> None:
+        self._database.commit()
+        while self._pictures:
+            self._save_one_picture()
+        self._database.close_cleanly()
+        self._write_snapshot(at_once=True)
+
+    def _note_trouble(self, reason: str) -> None:
+        if bool(reason) != bool(self._trouble):
+            log.log(logging.ERROR if reason else logging.INFO, "storage: %s", reason or "is well again")
+            self._channel.send_patiently(StorageTrouble(reason[:500]))
+        self._trouble = reason
+
+    # -- pictures -----------------------------------------------------------------------------------------------
+
+    def _save_one_picture(self) -> None:
+        """Save the oldest waiting picture and give its slot back, whatever becomes of it."""
+        if not self._pictures:
+            return
+        message = self._pictures.popleft()
+        try:
+            self._save(message)
+        except StorageError as exc:
+            log.error("picture of part %d is not kept: %s", message.record.trigger.part_id, exc)
+        finally:
+            self._say_read(message)
+
+    def _save(self, message: Archive) -> None:
+        assert message.slot is not None
+        arrays = slot_arrays(self._ring, message.slot, message.image_hw, self._plan.mask_stride_px)
+        verdict = message.record.verdict
+        mask = self._mask(arrays) if verdict.outcome is not Outcome.NOT_INSPECTED else None
+        overlay, cells = None, None
+        if verdict.outcome is not Outcome.PASS:
+            overlay = draw_overlay(
+                arrays.image, verdict.defects, mask, self._plan.classes, self._plan.recipe, verdict.outcome
+            )
+            cells = self._defective_classes(mask) if mask is not None else None
+        path = self._images.save(
+            message.record.trigger.part_id, verdict.outcome, message.record.triggered_at, arrays.image, overlay, cells
+        )
+        self._database.set_picture(message.record.trigger.part_id, path)
+        self._added = True
+
+    def _mask(self, arrays: SlotArrays) -> Mask:
+        return Mask(arrays.class_ids, arrays.scores, self._plan.mask_stride_px)
+
+    def _defective_classes(self, mask: Mask) -> ImageU8:
+        """Class ids where the score reaches its class's threshold, 0 elsewhere."""
+        return np.where(foreground_cells(mask, self._plan.classes), mask.class_ids, 0).astype(np.uint8)
+
+    def _say_read(self, message: Archive) -> None:
+        if message.slot is not None:
+            self._channel.send_patiently(SlotRead(message.record.trigger.part_id))
+
+    # -- snapshot -----------------------------------------------------------------------------------------------
+
+    def _write_snapshot(self, at_once: bool = False) -> None:
+        now_ns = self._clock.monotonic_ns()
+        if not self._snapshot or (now_ns < self._snapshot_at_ns and not at_once):
+            return
+        self._snapshot_at_ns = now_ns + SNAPSHOT_EVERY_NS
+        try:
+            write_atomically(self._plan.snapshot_path, self._snapshot.encode())
+        except OSError as exc:
+            self._note_trouble(f"{self._plan.snapshot_path}: {exc}")
+        self._snapshot = ""

@@ -1,0 +1,139 @@
+"""The inspection workers without a line: pictures in, verdicts out, one after the other. For commands and benchmarks."""
+
+from __future__ import annotations
+
+import logging
+import select
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edge_runtime.clock import NS_PER_MS, Clock
+from edge_runtime.errors import InferenceError
+from edge_runtime.runtime.channel import ChannelClosed
+from edge_runtime.runtime.children import Child
+from edge_runtime.runtime.frame_ring import FrameRing
+from edge_runtime.runtime.messages import Failed, Inspect, Inspected, Left, Message, MessageError, Ready, Stop
+from edge_runtime.runtime.slot_arrays import slot_arrays
+from edge_runtime.values import ImageU8, Mask, Outcome, Verdict
+
+log = logging.getLogger(__name__)
+SLOT = 0
+
+
+@dataclass(frozen=True)
+class PoolResult:
+    """A picture's verdict, its mask (a copy; None when not inspected), tiles computed and times.
+
+    `ms`: frame (request to verdict), tiles, decide, and predict (sum over all workers).
+    """
+
+    verdict: Verdict
+    mask: Mask | None
+    tiles: int
+    ms: dict[str, float]
+
+
+class InspectionPool:
+    """Owns its workers; a worker that dies or hangs costs the picture at hand and is started anew."""
+
+    def __init__(self, workers: Sequence[Child], ring: FrameRing, mask_stride_px: int, clock: Clock) -> None:
+        self._workers = workers
+        self._ring = ring
+        self._mask_stride_px = mask_stride_px
+        self._clock = clock
+        self._part_id = 0
+        self._last_failure = ""
+
+    def __enter__(self) -> InspectionPool:
+        self._start_missing()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for worker in self._workers:
+            worker.tell(Stop())
+        for worker in [w for w in self._workers if w.running]:
+            worker.hang_up()
+            worker.reap(self._clock.monotonic_ns())
+
+    def inspect(self, image: ImageU8) -> PoolResult:
+        """Inspect one picture, uint8 (H, W, 3). NOT_INSPECTED when a worker is lost. Raises InferenceError when the
+        workers cannot be started, ValueError when the picture does not fit the ring."""
+        self._start_missing()
+        image_hw = (image.shape[0], image.shape[1])
+        arrays = slot_arrays(self._ring, SLOT, image_hw, self._mask_stride_px)
+        arrays.image[...] = image
+        self._part_id += 1
+        asked_ns = self._clock.monotonic_ns()
+        self._ring.start(SLOT, self._part_id)
+        for worker in self._workers:
+            worker.ask(Inspect(SLOT, self._part_id, image_hw), asked_ns)
+        answer, answered_ns, lefts = self._collect()
+        tiles, predict_ms = sum(left.tiles for left in lefts), sum(left.predict_ms for left in lefts)
+        ms = {"frame": (answered_ns - asked_ns) / NS_PER_MS, "predict": predict_ms}
+        if answer is None:
+            return PoolResult(self._lost_verdict(answered_ns), None, tiles, ms)
+        mask = Mask(arrays.class_ids.copy(), arrays.scores.copy(), self._mask_stride_px)
+        return PoolResult(answer.verdict, mask, tiles, ms | answer.stage_ms)
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _collect(self) -> tuple[Inspected | None, int, list[Left]]:
+        """Wait until every worker has left the slot or is gone."""
+        answer, answered_ns, lefts = None, 0, []
+        inside = set(range(len(self._workers)))
+        while inside:
+            for index, message in self._next_messages(inside):
+                now_ns = self._clock.monotonic_ns()
+                if isinstance(message, Inspected):
+                    answer, answered_ns = message, now_ns
+                elif isinstance(message, Left):
+                    self._workers[index].answered(now_ns)
+                    lefts.append(message)
+                    inside.discard(index)
+                elif message is None:
+                    inside.discard(index)
+                    self._ring.cancel(SLOT)
+        return answer, answered_ns or self._clock.monotonic_ns(), lefts
+
+    def _next_messages(self, inside: set[int]) -> list[tuple[int, Message | None]]:
+        """What the workers say next; None for one that is gone (or is killed here because it hangs)."""
+        poller, by_fd = select.poll(), {}
+        for index in inside:
+            worker = self._workers[index]
+            if worker.channel is not None:
+                by_fd[worker.channel.fileno()] = index
+                poller.register(worker.channel.fileno(), select.POLLIN)
+            overdue_ns = worker.overdue_ns()
+            if overdue_ns is not None and self._clock.monotonic_ns() >= overdue_ns:
+                log.error("%s has not answered in time; killing it", worker.spec.name)
+                worker.kill()
+        return [(by_fd[fd], self._receive(self._workers[by_fd[fd]])) for fd, _ in poller.poll(100)]
+
+    def _receive(self, worker: Child) -> Message | None:
+        assert worker.channel is not None
+        try:
+            message = worker.channel.receive()
+        except (ChannelClosed, MessageError):
+            worker.hang_up()
+            log.error("%s %s", worker.spec.name, worker.reap(self._clock.monotonic_ns()))
+            return None
+        if isinstance(message, Failed):
+            self._last_failure = message.reason
+            log.error("%s: %s", worker.spec.name, message.reason)
+        return message
+
+    def _start_missing(self) -> None:
+        starting = {index for index, worker in enumerate(self._workers) if not worker.running}
+        for index in starting:
+            self._workers[index].start(self._clock.monotonic_ns())
+        while starting:
+            for index, message in self._next_messages(starting):
+                if message is None:
+                    raise InferenceError(self._last_failure or f"{self._workers[index].spec.name} does not start")
+                if isinstance(message, Ready):
+                    self._workers[index].greet(message, self._clock.monotonic_ns())
+                    starting.discard(index)
+
+    def _lost_verdict(self, now_ns: int) -> Verdict:
+        model_id = self._workers[0].model_id
+        return Verdict(self._part_id, Outcome.NOT_INSPECTED, ("worker_lost",), (), 0, now_ns, model_id, "")
