@@ -1,0 +1,259 @@
+"""Bundles: a model's folder, read and verified before anything trusts it, and written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from edge_runtime.errors import BundleError
+from edge_runtime.files import sync_folder, temporary_sibling, write_atomically
+from edge_runtime.inference.golden import SCORE_TOLERANCE, GoldenTile, TileReport, compare, decode_png, encode_png
+from edge_runtime.inference.manifest import (
+    Artefact,
+    Draft,
+    FileEntry,
+    Golden,
+    Manifest,
+    Precision,
+    Target,
+    parse_manifest,
+)
+from edge_runtime.inference.nb_file import check_nb, read_nb_header
+from edge_runtime.interfaces import Segmenter
+from edge_runtime.validation import describe
+from edge_runtime.values import DefectClass, InputContract, Mask
+from edge_runtime.vision.preprocess import TilePreprocessor
+
+if TYPE_CHECKING:
+    from edge_runtime.values import ImageU8
+
+MANIFEST_NAME = "manifest.json"
+MAX_MANIFEST_BYTES = 1024 * 1024
+MACHINES = {"x86_64": "x86", "amd64": "x86", "aarch64": "arm", "arm64": "arm", "armv7l": "arm", "armv8l": "arm"}
+ANSWER = "copy the bundle again from where it was made"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model whose manifest is valid and whose files were all present and unchanged when it was loaded."""
+
+    folder: Path
+    manifest: Manifest
+    digest: str
+
+    @property
+    def model_id(self) -> str:
+        """name/version@ and the first 8 digits of the manifest's SHA-256, which covers every file."""
+        return f"{self.manifest.name}/{self.manifest.version}@{self.digest[:8]}"
+
+    @property
+    def input_contract(self) -> InputContract:
+        return self.manifest.input.contract()
+
+    @property
+    def classes(self) -> tuple[DefectClass, ...]:
+        return tuple(entry.defect_class() for entry in self.manifest.classes)
+
+    @property
+    def mask_stride_px(self) -> int:
+        return self.manifest.output.mask_stride_px
+
+    def artefact_for(self, target: str) -> Artefact:
+        for artefact in self.manifest.artefacts:
+            if artefact.target == target:
+                return artefact
+        available = ", ".join(artefact.target for artefact in self.manifest.artefacts)
+        raise BundleError(
+            f"{self.folder}: no artefact for {target}; the bundle has {available}, this machine is "
+            f"{platform.machine()}; convert the model for {target} and pack a new version"
+        )
+
+    def read(self, entry: FileEntry) -> bytes:
+        """The file's bytes, which have just been proved to be the ones the manifest names."""
+        data = _read_inside(self.folder, entry.file, entry.size_bytes)
+        if len(data) != entry.size_bytes:
+            raise BundleError(
+                f"{self.folder / entry.file}: size_bytes is {len(data)}, the manifest says {entry.size_bytes}; {ANSWER}"
+            )
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != entry.sha256:
+            raise BundleError(
+                f"{self.folder / entry.file}: sha256 is {digest[:8]}…, the manifest says {entry.sha256[:8]}…; {ANSWER}"
+            )
+        return data
+
+    def read_golden(self, entry: Golden) -> GoldenTile:
+        """A golden tile, decoded; raises BundleError for pictures of another size or depth."""
+        tile_px = self.input_contract.tile_px
+        cells = tile_px // self.mask_stride_px
+        class_ids, scores = self._picture(entry.class_ids, cells, 1), self._picture(entry.scores, cells, 1)
+        return GoldenTile(self._picture(entry.picture, tile_px, 3), Mask(class_ids, scores, self.mask_stride_px))
+
+    def _picture(self, entry: FileEntry, side_px: int, channels: int) -> ImageU8:
+        return decode_png(self.read(entry), side_px, channels, str(self.folder / entry.file))
+
+
+@dataclass(frozen=True)
+class NewArtefact:
+    """A compiled network to pack: its name in the bundle, its bytes and what the manifest says of it."""
+
+    file: str
+    data: bytes
+    target: Target
+    precision: Precision
+    opt_version: str
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """A bundle that passed, tile by tile."""
+
+    model_id: str
+    tiles: tuple[TileReport, ...]
+
+
+def machine_target() -> str:
+    """The artefact target this machine runs: x86 or arm."""
+    machine = platform.machine().lower()
+    if machine not in MACHINES:
+        raise BundleError(f"no models run on a {machine} machine; known: {', '.join(MACHINES)}")
+    return MACHINES[machine]
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read the manifest and prove every file it names. Raises BundleError that names the file and what to do."""
+    folder = Path(os.path.realpath(folder))
+    if not folder.is_dir():
+        raise BundleError(f"{folder}: no such folder; a bundle is a folder opt_models/NAME/VERSION")
+    data = _read_inside(folder, MANIFEST_NAME, MAX_MANIFEST_BYTES)
+    manifest = parse_manifest(data, str(folder / MANIFEST_NAME))
+    bundle = Bundle(folder, manifest, hashlib.sha256(data).hexdigest())
+    for entry in manifest.files():
+        bundle.read(entry)
+    return bundle
+
+
+def verify_bundle(folder: Path, open_segmenter: Callable[[Bundle], Segmenter]) -> VerifyReport:
+    """Load a bundle, check its networks' heads and run its golden tiles on this machine.
+
+    A tile passes when every defect cell has the golden class and every score lies within 2 of 255 of the golden
+    one. Raises BundleError otherwise. Runs the predictor in this process: call it in a child.
+    """
+    bundle = load_bundle(folder)
+    for artefact in bundle.manifest.artefacts:
+        _check_network(artefact.file, bundle.read(artefact), artefact.target, str(bundle.folder / artefact.file))
+    segmenter = open_segmenter(bundle)
+    try:
+        tiles = tuple(_run_golden(bundle, segmenter, entry) for entry in bundle.manifest.golden)
+    finally:
+        segmenter.close()
+    failed = [str(tile) for tile in tiles if not tile.passed]
+    if failed:
+        raise BundleError(
+            f"{bundle.folder}: {len(failed)} of {len(tiles)} golden tiles came out differently: {'; '.join(failed)}; "
+            f"allowed are equal classes and scores within {SCORE_TOLERANCE}; do not use this model on this machine"
+        )
+    return VerifyReport(bundle.model_id, tiles)
+
+
+def write_bundle(
+    folder: Path, draft: Draft, artefacts: Sequence[NewArtefact], golden: Sequence[GoldenTile], readme: str = ""
+) -> Bundle:
+    """Write a new bundle, whole or not at all, and load it again. Raises BundleError; never overwrites a version."""
+    if folder.exists():
+        raise BundleError(f"{folder}: this version exists and a version never changes; choose the next one")
+    for artefact in artefacts:
+        _check_network(artefact.file, artefact.data, artefact.target, artefact.file)
+    files, manifest = _lay_out(folder, draft, artefacts, golden, readme)
+    temporary = temporary_sibling(folder)
+    try:
+        _write_files(temporary, {**files, MANIFEST_NAME: manifest.to_json()})
+        written = load_bundle(temporary)
+        for entry in manifest.golden:
+            written.read_golden(entry)
+        temporary.rename(folder)
+        sync_folder(folder.parent)
+    except OSError as exc:
+        raise BundleError(f"{folder}: cannot be written: {exc.strerror}; check the disk and the rights") from exc
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return load_bundle(folder)
+
+
+def _lay_out(
+    folder: Path, draft: Draft, artefacts: Sequence[NewArtefact], golden: Sequence[GoldenTile], readme: str
+) -> tuple[dict[str, bytes], Manifest]:
+    """Every file's bytes by its name in the bundle, and the manifest that lists them."""
+    files = {"README.md": readme.encode()} if readme else {}
+    files.update((artefact.file, artefact.data) for artefact in artefacts)
+    entries = [_artefact_entry(artefact, draft.input.tile_px) for artefact in artefacts]
+    tiles = []
+    for index, tile in enumerate(golden):
+        planes = {"picture": tile.picture, "class_ids": tile.mask.class_ids, "scores": tile.mask.scores}
+        pictures = {key: (f"golden/{index}_{key}.png", encode_png(plane)) for key, plane in planes.items()}
+        files.update(pictures.values())
+        tiles.append({key: _file_entry(*named) for key, named in pictures.items()})
+    try:
+        return files, Manifest.model_validate({**draft.model_dump(), "artefacts": entries, "golden": tiles})
+    except ValidationError as exc:
+        raise BundleError(f"{folder / MANIFEST_NAME}: {describe(exc)}") from exc
+
+
+def _artefact_entry(new: NewArtefact, tile_px: int) -> dict[str, object]:
+    described = {"target": new.target, "precision": new.precision, "opt_version": new.opt_version, "tile_px": tile_px}
+    return {**_file_entry(new.file, new.data), **described}
+
+
+def _file_entry(name: str, data: bytes) -> dict[str, object]:
+    return {"file": name, "sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
+
+
+def _write_files(folder: Path, files: dict[str, bytes]) -> None:
+    folder.mkdir(parents=True)
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
+
+
+def _check_network(file: str, data: bytes, target: str, where: str) -> None:
+    if file.endswith(".nb"):
+        check_nb(read_nb_header(data, where), target, where)
+
+
+def _run_golden(bundle: Bundle, segmenter: Segmenter, entry: Golden) -> TileReport:
+    golden = bundle.read_golden(entry)
+    tile = TilePreprocessor(bundle.input_contract).tile(golden.picture, (0, 0))
+    class_ids, scores = segmenter.predict(tile)
+    if class_ids.shape != golden.mask.class_ids.shape or scores.shape != golden.mask.scores.shape:
+        raise BundleError(
+            f"{bundle.folder / entry.picture.file}: the model answers {class_ids.shape} and {scores.shape}, "
+            f"the golden mask is {golden.mask.class_ids.shape}; the artefact does not belong to this manifest"
+        )
+    answer = Mask(class_ids, scores, bundle.mask_stride_px)
+    return compare(entry.picture.file, answer, golden.mask, bundle.classes)
+
+
+def _read_inside(folder: Path, name: str, limit_bytes: int) -> bytes:
+    """A regular file's bytes, at most `limit_bytes` of them; no part of `name` below `folder` may be a link."""
+    path = folder / name
+    if os.path.realpath(path) != str(path):
+        raise BundleError(f"{path}: lies behind a symbolic link; put the file itself into the bundle")
+    if not path.is_file():
+        problem = "is not a regular file" if path.exists() else "is missing"
+        raise BundleError(f"{path}: {problem}; {ANSWER}")
+    size_bytes = path.stat().st_size
+    if size_bytes > limit_bytes:
+        raise BundleError(f"{path}: size_bytes is {size_bytes}, allowed are at most {limit_bytes}; {ANSWER}")
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise BundleError(f"{path}: {exc.strerror}; give this user the right to read it, or {ANSWER}") from exc
