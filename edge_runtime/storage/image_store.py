@@ -10,13 +10,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 
 from edge_runtime.errors import StorageError
 from edge_runtime.files import sync_folder, write_atomically
 from edge_runtime.storage.rows import utc_text
-from edge_runtime.values import ImageU8, Outcome, check_picture
+from edge_runtime.values import Outcome, check_picture
+
+if TYPE_CHECKING:
+    from edge_runtime.values import ImageU8
 
 OK, NG = "OK", "NG"
 _FOLDER = r"\d{4}-\d\d-\d\d/(?P<kind>NG|OK)/"
