@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.vision.preprocess import value_table
-from tools.dataset import Dataset, GreyU8, LabelledBox, Picture
+from tools.dataset import Dataset, GreyU8, Picture
 from tools.networks import MEAN, OUTPUT_STRIDE_PX, STD
 from tools.paddle_first import cv2
+from tools.scoring import LabelledBox
 
 FloatArray = npt.NDArray[np.float32]
 MAX_SCALE = 1.25

@@ -16,19 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.values import Box
 from tools.errors import DatasetError
 from tools.paddle_first import cv2
+from tools.scoring import LabelledBox
 
 GreyU8 = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class LabelledBox:
-    """A defect as its label gives it: half-open box in image pixels."""
-
-    class_id: int
-    xyxy_px: Box
 
 
 @dataclass(frozen=True)
@@ -74,7 +66,9 @@ def load_dataset(folder: Path) -> Dataset:
     try:
         index = json.loads(index_path.read_text(encoding="utf-8"))
     except OSError as exc:
-        raise DatasetError(f"{folder}: no readable annotations.json ({exc.strerror}); give the data set's folder") from exc
+        raise DatasetError(
+            f"{folder}: no readable annotations.json ({exc.strerror}); give the data set's folder"
+        ) from exc
     except ValueError as exc:
         raise DatasetError(f"{index_path}: not JSON ({exc})") from exc
     try:
@@ -133,7 +127,9 @@ def _problems(picture: Picture, class_count: int) -> list[str]:
     except DatasetError as exc:
         return [str(exc)]
     wrong_boxes = [b.class_id for b in picture.boxes if not 1 <= b.class_id <= class_count]
-    problems = [f"{picture.mask_path}: class {top} in the mask, the labels name {class_count}"] if top > class_count else []
+    problems = (
+        [f"{picture.mask_path}: class {top} in the mask, the labels name {class_count}"] if top > class_count else []
+    )
     return problems + [f"{picture.image_path}: box of unknown class {class_id}" for class_id in wrong_boxes]
 
 

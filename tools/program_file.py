@@ -109,7 +109,9 @@ def check_parameters(program: Program, data: bytes, where: str) -> None:
                 "program and parameters must come from one export"
             )
     if offset != len(data):
-        raise ConversionError(f"{where}: {len(data) - offset} bytes too many; program and parameters must belong together")
+        raise ConversionError(
+            f"{where}: {len(data) - offset} bytes too many; program and parameters must belong together"
+        )
 
 
 def _refuse_other_formats(data: bytes, where: str) -> None:

@@ -1,0 +1,90 @@
+"""`evaluate`: a bundle on labelled pictures, through the same vision code as on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edge_runtime.interfaces import Segmenter
+from edge_runtime.values import Defect, DefectClass, ImageU8, Mask, Recipe
+from edge_runtime.vision.blobs import find_defects
+from edge_runtime.vision.preprocess import TilePreprocessor
+from edge_runtime.vision.stitching import mask_hw, place_core
+from edge_runtime.vision.tiling import plan_grid
+from tools.dataset import Dataset, Picture
+from tools.paddle_first import cv2
+from tools.scoring import ScoredPicture, Scores, of_class, padded_defects, score_pictures
+
+JOIN_PX = 6
+LABEL_MARGIN_PX = 10
+THRESHOLDS = (64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224)
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """A labelled picture and the mask a model gave for it."""
+
+    picture: Picture
+    mask: Mask
+
+
+def segment_picture(segmenter: Segmenter, image: ImageU8) -> Mask:
+    """The stitched mask of a whole picture, uint8 (H, W, 3) BGR."""
+    contract, stride_px = segmenter.input_contract, segmenter.mask_stride_px
+    image_hw = (image.shape[0], image.shape[1])
+    grid = plan_grid(image_hw, contract.tile_px, contract.margin_px, contract.stride_px)
+    preprocessor = TilePreprocessor(contract)
+    planes = [np.zeros(mask_hw(image_hw, stride_px), np.uint8) for _ in range(2)]
+    for index, origin_yx in enumerate(grid.origins_yx):
+        answers = segmenter.predict(preprocessor.tile(image, origin_yx))
+        for plane, answer in zip(planes, answers, strict=True):
+            place_core(plane, answer, grid, index, stride_px)
+    return Mask(planes[0], planes[1], stride_px)
+
+
+def segment_all(segmenter: Segmenter, dataset: Dataset) -> Iterator[Segmented]:
+    for picture in dataset.pictures:
+        yield Segmented(picture, segment_picture(segmenter, cv2.cvtColor(picture.read_image(), cv2.COLOR_GRAY2BGR)))
+
+
+def score_masks(
+    segmented: Sequence[Segmented], classes: Sequence[DefectClass], pad_px: int = LABEL_MARGIN_PX
+) -> list[ScoredPicture]:
+    """Defects of each mask, as boxes grown by `pad_px`, beside the picture's labels."""
+    recipe = Recipe("evaluation", join_px=JOIN_PX)
+
+    def found(one: Segmented) -> list[Defect]:
+        return find_defects(one.mask, classes, recipe, one.picture.size_hw)
+
+    return [
+        ScoredPicture(padded_defects(found(one), pad_px, one.picture.size_hw), one.picture.boxes) for one in segmented
+    ]
+
+
+def scores_by_class(pictures: Sequence[ScoredPicture], classes: Sequence[DefectClass]) -> dict[str, Scores]:
+    """Scores of all classes together under `all`, then of each class under its name."""
+    each = {entry.name: score_pictures(of_class(pictures, entry.class_id)) for entry in classes}
+    return {"all": score_pictures(pictures), **each}
+
+
+def choose_thresholds(
+    score: Callable[[Sequence[DefectClass]], Sequence[ScoredPicture]], classes: Sequence[DefectClass]
+) -> tuple[DefectClass, ...]:
+    """Each class with the threshold of `THRESHOLDS` at which its own F score is best, the middle one on a tie.
+
+    `score` gives the pictures' boxes for one set of thresholds; candidates are tried on all classes at once.
+    """
+    best: dict[int, list[tuple[float, int]]] = {entry.class_id: [] for entry in classes}
+    for threshold in THRESHOLDS:
+        pictures = score([replace(entry, threshold=threshold) for entry in classes])
+        for entry in classes:
+            best[entry.class_id].append((score_pictures(of_class(pictures, entry.class_id)).f_score, threshold))
+    return tuple(replace(entry, threshold=_middle_of_best(best[entry.class_id])) for entry in classes)
+
+
+def _middle_of_best(tried: Sequence[tuple[float, int]]) -> int:
+    top = max(f_score for f_score, _ in tried)
+    equal = [threshold for f_score, threshold in tried if f_score == top]
+    return equal[len(equal) // 2]
