@@ -167,13 +167,14 @@ MAX_DEFECTS = 200
 
 @dataclass(frozen=True)
 class InspectionRecord:
-    """What the archive keeps of one trigger: one database row."""
+    """What the archive keeps of one trigger: one database row. `label` is the camera's name for the picture."""
 
     trigger: Trigger
     verdict: Verdict
     triggered_at: datetime
     line_seqno: int | None
     stage_ms: dict[str, float] = field(default_factory=dict)
+    label: str = ""
 
 
 @dataclass(frozen=True)

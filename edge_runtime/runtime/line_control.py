@@ -308,9 +308,9 @@ class LineControl:
         part.verdict = verdict
         self.counters.outcomes[verdict.outcome] += 1
         self.last_verdicts.append(verdict)
-        record = InspectionRecord(
-            part.trigger, verdict, part.triggered_at, part.line_seqno, stage_ms | self._line_ms(part, now_ns)
-        )
+        label = part.picture.label if part.picture is not None else ""
+        all_ms = stage_ms | self._line_ms(part, now_ns)
+        record = InspectionRecord(part.trigger, verdict, part.triggered_at, part.line_seqno, all_ms, label)
         actions: list[Action] = [Announce(verdict, part.line_seqno, part.trigger)]
         return actions + self._keep(part, record) + self._release(part)
 
@@ -329,9 +329,9 @@ class LineControl:
         if part.picture is None:
             return [Archive(record)]
         if not self._wants_picture(record.verdict) or self._too_few_slots():
-            return [Archive(record, label=part.picture.label)]
+            return [Archive(record)]
         part.lent = True
-        return [Archive(record, part.slot, part.picture.image_hw, part.picture.label)]
+        return [Archive(record, part.slot, part.picture.image_hw)]
 
     def _too_few_slots(self) -> bool:
         scarce = len(self._free_slots) < self.rules.reserved_slots

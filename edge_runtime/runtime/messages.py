@@ -135,7 +135,6 @@ class Archive:
     record: InspectionRecord
     slot: int | None = None
     image_hw: tuple[int, int] = (0, 0)
-    label: str = ""
     kind: Literal["archive"] = "archive"
 
 

@@ -14,7 +14,7 @@ from edge_runtime.values import Defect, InspectionRecord, Outcome, Trigger, Verd
 
 PART_COLUMNS = (
     "part_id", "line_seqno", "triggered_at", "at_ns", "deadline_ns", "outcome", "reasons", "defect_count",
-    "model_id", "recipe_id", "decided_ns", "stage_ms",
+    "model_id", "recipe_id", "decided_ns", "stage_ms", "label",
 )  # fmt: skip
 DEFECT_COLUMNS = ("part_id", "n", "class_id", "x0", "y0", "x1", "y1", "area_px", "area_mm2", "score", "zone")
 
@@ -67,6 +67,7 @@ def encode(record: InspectionRecord) -> RecordRows:
         verdict.recipe_id,
         verdict.decided_ns,
         json.dumps(record.stage_ms, sort_keys=True, allow_nan=False),
+        record.label,
     )
     rows = RecordRows(part, tuple(_encode_defect(trigger.part_id, n, d) for n, d in enumerate(verdict.defects)))
     for row in (rows.part, *rows.defects):
@@ -118,6 +119,7 @@ def decode(rows: RecordRows) -> InspectionRecord:
         triggered_at=datetime.fromisoformat(part["triggered_at"]),
         line_seqno=part["line_seqno"],
         stage_ms=json.loads(part["stage_ms"]),
+        label=part["label"],
     )
 
 

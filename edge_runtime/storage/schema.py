@@ -25,6 +25,7 @@ MIGRATIONS = (
         recipe_id    TEXT    NOT NULL,
         decided_ns   INTEGER NOT NULL,
         stage_ms     TEXT    NOT NULL,
+        label        TEXT    NOT NULL,
         picture      TEXT
     );
 

@@ -36,11 +36,12 @@ CREATE TABLE parts (
         recipe_id    TEXT    NOT NULL,
         decided_ns   INTEGER NOT NULL,
         stage_ms     TEXT    NOT NULL,
+        label        TEXT    NOT NULL,
         picture      TEXT
     );
-INSERT INTO "parts" VALUES(1,1,'2026-11-23T10:00:01.000007+00:00',1000000000,1200000000,'REJECT','["open: 2 > 0", "Kratzer gr\u00f6\u00dfer als 3 mm\u00b2"]',5,'pcb/3','board-a',1150000000,'{"capture": 12.5, "queue": 0.1, "total": 150.0}',NULL);
-INSERT INTO "parts" VALUES(2,2,'2026-11-23T10:00:02.000007+00:00',2000000000,2200000000,'PASS','[]',0,'pcb/3','board-a',2150000000,'{"capture": 12.5, "queue": 0.1, "total": 150.0}',NULL);
-INSERT INTO "parts" VALUES(3,3,'2026-11-23T10:00:03.000007+00:00',3000000000,3200000000,'REJECT','["open: 2 > 0", "Kratzer gr\u00f6\u00dfer als 3 mm\u00b2"]',5,'pcb/3','board-a',3150000000,'{"capture": 12.5, "queue": 0.1, "total": 150.0}','2026-11-23/NG/000000003-picture.jpg');
+INSERT INTO "parts" VALUES(1,1,'2026-11-23T10:00:01.000007+00:00',1000000000,1200000000,'REJECT','["open: 2 > 0", "Kratzer gr\u00f6\u00dfer als 3 mm\u00b2"]',5,'pcb/3','board-a',1150000000,'{"capture": 12.5, "queue": 0.1, "total": 150.0}','',NULL);
+INSERT INTO "parts" VALUES(2,2,'2026-11-23T10:00:02.000007+00:00',2000000000,2200000000,'PASS','[]',0,'pcb/3','board-a',2150000000,'{"capture": 12.5, "queue": 0.1, "total": 150.0}','',NULL);
+INSERT INTO "parts" VALUES(3,3,'2026-11-23T10:00:03.000007+00:00',3000000000,3200000000,'REJECT','["open: 2 > 0", "Kratzer gr\u00f6\u00dfer als 3 mm\u00b2"]',5,'pcb/3','board-a',3150000000,'{"capture": 12.5, "queue": 0.1, "total": 150.0}','','2026-11-23/NG/000000003-picture.jpg');
 CREATE INDEX parts_by_time ON parts (triggered_at, outcome);
 COMMIT;
 PRAGMA user_version = 1;

@@ -1,0 +1,183 @@
+"""`edge-runtime inspect`: verdicts on picture files, through the same workers as the daemon."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+from rich.console import Console
+from rich.table import Table
+
+from edge_runtime.app import build_pool
+from edge_runtime.config import (
+    MAX_SIDE_PX,
+    FolderCameraSettings,
+    InspectionSettings,
+    LineSettings,
+    RecipeSettings,
+    Settings,
+    load_recipe,
+)
+from edge_runtime.errors import CameraError, ConfigError, StorageError
+from edge_runtime.files import write_atomically
+from edge_runtime.inference.bundle import Bundle, load_bundle
+from edge_runtime.pictures import PICTURE_SUFFIXES, read_picture
+from edge_runtime.runtime.pool import InspectionPool, PoolResult
+from edge_runtime.values import Defect, ImageU8, Outcome, Recipe
+from edge_runtime.vision.decision import check_recipe
+from edge_runtime.vision.overlay import draw_overlay
+
+FILE_HANG_TIMEOUT_MS = 60_000.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is printed of one picture."""
+
+    picture: Path
+    outcome: Outcome
+    reasons: tuple[str, ...]
+    defects: tuple[Defect, ...] = ()
+    tiles: int = 0
+    ms: dict[str, float] | None = None
+
+
+def inspect_files(
+    paths: list[Path], bundle_folder: Path, recipe_file: Path | None, workers: int, overlays: Path | None, as_json: bool
+) -> int:
+    """Inspect and print; 0 all passed, 1 any reject, 2 any trouble. Raises ConfigError, BundleError, InferenceError."""
+    files = find_pictures(paths)
+    bundle = load_bundle(bundle_folder)
+    settings = pool_settings(bundle_folder, load_recipe(recipe_file) if recipe_file else RecipeSettings(), workers)
+    recipe = settings.recipe.value()
+    check_recipe(recipe, {each.class_id: each.name for each in bundle.classes})
+    report = _JsonReport(bundle) if as_json else _TableReport(bundle)
+    outcomes = set()
+    with build_pool(settings, bundle.mask_stride_px) as pool:
+        for file in files:
+            finding = _inspect_file(file, pool, bundle, recipe, overlays)
+            outcomes.add(finding.outcome)
+            report.add(finding)
+    report.end()
+    return 2 if Outcome.NOT_INSPECTED in outcomes else int(Outcome.REJECT in outcomes)
+
+
+def pool_settings(bundle_folder: Path, recipe: RecipeSettings, workers: int) -> Settings:
+    """Settings for inspecting single pictures of any size without a line."""
+    return Settings(
+        camera=FolderCameraSettings(driver="folder", path=Path(), width_px=MAX_SIDE_PX, height_px=MAX_SIDE_PX),
+        inspection=InspectionSettings(
+            bundle=bundle_folder.absolute(), workers=workers, hang_timeout_ms=FILE_HANG_TIMEOUT_MS
+        ),
+        line=LineSettings(ring_slots=2),
+        recipe=recipe,
+    )
+
+
+def find_pictures(paths: list[Path]) -> list[Path]:
+    """The named files, and the pictures in the named folders in natural order. Raises ConfigError for none."""
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = [file for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES]
+            if not inside:
+                raise ConfigError(f"{path}: holds no picture ({', '.join(sorted(PICTURE_SUFFIXES))})")
+            files += sorted(inside, key=_natural)
+        elif path.exists():
+            files.append(path)
+        else:
+            raise ConfigError(f"{path}: no such file or folder")
+    return files
+
+
+def _natural(path: Path) -> list[Any]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
+
+
+def _inspect_file(
+    file: Path, pool: InspectionPool, bundle: Bundle, recipe: Recipe, overlays: Path | None
+) -> Finding:
+    try:
+        image = read_picture(file)
+    except CameraError as exc:
+        return Finding(file, Outcome.NOT_INSPECTED, (str(exc),))
+    result = pool.inspect(image)
+    if overlays is not None:
+        write_overlay(overlays / f"{file.stem}-overlay.jpg", image, result, bundle, recipe)
+    verdict = result.verdict
+    ms = {stage: round(value, 2) for stage, value in result.ms.items()}
+    return Finding(file, verdict.outcome, verdict.reasons, verdict.defects, result.tiles, ms)
+
+
+def write_overlay(path: Path, image: ImageU8, result: PoolResult, bundle: Bundle, recipe: Recipe) -> None:
+    """The picture with defects drawn in, as JPEG. Raises StorageError."""
+    verdict = result.verdict
+    overlay = draw_overlay(image, verdict.defects, result.mask, bundle.classes, recipe, verdict.outcome)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, cv2.imencode(path.suffix, overlay)[1].tobytes())
+    except OSError as exc:
+        raise StorageError(f"{path}: cannot write the overlay: {exc}") from exc
+
+
+def defect_json(defect: Defect, class_names: dict[int, str]) -> dict[str, Any]:
+    return {
+        "class": class_names[defect.class_id],
+        "class_id": defect.class_id,
+        "xyxy_px": list(defect.xyxy_px),
+        "area_px": defect.area_px,
+        "area_mm2": defect.area_mm2,
+        "score": round(defect.score, 4),
+    }
+
+
+class _JsonReport:
+    def __init__(self, bundle: Bundle) -> None:
+        self._class_names = {each.class_id: each.name for each in bundle.classes}
+
+    def add(self, finding: Finding) -> None:
+        line = {
+            "picture": str(finding.picture),
+            "outcome": finding.outcome.value,
+            "reasons": list(finding.reasons),
+            "defects": [defect_json(defect, self._class_names) for defect in finding.defects],
+            "tiles": finding.tiles,
+            "ms": finding.ms or {},
+        }
+        print(json.dumps(line), flush=True)
+
+    def end(self) -> None:
+        pass
+
+
+class _TableReport:
+    """Prints a table when all pictures are done, with a progress line on stderr until then."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._status = Console(stderr=True).status("starting")
+        self._status.start()
+        self._table = Table(title=f"{bundle.model_id}")
+        for column in ("picture", "outcome", "defects", "reasons", "tiles", "ms"):
+            self._table.add_column(column, justify="right" if column in ("defects", "tiles", "ms") else "left")
+
+    def add(self, finding: Finding) -> None:
+        self._status.update(f"{finding.picture.name}: {finding.outcome.value}")
+        color = {"PASS": "green", "REJECT": "red"}.get(finding.outcome.value, "yellow")
+        frame_ms = f"{finding.ms['frame']:.0f}" if finding.ms else ""
+        self._table.add_row(
+            finding.picture.name,
+            f"[{color}]{finding.outcome.value}[/]",
+            str(len(finding.defects)),
+            ", ".join(finding.reasons),
+            str(finding.tiles),
+            frame_ms,
+        )
+
+    def end(self) -> None:
+        self._status.stop()
+        Console().print(self._table)
