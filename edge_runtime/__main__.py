@@ -49,10 +49,22 @@ def run(config: ConfigOption) -> None:
 @app.command("check-config")
 def check_config(config: ConfigOption) -> None:
     """Check a settings file, its recipe and its bundle, without touching any device."""
-    from edge_runtime.app import check_settings
-    from edge_runtime.config import load_settings
+    from edge_runtime.commands.check_config import check
 
-    typer.echo(f"{config}: in order\n{check_settings(load_settings(config))}")
+    check(config)
+
+
+@app.command("make-safe")
+def make_safe(config: ConfigOption) -> None:
+    """Drive the outputs to their safe level and tell the controller, while no daemon runs (systemd's ExecStopPost)."""
+    from edge_runtime.app import build_lines, build_serial_port, set_up_logging
+    from edge_runtime.config import load_settings
+    from edge_runtime.runtime import guard
+
+    set_up_logging("make-safe")
+    settings = load_settings(config)
+    if not guard.make_safe(build_serial_port(settings), build_lines(settings)):
+        raise typer.Exit(EXIT_TROUBLE)
 
 
 @bundle_app.command("verify")

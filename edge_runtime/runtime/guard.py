@@ -27,18 +27,19 @@ def serve(channel: Channel, serial: BytePort | None, lines: DigitalLines | None)
         make_safe(serial, lines)
 
 
-def make_safe(serial: BytePort | None, lines: DigitalLines | None) -> None:
+def make_safe(serial: BytePort | None, lines: DigitalLines | None) -> bool:
     """Lines first: requesting them drives their safe levels. Then tell the controller. One failing stops no other."""
-    if lines is not None:
-        _try("output lines", lines.open, lines.close)
-    if serial is not None:
-        _try("serial port", serial.open, lambda: serial.write(encode(Down("line_died"))), serial.close)
+    lines_safe = lines is None or _try("output lines", lines.open, lines.close)
+    told = serial is None or _try("serial port", serial.open, lambda: serial.write(encode(Down("line_died"))), serial.close)
+    return lines_safe and told
 
 
-def _try(what: str, *steps: Callable[[], object]) -> None:
+def _try(what: str, *steps: Callable[[], object]) -> bool:
     try:
         for step in steps:
             step()
-        log.info("%s: safe", what)
     except SignalError as exc:
         log.error("%s could not be made safe: %s", what, exc)
+        return False
+    log.info("%s: safe", what)
+    return True

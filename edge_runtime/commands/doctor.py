@@ -1,0 +1,137 @@
+"""`edge-runtime doctor`: what this box has, and what is missing for the daemon."""
+
+from __future__ import annotations
+
+import glob
+import grp
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+from serial.tools import list_ports
+
+from edge_runtime.config import Settings, load_settings
+from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.inference.bundle import load_bundle, machine_target
+
+PACKAGES = ("numpy", "opencv-python-headless", "paddlelite", "pyserial", "gpiod", "pydantic")
+GROUPS = ("video", "dialout", "gpio")
+MARKS = {True: "[green]ok[/]", False: "[red]missing[/]", None: "[yellow]note[/]"}
+
+
+@dataclass(frozen=True)
+class Observation:
+    """`well` None: worth knowing, not wrong by itself."""
+
+    topic: str
+    well: bool | None
+    text: str
+
+
+def diagnose(config: Path | None) -> int:
+    """Print what is here; 1 when something that is needed is missing. Raises ConfigError."""
+    settings = load_settings(config) if config else None
+    observations = [*_machine(), *_packages(), *_devices(), *(_needs(settings) if settings else [])]
+    table = Table("what", "", "found")
+    for seen in observations:
+        table.add_row(seen.topic, MARKS[seen.well], seen.text)
+    Console().print(table)
+    return int(any(seen.well is False for seen in observations))
+
+
+def _machine() -> Iterator[Observation]:
+    yield Observation("machine", None, f"{platform.machine()}, {_board()}, {os.cpu_count()} cores, Linux {platform.release()}")
+    memory = psutil.virtual_memory()
+    yield Observation("memory", memory.available > 500e6, f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free")
+    disk = shutil.disk_usage("/")
+    yield Observation("disk", disk.free > 1e9, f"{disk.free / 1e9:.1f} of {disk.total / 1e9:.1f} GB free")
+    here = sys.version_info[:2]
+    yield Observation("python", here == (3, 10), f"{platform.python_version()} (3.10 is needed)")
+
+
+def _board() -> str:
+    try:
+        return Path("/proc/device-tree/model").read_text().strip("\0\n")
+    except OSError:
+        return "no device tree"
+
+
+def _packages() -> Iterator[Observation]:
+    for name in PACKAGES:
+        try:
+            yield Observation(f"package {name}", True, version(name))
+        except PackageNotFoundError:
+            needed = "no model can run; on aarch64 it comes from the board's own build" if name == "paddlelite" else ""
+            # The board's own build may carry no metadata but be importable all the same.
+            here = importlib.util.find_spec(name) is not None
+            yield Observation(f"package {name}", here, "without metadata" if here else f"not installed; {needed}")
+
+
+def _devices() -> Iterator[Observation]:
+    ports = [f"{port.device} ({port.description})" for port in list_ports.comports()]
+    by_id = glob.glob("/dev/serial/by-id/*")
+    yield Observation("serial ports", bool(ports) or None, ", ".join(ports + by_id) or "none")
+    yield _device_files("cameras", "/dev/video*")
+    yield _device_files("gpio chips", "/dev/gpiochip*")
+    names = [_group_name(gid) for gid in os.getgroups()]
+    if os.geteuid() == 0:
+        yield Observation("groups", None, "root: no group is needed")
+    else:
+        absent = [name for name in GROUPS if name not in names]
+        text = f"not in {', '.join(absent)}: sudo usermod -aG {','.join(absent)} $USER" if absent else ", ".join(GROUPS)
+        yield Observation("groups", None if absent else True, text)
+
+
+def _device_files(topic: str, pattern: str) -> Observation:
+    paths = sorted(glob.glob(pattern))
+    closed = [path for path in paths if not os.access(path, os.R_OK | os.W_OK)]
+    if closed:
+        return Observation(topic, False, f"no permission for {', '.join(closed)}")
+    return Observation(topic, bool(paths) or None, ", ".join(paths) or "none")
+
+
+def _group_name(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def _needs(settings: Settings) -> Iterator[Observation]:
+    """What the settings file asks of this machine."""
+    yield _attempt("model", lambda: _model(settings))
+    if settings.serial and settings.serial.driver == "serial":
+        yield _attempt("serial port", lambda: _serial_path(settings.serial.port if settings.serial else ""))
+    if settings.gpio and settings.gpio.driver == "gpio":
+        chip = settings.gpio.chip
+        yield Observation("gpio chip", os.access(chip, os.R_OK | os.W_OK), chip)
+    folder = settings.station.data_dir
+    parent = next(path for path in (folder, *folder.parents) if path.exists())
+    yield Observation("data folder", os.access(parent, os.W_OK), str(folder))
+
+
+def _attempt(topic: str, look: Callable[[], str]) -> Observation:
+    try:
+        return Observation(topic, True, look())
+    except EdgeRuntimeError as exc:
+        return Observation(topic, False, str(exc))
+
+
+def _model(settings: Settings) -> str:
+    bundle = load_bundle(settings.inspection.bundle)
+    return f"{bundle.model_id}, {bundle.artefact_for(machine_target()).file}"
+
+
+def _serial_path(address: str) -> str:
+    from edge_runtime.signal_io.serial_port import find_device
+
+    return find_device(address)
