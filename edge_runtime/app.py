@@ -152,7 +152,8 @@ def build_lines(settings: Settings) -> DigitalLines | None:
     from edge_runtime.signal_io.gpio import GpioLines, InputLine, OutputLine
 
     outputs = {
-        output: OutputLine(wiring.line, wiring.active_low, wiring.safe_active) for output, wiring in gpio.outputs.items()
+        output: OutputLine(wiring.line, wiring.active_low, wiring.safe_active)
+        for output, wiring in gpio.outputs.items()
     }
     trigger = gpio.trigger
     if trigger is None:
@@ -170,7 +171,9 @@ def read_class_names(bundle_folder: Path) -> dict[int, str]:
     try:
         manifest = parse_manifest(path.read_bytes(), str(path))
     except OSError as exc:
-        raise BundleError(f"{path}: cannot be read ({exc.strerror}); inspection.bundle must name a bundle's folder") from exc
+        raise BundleError(
+            f"{path}: cannot be read ({exc.strerror}); inspection.bundle must name a bundle's folder"
+        ) from exc
     return {entry.id: entry.name for entry in manifest.classes}
 
 

@@ -139,7 +139,7 @@ class GpioSettings(StrictModel):
     driver: Literal["gpio", "recording"] = "gpio"
     chip: str = "/dev/gpiochip0"
     journal: Path | None = None
-    outputs: dict[Output, OutputLineSettings] = {}
+    outputs: dict[Output, OutputLineSettings] = Field(default_factory=dict)
     trigger: TriggerLineSettings | None = None
 
 
@@ -180,7 +180,7 @@ class RecipeSettings(StrictModel):
     mm_per_px: Annotated[float, Field(gt=0, le=100)] | None = None
     join_px: Annotated[int, Field(ge=0, le=256)] = 6
     default_rule: ClassRuleSettings = ClassRuleSettings()
-    rules: dict[str, ClassRuleSettings] = {}
+    rules: dict[str, ClassRuleSettings] = Field(default_factory=dict)
     include: tuple[PolygonSettings, ...] = ()
     ignore: tuple[PolygonSettings, ...] = ()
 

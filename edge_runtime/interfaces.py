@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from edge_runtime.values import ImageU8, InputContract
+    from edge_runtime.values import ImageU8, InputContract, InspectionRecord, Outcome
 
     TileF32 = npt.NDArray[np.float32]
 
@@ -137,3 +137,47 @@ class DigitalLines(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class RecordStore(Protocol):
+    """Where one row per trigger is kept. One process, one thread owns it. Raises StorageError."""
+
+    def open(self) -> None: ...
+
+    def next_part_id(self) -> int:
+        """The first id never used."""
+        ...
+
+    def add(self, record: InspectionRecord) -> None:
+        """Take a record for the next `commit`; the same record again is harmless."""
+        ...
+
+    def set_picture(self, part_id: int, relative_path: str | None) -> None: ...
+
+    def commit(self) -> list[int]:
+        """Write what was added; the part ids now on disk. What could not be written stays for a later commit."""
+        ...
+
+    def close(self) -> None: ...
+
+    def close_cleanly(self) -> None:
+        """Commit, note that nothing was lost, and close."""
+        ...
+
+
+class PictureStore(Protocol):
+    """Where pictures of parts are kept within a budget. One process, one thread owns it. Raises StorageError."""
+
+    def open(self) -> None: ...
+
+    def save(
+        self,
+        part_id: int,
+        outcome: Outcome,
+        triggered_at: datetime,
+        picture: ImageU8,
+        overlay: ImageU8 | None = None,
+        mask: ImageU8 | None = None,
+    ) -> str | None:
+        """Write a part's files; the picture's relative path, or None when nothing is kept."""
+        ...

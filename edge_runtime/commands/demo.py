@@ -69,8 +69,10 @@ def run_demo(options: DemoOptions) -> int:
         finally:
             clean = _stop(daemon)
     print_summary(console, options.output, controller.protocol, None if options.pictures else options.side_px)
-    console.print(f"{'every part has its verdict' if complete else '[red]verdicts are missing[/]'}, "
-                  f"{'the daemon stopped cleanly' if clean else '[red]the daemon did not stop cleanly[/]'}")
+    console.print(
+        f"{'every part has its verdict' if complete else '[red]verdicts are missing[/]'}, "
+        f"{'the daemon stopped cleanly' if clean else '[red]the daemon did not stop cleanly[/]'}"
+    )
     return 0 if complete and clean else 1
 
 
@@ -146,12 +148,17 @@ def _send_parts(
         task = progress.add_task("on the wire", total=parts)
 
         def show(result: Result) -> None:
-            found = f"{result.defect_count} defects, largest {result.class_name}" if result.defect_count else ""
             line_ms = controller.protocol.latency_ms[result.line_seqno or 0]
-            progress.print(f"part {result.part_id:5}  {SIGNS[result.outcome]:24} {line_ms:6.0f} ms  {found}{result.reason if not found else ''}")
+            progress.print(f"part {result.part_id:5}  {SIGNS[result.outcome]:22}  {line_ms:6.0f} ms  {_detail(result)}")
             progress.advance(task)
 
         return controller.run(parts, rate_hz, parts / rate_hz + DEADLINE_MS / 1000 + 10, show)
+
+
+def _detail(result: Result) -> str:
+    if not result.defect_count:
+        return result.reason
+    return f"{result.defect_count} defects, the largest: {result.class_name}"
 
 
 def _stop(daemon: subprocess.Popen[bytes]) -> bool:

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_runtime.app import DATABASE_NAME
-from edge_runtime.camera.synthetic import board_of_label
 from edge_runtime.clock import SystemClock
 from edge_runtime.commands.controller import Protocol
 from edge_runtime.storage.database import Database
 from edge_runtime.values import InspectionRecord, Outcome
+from edge_runtime.vision.boards import CAMERA, Board, paint_board
 from edge_runtime.vision.matching import match_boxes, padded
 
 IOU_ABOVE = 1 / 3
@@ -60,12 +60,18 @@ def compare_with_truth(records: Sequence[InspectionRecord], side_px: int) -> Rec
     hits = known_count = found_count = right = 0
     inspected = [record for record in records if record.verdict.outcome is not Outcome.NOT_INSPECTED]
     for record in inspected:
-        known = [(d.class_id, padded(d.xyxy_px, PAD_PX)) for d in board_of_label(record.label, (side_px, side_px)).defects]
+        known = [(d.class_id, padded(d.xyxy_px, PAD_PX)) for d in _board_of(record.label, side_px).defects]
         found = [(d.class_id, padded(d.xyxy_px, PAD_PX), d.score) for d in record.verdict.defects]
         hits += sum(hit is not None for hit in match_boxes(found, known, IOU_ABOVE))
         known_count, found_count = known_count + len(known), found_count + len(found)
         right += (record.verdict.outcome is Outcome.REJECT) == bool(known)
     return Recall(hits, known_count, found_count, right, len(inspected))
+
+
+def _board_of(label: str, side_px: int) -> Board:
+    """The board that the synthetic camera labelled SEED/INDEX, painted again."""
+    seed, index = label.split("/")
+    return paint_board(int(seed), int(index), (side_px, side_px), CAMERA)
 
 
 def _counts(records: Sequence[InspectionRecord]) -> list[tuple[str, str]]:

@@ -49,9 +49,13 @@ def diagnose(config: Path | None) -> int:
 
 
 def _machine() -> Iterator[Observation]:
-    yield Observation("machine", None, f"{platform.machine()}, {_board()}, {os.cpu_count()} cores, Linux {platform.release()}")
+    yield Observation(
+        "machine", None, f"{platform.machine()}, {_board()}, {os.cpu_count()} cores, Linux {platform.release()}"
+    )
     memory = psutil.virtual_memory()
-    yield Observation("memory", memory.available > 500e6, f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free")
+    yield Observation(
+        "memory", memory.available > 500e6, f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free"
+    )
     disk = shutil.disk_usage("/")
     yield Observation("disk", disk.free > 1e9, f"{disk.free / 1e9:.1f} of {disk.total / 1e9:.1f} GB free")
     here = sys.version_info[:2]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,9 +98,7 @@ def _natural(path: Path) -> list[Any]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
 
 
-def _inspect_file(
-    file: Path, pool: InspectionPool, bundle: Bundle, recipe: Recipe, overlays: Path | None
-) -> Finding:
+def _inspect_file(file: Path, pool: InspectionPool, bundle: Bundle, recipe: Recipe, overlays: Path | None) -> Finding:
     try:
         image = read_picture(file)
     except CameraError as exc:

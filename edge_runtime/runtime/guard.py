@@ -30,7 +30,9 @@ def serve(channel: Channel, serial: BytePort | None, lines: DigitalLines | None)
 def make_safe(serial: BytePort | None, lines: DigitalLines | None) -> bool:
     """Lines first: requesting them drives their safe levels. Then tell the controller. One failing stops no other."""
     lines_safe = lines is None or _try("output lines", lines.open, lines.close)
-    told = serial is None or _try("serial port", serial.open, lambda: serial.write(encode(Down("line_died"))), serial.close)
+    told = serial is None or _try(
+        "serial port", serial.open, lambda: serial.write(encode(Down("line_died"))), serial.close
+    )
     return lines_safe and told
 
 

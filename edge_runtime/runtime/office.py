@@ -1,4 +1,4 @@
-"""Office child: commits one row per trigger within 100 ms, saves pictures when there is time, keeps the last Snapshot."""
+"""Office child: commits one row per trigger within 100 ms, saves pictures when there is time."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from edge_runtime.clock import NS_PER_MS, Clock
 from edge_runtime.errors import StorageError
 from edge_runtime.files import write_atomically
+from edge_runtime.interfaces import PictureStore, RecordStore
 from edge_runtime.runtime.channel import Channel, ChannelClosed
 from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.messages import (
@@ -28,8 +29,6 @@ from edge_runtime.runtime.messages import (
     StorageTrouble,
 )
 from edge_runtime.runtime.slot_arrays import SlotArrays, slot_arrays
-from edge_runtime.storage.database import Database
-from edge_runtime.storage.image_store import ImageStore
 from edge_runtime.values import DefectClass, ImageU8, Mask, Outcome, Recipe
 from edge_runtime.vision.blobs import foreground_cells
 from edge_runtime.vision.overlay import draw_overlay
@@ -55,12 +54,18 @@ class Office:
     """Owns the database and the picture folder."""
 
     def __init__(
-        self, channel: Channel, ring: FrameRing, database: Database, images: ImageStore, plan: OfficePlan, clock: Clock
+        self,
+        channel: Channel,
+        ring: FrameRing,
+        records: RecordStore,
+        pictures: PictureStore,
+        plan: OfficePlan,
+        clock: Clock,
     ) -> None:
         self._channel = channel
         self._ring = ring
-        self._database = database
-        self._images = images
+        self._records = records
+        self._store = pictures
         self._plan = plan
         self._clock = clock
         self._pictures: deque[Archive] = deque()
@@ -72,9 +77,9 @@ class Office:
 
     def serve(self) -> None:
         """Work until told to stop; when the line dies, commit what it still had to say, then leave."""
-        self._database.open()
-        self._images.open()
-        self._channel.send_patiently(Ready(next_part_id=self._database.next_part_id()))
+        self._records.open()
+        self._store.open()
+        self._channel.send_patiently(Ready(next_part_id=self._records.next_part_id()))
         try:
             while not isinstance(message := self._channel.wait(self._wait_ms()), Stop):
                 self._take(message)
@@ -85,8 +90,8 @@ class Office:
             self._finish()
         except ChannelClosed:
             log.error("the line is gone; committing what it left")
-            self._database.commit()
-            self._database.close()
+            self._records.commit()
+            self._records.close()
 
     def _take(self, message: Message | None) -> None:
         if isinstance(message, Archive):
@@ -109,7 +114,7 @@ class Office:
     def _add(self, message: Archive) -> None:
         part_id = message.record.trigger.part_id
         try:
-            self._database.add(message.record)
+            self._records.add(message.record)
         except StorageError as exc:
             # The same id with other content can only be a fault of this program: say so, do not block the rest.
             log.error("record of part %d is refused: %s", part_id, exc)
@@ -117,7 +122,10 @@ class Office:
             self._channel.send_patiently(Committed((part_id,)))
             return
         if not self._added:
-            self._added, self._commit_at_ns = True, max(self._commit_at_ns, self._clock.monotonic_ns() + COMMIT_EVERY_NS)
+            self._added, self._commit_at_ns = (
+                True,
+                max(self._commit_at_ns, self._clock.monotonic_ns() + COMMIT_EVERY_NS),
+            )
         if message.slot is not None:
             self._pictures.append(message)
 
@@ -125,7 +133,7 @@ class Office:
         if not self._added or self._clock.monotonic_ns() < self._commit_at_ns:
             return
         try:
-            part_ids = self._database.commit()
+            part_ids = self._records.commit()
         except StorageError as exc:
             self._note_trouble(str(exc))
             self._commit_at_ns = self._clock.monotonic_ns() + RETRY_AFTER_TROUBLE_NS
@@ -136,10 +144,10 @@ class Office:
             self._channel.send_patiently(Committed(tuple(part_ids[start : start + IDS_PER_MESSAGE])))
 
     def _finish(self) -> None:
-        self._database.commit()
+        self._records.commit()
         while self._pictures:
             self._save_one_picture()
-        self._database.close_cleanly()
+        self._records.close_cleanly()
         self._write_snapshot(at_once=True)
 
     def _note_trouble(self, reason: str) -> None:
@@ -173,10 +181,10 @@ class Office:
                 arrays.image, verdict.defects, mask, self._plan.classes, self._plan.recipe, verdict.outcome
             )
             cells = self._defective_classes(mask) if mask is not None else None
-        path = self._images.save(
+        path = self._store.save(
             message.record.trigger.part_id, verdict.outcome, message.record.triggered_at, arrays.image, overlay, cells
         )
-        self._database.set_picture(message.record.trigger.part_id, path)
+        self._records.set_picture(message.record.trigger.part_id, path)
         self._added = True
 
     def _mask(self, arrays: SlotArrays) -> Mask:

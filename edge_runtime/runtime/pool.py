@@ -1,4 +1,4 @@
-"""The inspection workers without a line: pictures in, verdicts out, one after the other. For commands and benchmarks."""
+"""The inspection workers without a line: pictures in, verdicts out, one by one. For commands and benchmarks."""
 
 from __future__ import annotations
 
