@@ -46,6 +46,7 @@ _ADVICE = {
     "is full": "free space on this disk",
     "locked": "another program holds a write transaction on it: close that program",
     "readonly": "give the daemon's user the right to write it",
+    "too large": "part ids end at 2**62",
     "unable to open": "check that it is a file in a folder that the daemon's user may write",
 }
 
@@ -285,7 +286,7 @@ class Database:
     def _storage_errors(self, action: str) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as exc:
+        except (sqlite3.Error, OSError, OverflowError) as exc:
             advice = next((text for word, text in _ADVICE.items() if word in str(exc)), "check the disk and its mount")
             raise self._error(f"cannot {action}: {exc}; {advice}") from exc
 

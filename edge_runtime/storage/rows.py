@@ -28,6 +28,9 @@ SELECT_JOINED = f"""
 """
 """Parameters: first part id, number of parts; `order` is ASC or DESC. For `split_joined`."""
 
+PART_ID_MAX = 2**62
+"""Room above it keeps the arithmetic on ids inside SQLite's 64 bits."""
+
 Row = tuple[Any, ...]
 
 
@@ -54,6 +57,8 @@ def encode(record: InspectionRecord) -> RecordRows:
     trigger, verdict = record.trigger, record.verdict
     if trigger.part_id != verdict.part_id:
         raise ValueError(f"the trigger is of part {trigger.part_id}, the verdict of part {verdict.part_id}")
+    if trigger.part_id > PART_ID_MAX:
+        raise ValueError(f"part ids end at {PART_ID_MAX}")
     part = (
         trigger.part_id,
         record.line_seqno,

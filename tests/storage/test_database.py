@@ -38,7 +38,7 @@ def defects(draw: st.DrawFn) -> Defect:
 @st.composite
 def inspection_records(draw: st.DrawFn) -> InspectionRecord:
     found = tuple(draw(st.lists(defects(), max_size=3)))
-    part_id, at_ns = draw(st.integers(1, 2**63 - 1)), draw(st.integers(0, 2**62))
+    part_id, at_ns = draw(st.integers(1, 2**62)), draw(st.integers(0, 2**62))
     verdict = Verdict(
         part_id,
         draw(st.sampled_from(Outcome)),
@@ -135,6 +135,8 @@ def test_another_defect_is_other_content(database, make_record):
 
 def unstorable(record: InspectionRecord) -> dict[str, InspectionRecord]:
     defect = record.verdict.defects[0]
+    far = 2**62 + 1
+    too_far = replace(record.verdict, part_id=far)
     nan_area = replace(record.verdict, defects=(replace(defect, area_mm2=math.nan),))
     return {
         "not JSON compliant": replace(record, stage_ms={"total": math.nan}),
@@ -142,13 +144,14 @@ def unstorable(record: InspectionRecord) -> dict[str, InspectionRecord]:
         "not a 64-bit integer": replace(record, line_seqno=2**63),
         "no time zone": replace(record, triggered_at=datetime(2026, 1, 1)),
         "surrogates": replace(record, verdict=replace(record.verdict, model_id="\udc80")),
+        "part ids end at": replace(record, trigger=replace(record.trigger, part_id=far), verdict=too_far),
         "verdict of part 8": replace(record, verdict=replace(record.verdict, part_id=8)),
     }
 
 
 def test_what_sqlite_cannot_give_back_is_refused_at_once(database, make_record):
     for reason, record in unstorable(make_record(7)).items():
-        with pytest.raises(StorageError, match=f"cannot record part 7: .*{reason}"):
+        with pytest.raises(StorageError, match=f"cannot record part {record.trigger.part_id}: .*{reason}"):
             database.add(record)
     database.add(make_record(7))
     assert database.commit() == [7]
@@ -182,6 +185,8 @@ def test_an_unknown_part_has_no_record_and_takes_no_picture(database, make_recor
     with pytest.raises(StorageError, match="no record of part 5"):
         database.set_picture(5, "a.jpg")
     assert database.picture(5) is None
+    with pytest.raises(StorageError, match="part ids end at"):
+        database.record(2**70)
 
 
 def test_counts_name_every_outcome(database, make_record, start):
