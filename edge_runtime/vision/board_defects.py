@@ -265,14 +265,18 @@ def _nibbles(site: _Site) -> bool:
     if len(_touched(site, 3)) != 1:
         return False
     copper = site.conductors > 0
+    left = copper & ~site.changed
     opens_outward = bool((~copper & _around(site, 1)).any())
-    holds = _pieces(copper & ~_around(site, 2)) == _pieces(copper)
-    return opens_outward and holds and _same_bare_regions(site, copper & ~site.changed)
+    holds = _pieces(left) == _pieces(copper) == _pieces(copper & ~_around(site, 2))
+    return opens_outward and holds and _same_bare_regions(site, left)
 
 
 def _sticks_out(site: _Site) -> bool:
-    one = len(_touched(site, 1)) == 1 == len(_touched(site, 4))
-    return one and _same_bare_regions(site, (site.conductors > 0) | _around(site, 1))
+    """It grows from one conductor, stays clear of all others, and closes no ring, not even a narrow one."""
+    if not len(_touched(site, 1)) == 1 == len(_touched(site, 4)):
+        return False
+    copper = site.conductors > 0
+    return _same_bare_regions(site, copper | site.changed) and _same_bare_regions(site, copper | _around(site, 1))
 
 
 def _stands_alone(site: _Site) -> bool:

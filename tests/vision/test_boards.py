@@ -93,6 +93,7 @@ def test_a_spur_grows_from_one_conductor_and_reaches_no_other():
         assert not (before & ~after).any()
         assert conductors_near(board, defect, 1) == conductors_near(board, defect, 4) == 1
         assert count_pieces(after) == count_pieces(before)
+        assert count_pieces(~after, 4) == count_pieces(~before, 4), "a spur has a free end: it closes no ring"
 
 
 def test_spurious_copper_touches_nothing():
