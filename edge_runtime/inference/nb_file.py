@@ -17,7 +17,7 @@ META_VERSION = 2
 OPT_VERSIONS = ("v2.13",)
 VERSION_FIELD = slice(2, 18)
 TOPOLOGY_START = 26
-KERNEL = re.compile(rb"([a-z0-9_]+)/(\w+)/(\d+)/(\d+)/(\d+)\0")
+KERNEL = re.compile(rb"([a-z0-9_]+)/(\w+)/(\d{1,3})/(\d{1,3})/(\d{1,3})\0")
 TARGET_NAMES = {1: "host", 2: "x86", 4: "arm", 5: "opencl"}
 KERNEL_TARGETS = {
     "x86": frozenset({"host", "x86"}),

@@ -96,14 +96,15 @@ class ScriptedSegmenter:
 
     def _grey(self, tile: TileF32) -> ImageU8:
         """The first channel's pixel values: preprocessing undone."""
-        values = (tile[0, 0] * self._contract.std[0] + self._contract.mean[0]) * 255.0
-        return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+        std, mean = self._contract.std[0], self._contract.mean[0]
+        values = tile[0, 0] * np.float32(std * 255.0) + np.float32(mean * 255.0 + 0.5)
+        return np.asarray(np.clip(values, 0, 255), np.uint8)
 
     def _cells(self, marks: ImageU8) -> ImageU8:
         """The highest mark of each `mask_stride_px` square."""
         stride, side = self._mask_stride_px, self._contract.tile_px // self._mask_stride_px
-        cells: ImageU8 = marks.reshape(side, stride, side, stride).max(axis=(1, 3))
-        return cells
+        rows = np.maximum.reduce(marks.reshape(side, stride, side * stride), axis=1)
+        return np.asarray(np.maximum.reduce([rows[:, offset::stride] for offset in range(stride)]), dtype=np.uint8)
 
     def _now_ns(self) -> int:
         return time.thread_time_ns() if self._busy else time.monotonic_ns()
