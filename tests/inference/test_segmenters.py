@@ -1,0 +1,111 @@
+"""What every segmenter promises, asked of each: the real one and the scripted one."""
+
+import numpy as np
+import pytest
+
+from edge_runtime.errors import InferenceError
+from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
+from edge_runtime.inference.scripted import ScriptedSegmenter
+from edge_runtime.vision.preprocess import TilePreprocessor
+
+
+@pytest.fixture(params=["scripted", "paddle_lite"])
+def bundle(request):
+    return request.getfixturevalue({"scripted": "scripted_bundle", "paddle_lite": "tiny_bundle"}[request.param])
+
+
+@pytest.fixture
+def segmenter(bundle):
+    if len(bundle.classes) == 6:
+        opened = ScriptedSegmenter(bundle.input_contract, bundle.mask_stride_px)
+    else:
+        opened = PaddleLiteSegmenter(bundle)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def tile(segmenter, stripes):
+    return TilePreprocessor(segmenter.input_contract).tile(stripes([104, 200, 10, 102]), (0, 0))
+
+
+def test_it_knows_its_contract(segmenter, bundle):
+    assert segmenter.input_contract == bundle.input_contract
+    assert segmenter.mask_stride_px == bundle.mask_stride_px
+
+
+def test_it_answers_two_planes_of_one_byte_a_cell(segmenter, tile):
+    planes = segmenter.predict(tile)
+    assert [(plane.dtype, plane.shape, plane.flags.c_contiguous) for plane in planes] == [
+        (np.uint8, (32, 32), True),
+        (np.uint8, (32, 32), True),
+    ]
+    assert len(np.unique(planes[1])) > 1
+
+
+def test_equal_tiles_get_equal_answers_whatever_lay_between(segmenter, tile):
+    first = segmenter.predict(tile)
+    segmenter.predict(np.zeros_like(tile))
+    again = segmenter.predict(tile)
+    assert np.array_equal(first[0], again[0])
+    assert np.array_equal(first[1], again[1])
+
+
+def test_an_answer_outlives_the_next_run_and_the_segmenter(segmenter, tile):
+    answer = segmenter.predict(tile)
+    kept = [plane.copy() for plane in answer]
+    other = segmenter.predict(np.zeros_like(tile))
+    assert not np.array_equal(other[1], kept[1])
+    segmenter.close()
+    assert np.array_equal(answer[0], kept[0])
+    assert np.array_equal(answer[1], kept[1])
+
+
+def test_the_tile_is_left_as_it_was(segmenter, tile):
+    tile.flags.writeable = False
+    before = tile.copy()
+    segmenter.predict(tile)
+    assert np.array_equal(tile, before)
+
+
+def with_value(value):
+    def spoil(tile):
+        spoilt = tile.copy()
+        spoilt[0, 0, -1, -1] = value
+        return spoilt
+
+    return spoil
+
+
+SPOILT = {
+    "float64": (lambda tile: tile.astype(np.float64), "dtype must be float32, not float64"),
+    "uint8": (lambda tile: tile.astype(np.uint8), "dtype must be float32, not uint8"),
+    "float16": (lambda tile: tile.astype(np.float16), "dtype must be float32, not float16"),
+    "big-endian": (lambda tile: tile.astype(">f4"), "dtype must be float32, not >f4"),
+    "list": (lambda tile: tile.tolist(), "must be an array, not list"),
+    "rank": (lambda tile: tile[0], r"shape must be \(1, 1, 64, 64\) for life, not \(1, 64, 64\)"),
+    "smaller": (lambda tile: np.ascontiguousarray(tile[..., :32]), r"not \(1, 1, 64, 32\)"),
+    "bigger": (lambda tile: np.concatenate([tile, tile], axis=2), r"not \(1, 1, 128, 64\)"),
+    "batch": (lambda tile: np.concatenate([tile, tile]), r"not \(2, 1, 64, 64\)"),
+    "no batch": (lambda tile: tile[:0], r"not \(0, 1, 64, 64\)"),
+    "channels": (lambda tile: np.concatenate([tile] * 3, axis=1), r"not \(1, 3, 64, 64\)"),
+    "transposed": (lambda tile: tile.transpose(0, 1, 3, 2), "must be C-contiguous"),
+    "NaN": (with_value(np.nan), "holds NaN or infinity"),
+    "infinity": (with_value(-np.inf), "holds NaN or infinity"),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_a_tile_outside_the_contract_is_refused_and_does_no_harm(segmenter, tile, kind):
+    spoil, reason = SPOILT[kind]
+    before = segmenter.predict(tile)
+    with pytest.raises(InferenceError, match=rf"^tile: .*{reason}.*TilePreprocessor"):
+        segmenter.predict(spoil(tile))
+    assert np.array_equal(segmenter.predict(tile)[1], before[1])
+
+
+def test_after_closing_twice_it_refuses_by_name(segmenter, tile):
+    segmenter.close()
+    segmenter.close()
+    with pytest.raises(InferenceError, match="closed; open a new one"):
+        segmenter.predict(tile)
