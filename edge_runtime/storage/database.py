@@ -246,7 +246,7 @@ class Database:
     def _check_integrity(self) -> None:
         finding = self._sqlite.execute("PRAGMA quick_check(1)").fetchone()[0]
         if finding != "ok":
-            raise self._error(f"{finding}; {_MOVE_AWAY}")
+            raise self._error(f"{' '.join(finding.split())}; {_MOVE_AWAY}")
 
     def _get_meta(self, key: str) -> str | None:
         row = self._sqlite.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()

@@ -173,7 +173,14 @@ def cut_short(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
-@pytest.mark.parametrize("damage", [damage_header, damage_pages, cut_short])
+def damage_one_page(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 8192 * 4096
+    content[middle : middle + 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [damage_header, damage_pages, damage_one_page, cut_short])
 def test_a_damaged_file_is_named_and_kept(path, open_database, make_record, damage):
     database = open_database(path)
     add_and_commit(database, *(make_record(part_id) for part_id in range(1, 300)))
@@ -183,6 +190,16 @@ def test_a_damaged_file_is_named_and_kept(path, open_database, make_record, dama
     with pytest.raises(StorageError, match=r"records\.db: .*the file is damaged: move it"):
         open_database(path)
     assert path.read_bytes() == before
+
+
+def test_after_a_clean_stop_the_file_is_not_searched_for_damage(path, open_database, make_record):
+    database = open_database(path)
+    add_and_commit(database, *(make_record(part_id) for part_id in range(1, 300)))
+    database.close_cleanly()
+    damage_one_page(path)
+    database = open_database(path)
+    with pytest.raises(StorageError, match="the file is damaged: move it"):
+        list(database.records())
 
 
 def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path, open_database):

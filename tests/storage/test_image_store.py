@@ -124,11 +124,11 @@ def test_the_budget_counts_real_file_sizes_and_is_never_exceeded(saves, budget_b
 
 def test_emptied_folders_go_and_part_ids_tell_the_age_even_when_the_clock_jumps_back(tmp_path):
     store = opened(tmp_path, keep_ok=2)
-    for part_id, days in ((1, 0), (2, -300), (3, 0)):
+    for part_id, days in ((1, 0), (2, 0), (3, -300)):
         store.save(part_id, Outcome.PASS, AT + timedelta(days=days), GRAY)
     store = opened(tmp_path, keep_ok=1)
-    assert sorted(files_below(tmp_path)) == ["2026-11-23/OK/000000003-picture.jpg"]
-    assert [path.name for path in tmp_path.iterdir()] == ["2026-11-23"]
+    assert sorted(files_below(tmp_path)) == ["2026-01-27/OK/000000003-picture.jpg"]
+    assert [path.name for path in tmp_path.iterdir()] == ["2026-01-27"]
 
 
 def test_files_of_others_are_neither_counted_nor_deleted(tmp_path):
