@@ -13,10 +13,9 @@ from edge_runtime.errors import EdgeRuntimeError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
-
-@app.callback()
-def commands() -> None:
-    """Keeps the command's name even while it is the only one."""
+DataFolder = Annotated[Path, typer.Option(help="Data set folder (annotations.json, COCO style).")]
+RunFolder = Annotated[Path, typer.Argument(help="Folder of a training run.")]
+BundleFolder = Annotated[Path, typer.Argument(help="Bundle folder, opt_models/NAME/VERSION.")]
 
 
 @app.command()
@@ -32,19 +31,15 @@ def train(
     resume: Annotated[bool, typer.Option(help="Go on from the run's checkpoint with the run's settings.")] = False,
 ) -> None:
     """Train the network on crops of labelled pictures."""
-    from tools.runs import DataShare, TrainSettings
+    from tools.runs import TrainSettings, data_shares
     from tools.train import resume_run, run_training, start_run
 
     if resume:
         settings = resume_run(out)
     else:
-        folders = data or []
-        shares = share or [1.0 / len(folders) for _ in folders]
-        sources = [DataShare(str(folder), part) for folder, part in zip(folders, shares, strict=False)]
-        settings = start_run(
-            out,
-            TrainSettings(tuple(sources), steps=steps, batch=batch, crop_px=crop, seed=seed, replicas=replicas),
-        )
+        sources = data_shares(data or [], share)
+        settings = TrainSettings(sources, steps=steps, batch=batch, crop_px=crop, seed=seed, replicas=replicas)
+        start_run(out, settings)
     run_training(out, settings, resume, Console())
 
 
@@ -65,6 +60,79 @@ def synthesize(
 
     style = replace(BINARY if binary else CAMERA, defects_mean=defects, clean_share=0.1)
     write_boards(out, seed, count, side, style)
+
+
+@app.command()
+def export(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(help="Folder for model.pdmodel and model.pdiparams.")],
+) -> None:
+    """Write a run's network as a float Paddle program."""
+    from tools.export import export_run
+
+    Console().print(str(export_run(run, out)))
+
+
+@app.command()
+def convert(
+    models: Annotated[list[Path], typer.Argument(help=".pdmodel, .pdiparams, __model__, __params__ or a folder.")],
+    out: Annotated[Path, typer.Option(help="Folder for NAME.TARGET.nb.")],
+    target: Annotated[list[str] | None, typer.Option(help="x86 or arm; repeat for several. Default: both.")] = None,
+) -> None:
+    """Convert Paddle models for Paddle Lite and prove the x86 twin against Paddle."""
+    from tools.convert import TARGETS, convert_model
+    from tools.reports import show_converted
+
+    for model in models:
+        show_converted(Console(), convert_model(model, out, target or TARGETS))
+
+
+@app.command()
+def verify(
+    bundle: BundleFolder,
+    run: Annotated[Path, typer.Option(help="The training run the bundle was made from.")],
+    data: Annotated[list[Path] | None, typer.Option(help="Data set whose pictures are compared too.")] = None,
+) -> None:
+    """Compare a bundle's x86 artefact with the float network and measure the receptive radius."""
+    from tools.dataset import load_dataset
+    from tools.networks import receptive_radius_px
+    from tools.reports import show_parity
+    from tools.verify import verify_bundle
+
+    parity, measured_px, network = verify_bundle(bundle, run, [load_dataset(folder) for folder in data or []])
+    show_parity(Console(), parity, receptive_radius_px(network), measured_px)
+
+
+@app.command()
+def evaluate(
+    bundle: BundleFolder,
+    data: DataFolder,
+    pad: Annotated[int, typer.Option(help="Margin in pixels that the labels keep around a defect.")] = 10,
+) -> None:
+    """Score a bundle on labelled pictures by the DeepPCB protocol."""
+    from tools.dataset import check_pictures, load_dataset
+    from tools.evaluate import evaluate_bundle
+    from tools.reports import show_scores
+
+    dataset = load_dataset(data)
+    check_pictures(dataset)
+    show_scores(Console(), f"{bundle} on {data}", evaluate_bundle(bundle, dataset, pad))
+
+
+@app.command()
+def pack(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(help="New bundle folder, opt_models/NAME/VERSION.")],
+    terms: Annotated[Path, typer.Option(help="Text file with the terms of the training data.")],
+    data: Annotated[list[Path] | None, typer.Option(help="Data set to state the accuracy on; repeat for several.")],
+) -> None:
+    """Make a bundle from a run: convert, choose thresholds, measure, write golden tiles."""
+    from tools.pack import PackRequest, pack_run
+
+    evaluation = tuple(("/".join(folder.resolve().parts[-2:]), folder) for folder in data or [])
+    text = terms.read_text(encoding="utf-8").strip()
+    made = pack_run(PackRequest(run, out, out.parent.name, out.name, text, evaluation))
+    Console().print(f"{made.folder}: {made.model_id}")
 
 
 def main() -> None:

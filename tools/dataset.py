@@ -66,9 +66,7 @@ def load_dataset(folder: Path) -> Dataset:
     try:
         index = json.loads(index_path.read_text(encoding="utf-8"))
     except OSError as exc:
-        raise DatasetError(
-            f"{folder}: no readable annotations.json ({exc.strerror}); give the data set's folder"
-        ) from exc
+        raise DatasetError(f"{folder}: no annotations.json ({exc.strerror}); give a data set's folder") from exc
     except ValueError as exc:
         raise DatasetError(f"{index_path}: not JSON ({exc})") from exc
     try:

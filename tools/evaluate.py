@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_runtime.inference.bundle import load_bundle
+from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
 from edge_runtime.interfaces import Segmenter
-from edge_runtime.values import Defect, DefectClass, ImageU8, Mask, Recipe
+from edge_runtime.values import Defect, DefectClass, Mask, Recipe
 from edge_runtime.vision.blobs import find_defects
 from edge_runtime.vision.preprocess import TilePreprocessor
 from edge_runtime.vision.stitching import mask_hw, place_core
@@ -16,6 +20,10 @@ from edge_runtime.vision.tiling import plan_grid
 from tools.dataset import Dataset, Picture
 from tools.paddle_first import cv2
 from tools.scoring import ScoredPicture, Scores, of_class, padded_defects, score_pictures
+
+if TYPE_CHECKING:
+    from edge_runtime.values import ImageU8
+
 
 JOIN_PX = 6
 LABEL_MARGIN_PX = 10
@@ -28,6 +36,17 @@ class Segmented:
 
     picture: Picture
     mask: Mask
+
+
+def evaluate_bundle(folder: Path, dataset: Dataset, pad_px: int) -> dict[str, Scores]:
+    """Scores of a bundle on labelled pictures, by class and for all; runs the predictor in this process."""
+    bundle = load_bundle(folder)
+    segmenter = PaddleLiteSegmenter(bundle, threads=1)
+    try:
+        segmented = list(segment_all(segmenter, dataset))
+    finally:
+        segmenter.close()
+    return scores_by_class(score_masks(segmented, bundle.classes, pad_px), bundle.classes)
 
 
 def segment_picture(segmenter: Segmenter, image: ImageU8) -> Mask:

@@ -7,6 +7,7 @@ handful of them.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,7 +88,9 @@ class Learner:
     def gradient(self, images: npt.NDArray[np.float32], classes: npt.NDArray[np.int64]) -> tuple[Vector, float]:
         """Gradient and loss of one batch at the present weights."""
         self._network.train()
-        logits = self._network(paddle.to_tensor(images))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="When training, we now always track")
+            logits = self._network(paddle.to_tensor(images))
         loss = segmentation_loss(logits, paddle.to_tensor(classes), self._settings.defect_weight)
         loss.backward()
         vector = flatten([p.grad for p in self._parameters])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +27,20 @@ class DataShare:
     share: float
 
 
+def data_shares(folders: Sequence[Path], shares: Sequence[float] | None) -> tuple[DataShare, ...]:
+    """The folders with their shares, equal ones where none are given. Raises ToolError unless they pair up."""
+    if shares and len(shares) != len(folders):
+        raise ToolError(f"{len(folders)} data sets but {len(shares)} shares; give one --share per --data")
+    parts = shares or [1.0 / len(folders) for _ in folders]
+    return tuple(DataShare(str(folder), part) for folder, part in zip(folders, parts, strict=True))
+
+
 @dataclass(frozen=True)
 class TrainSettings:
     """Everything that decides the result of a run, together with the pictures and the replica count."""
 
     data: tuple[DataShare, ...]
-    shape: NetworkShape = NetworkShape()
+    shape: NetworkShape = field(default_factory=NetworkShape)
     steps: int = 3000
     batch: int = 16
     crop_px: int = 256
@@ -48,7 +57,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         if not self.data or abs(sum(source.share for source in self.data) - 1.0) > 1e-6:
-            raise ToolError("the shares of the data sets must add up to 1; give one --share per --data")
+            raise ToolError("give at least one --data; the shares must add up to 1")
         if self.steps < 1 or self.replicas < 1 or self.batch % self.replicas or self.batch < self.replicas:
             raise ToolError(f"batch {self.batch} must be a positive multiple of the {self.replicas} replicas")
         if self.crop_px < 32 or self.crop_px % 8:
@@ -101,7 +110,7 @@ def load_checkpoint(run: Path) -> Checkpoint:
     """The last checkpoint of a run. Raises ToolError when there is none or it is damaged."""
     path = run / "checkpoint.npz"
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             vectors = {name: stored[name] for name in stored.files}
         return Checkpoint(step=int(vectors.pop("step")), **vectors)
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as exc:

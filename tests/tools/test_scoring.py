@@ -1,0 +1,82 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_runtime.values import Defect
+from tools.scoring import (
+    FoundBox,
+    LabelledBox,
+    ScoredPicture,
+    match_boxes,
+    of_class,
+    padded_defects,
+    score_pictures,
+)
+
+SIDE = st.integers(1, 30)
+BOX = st.tuples(st.integers(0, 40), st.integers(0, 40), SIDE, SIDE).map(
+    lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])
+)
+FOUND = st.lists(st.builds(FoundBox, st.integers(1, 2), BOX, st.sampled_from([0.2, 0.5, 0.9])), max_size=8)
+TRUTH = st.lists(st.builds(LabelledBox, st.integers(1, 2), BOX), max_size=8)
+
+
+@given(FOUND, TRUTH)
+def test_pairs_are_one_to_one_and_of_one_class(found, truth):
+    pairs = match_boxes(found, truth)
+    assert len({i for i, _ in pairs}) == len({t for _, t in pairs}) == len(pairs)
+    assert all(found[i].class_id == truth[t].class_id for i, t in pairs)
+
+
+@given(TRUTH)
+def test_the_labels_themselves_score_one(truth):
+    found = tuple(FoundBox(box.class_id, box.xyxy_px, 1.0) for box in truth)
+    scores = score_pictures([ScoredPicture(found, tuple(truth))])
+    assert (scores.right, scores.found, scores.labelled) == (len(truth),) * 3
+    assert scores.average_precision == (1.0 if truth else 0.0)
+
+
+def test_iou_of_exactly_a_third_does_not_exceed_point_33_of_the_union_by_mistake():
+    truth = [LabelledBox(1, (0, 0, 30, 10))]
+    assert match_boxes([FoundBox(1, (15, 0, 45, 10), 0.5)], truth, iou_min=1 / 3) == []
+    assert match_boxes([FoundBox(1, (15, 0, 45, 10), 0.5)], truth, iou_min=0.33) == [(0, 0)]
+
+
+def test_another_class_never_matches():
+    assert match_boxes([FoundBox(2, (0, 0, 9, 9), 0.9)], [LabelledBox(1, (0, 0, 9, 9))]) == []
+
+
+def test_the_surest_box_chooses_first_and_a_label_counts_once():
+    truth = [LabelledBox(1, (0, 0, 10, 10))]
+    found = [FoundBox(1, (0, 0, 10, 10), 0.4), FoundBox(1, (0, 0, 10, 9), 0.8)]
+    assert match_boxes(found, truth) == [(1, 0)]
+
+
+def test_counts_and_average_precision_by_hand():
+    truth = (LabelledBox(1, (0, 0, 10, 10)), LabelledBox(1, (50, 50, 60, 60)))
+    found = (
+        FoundBox(1, (0, 0, 10, 10), 0.9),
+        FoundBox(1, (20, 20, 30, 30), 0.8),
+        FoundBox(1, (50, 50, 60, 60), 0.7),
+    )
+    scores = score_pictures([ScoredPicture(found, truth)])
+    assert (scores.precision, scores.recall, scores.f_score) == (2 / 3, 1.0, 0.8)
+    assert scores.average_precision == pytest.approx((1.0 + 2 / 3) / 2)
+
+
+def test_scores_of_nothing_are_zero():
+    scores = score_pictures([])
+    assert (scores.precision, scores.recall, scores.f_score, scores.average_precision) == (0, 0, 0, 0)
+
+
+def test_pooling_counts_over_pictures_and_a_class_can_be_looked_at_alone():
+    one = ScoredPicture((FoundBox(1, (0, 0, 9, 9), 0.9),), (LabelledBox(1, (0, 0, 9, 9)),))
+    two = ScoredPicture((FoundBox(2, (0, 0, 9, 9), 0.9),), (LabelledBox(1, (0, 0, 9, 9)),))
+    assert score_pictures([one, two]).right == 1
+    assert score_pictures(of_class([one, two], 2)).precision == 0.0
+    assert score_pictures(of_class([one, two], 1)).precision == 1.0
+
+
+def test_padding_stops_at_the_picture():
+    defect = Defect(1, (3, 50, 7, 58), 20, None, 0.5)
+    assert padded_defects([defect], 10, (60, 100))[0].xyxy_px == (0, 40, 17, 60)

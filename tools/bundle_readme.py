@@ -1,0 +1,38 @@
+"""The README of a bundle: its manifest's figures for human readers."""
+
+from __future__ import annotations
+
+from edge_runtime.inference.manifest import Draft
+
+
+def bundle_readme(draft: Draft) -> str:
+    """Markdown text; everything in it comes from the manifest."""
+    figures, contract = draft.figures, draft.input
+    sections = [
+        f"# {draft.name}, version {draft.version}",
+        f"Segments {len(draft.classes)} kinds of defects on tiles of {contract.tile_px} x {contract.tile_px} px, "
+        f"{contract.channels} input, one answer for each {draft.output.mask_stride_px} x "
+        f"{draft.output.mask_stride_px} px. Made {draft.created:%Y-%m-%d} by `python -m tools pack`; this text "
+        "repeats `manifest.json`.",
+        f"{figures.parameters:,} parameters, {figures.macs_per_tile / 1e9:.2f} G multiply-adds a tile, margin "
+        f"{contract.margin_px} px.",
+        "## Classes\n" + _table(("id", "class", "threshold of 255"), [_class_row(entry) for entry in draft.classes]),
+        *(_measures(f"## {p.subject} against {p.reference}, {p.tiles} tiles", p.values) for p in figures.parity),
+        *(_measures(f"## Accuracy on {a.data_set}, {a.pictures} pictures", a.values) for a in figures.accuracy),
+        *(_measures(f"## Time on {t.machine}, {t.threads} thread", t.values) for t in figures.timing),
+        f"## Terms\n{draft.terms}",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _class_row(entry: object) -> tuple[str, ...]:
+    return tuple(str(getattr(entry, name)) for name in ("id", "name", "threshold"))
+
+
+def _measures(title: str, values: dict[str, float]) -> str:
+    return f"{title}\n" + _table(("measure", "value"), [(name, f"{value:g}") for name, value in values.items()])
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
