@@ -58,7 +58,7 @@ class Controller:
         return False
 
     def run(self, parts: int, rate_hz: float, timeout_s: float, on_result: Callable[[Result], None]) -> bool:
-        """Trigger `parts` parts at `rate_hz` and await their verdicts; False when some are missing after `timeout_s`."""
+        """Trigger `parts` parts at `rate_hz`, await their verdicts; False when some are missing after `timeout_s`."""
         start_ns, end_ns = self._clock.monotonic_ns(), self._clock.monotonic_ns() + round(timeout_s * NS_PER_S)
         sent = 0
         while len(self.protocol.results) < parts and self._clock.monotonic_ns() < end_ns:

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 from rich.console import Console
@@ -27,9 +27,12 @@ from edge_runtime.files import write_atomically
 from edge_runtime.inference.bundle import Bundle, load_bundle
 from edge_runtime.pictures import PICTURE_SUFFIXES, read_picture
 from edge_runtime.runtime.pool import InspectionPool, PoolResult
-from edge_runtime.values import Defect, ImageU8, Outcome, Recipe
+from edge_runtime.values import Defect, Outcome, Recipe
 from edge_runtime.vision.decision import check_recipe
 from edge_runtime.vision.overlay import draw_overlay
+
+if TYPE_CHECKING:
+    from edge_runtime.values import ImageU8
 
 FILE_HANG_TIMEOUT_MS = 60_000.0
 

@@ -61,9 +61,12 @@ class Channel:
                 select.select([], [self._socket], [])
 
     def receive(self) -> Message | None:
-        """The next message, None when none waits. Raises ChannelClosed at the end, MessageError for rubbish."""
+        """The next message, None when none waits.
+
+        Raises MessageError for rubbish, ChannelClosed when all that a closed or dead other end had said was read.
+        """
         try:
-            data = self._socket.recv(MAX_MESSAGE_BYTES)
+            data = self._receive_data()
         except BlockingIOError:
             return None
         except OSError as exc:
@@ -71,6 +74,13 @@ class Channel:
         if not data:
             raise ChannelClosed("the other end closed it")
         return decode(data)
+
+    def _receive_data(self) -> bytes:
+        try:
+            return self._socket.recv(MAX_MESSAGE_BYTES)
+        except ConnectionResetError:
+            # The other end died with messages unread: the kernel says so once, then gives what it had sent.
+            return self._socket.recv(MAX_MESSAGE_BYTES)
 
     def wait(self, timeout_ms: float | None) -> Message | None:
         """The next message within `timeout_ms` (None: for ever), else None. Raises as `receive` does."""

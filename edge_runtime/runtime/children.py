@@ -20,6 +20,7 @@ from edge_runtime.runtime.messages import Message, Ping, Ready, Setup
 
 log = logging.getLogger(__name__)
 PING_EVERY_NS = 1000 * NS_PER_MS
+END_WITHIN_NS = 500 * NS_PER_MS
 MAX_SENDS_WAITING = 1000
 
 
@@ -155,17 +156,18 @@ class Child:
 
     def overdue_ns(self) -> int | None:
         """When this child counts as hung (monotonic), None while it owes nothing."""
+        if self.running and self.channel is None:
+            return self._heard_ns + END_WITHIN_NS
         if not self.running or (self.ready and not self._owed):
             return None
         timeout_ms = self.spec.hang_timeout_ms if self.ready else self.spec.start_timeout_ms
         return self._owed_since_ns + round(timeout_ms * NS_PER_MS)
 
-    def hang_up(self) -> None:
-        """The child closed its end: nothing more will come from it, so end it."""
+    def hang_up(self, now_ns: int) -> None:
+        """The child closed its end: nothing more will come from it, so it may only take a moment to end."""
         if self.channel is not None:
             self.channel.close()
-        self.channel, self.ready = None, False
-        self.kill()
+        self.channel, self.ready, self._heard_ns = None, False, now_ns
 
     def kill(self) -> None:
         """End it now, without waiting: a process stuck in a driver may take for ever to die."""

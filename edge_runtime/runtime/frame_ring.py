@@ -97,8 +97,9 @@ class FrameRing:
             owner, claimed, finished = _PROGRESS.unpack_from(self.memory, header)
             if owner != part_id or claimed >= tile_count or self.memory[header + _CANCELLED_AT]:
                 return None
-            _PROGRESS.pack_into(self.memory, header, owner, claimed + 1, finished)
+            # In this order: a worker killed in between must not leave a claimed tile that nobody works on.
             self._set_working_on(worker, part_id)
+            _PROGRESS.pack_into(self.memory, header, owner, claimed + 1, finished)
             return int(claimed)
         finally:
             fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, header)

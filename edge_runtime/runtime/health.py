@@ -29,7 +29,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.READY: frozenset({State.INSPECTING, State.DEGRADED, State.FAULT, State.STOPPING}),
     State.INSPECTING: frozenset({State.READY, State.DEGRADED, State.FAULT, State.STOPPING}),
     State.DEGRADED: frozenset({State.READY, State.INSPECTING, State.FAULT, State.STOPPING}),
-    State.FAULT: frozenset({State.READY, State.INSPECTING, State.DEGRADED, State.STOPPING}),
+    State.FAULT: frozenset({State.STARTING, State.READY, State.INSPECTING, State.DEGRADED, State.STOPPING}),
     State.STOPPING: frozenset(),
 }
 

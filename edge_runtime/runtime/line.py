@@ -204,7 +204,7 @@ class Line:
                 child.heard(self._now_ns())
                 self._take(child, message)
         except ChannelClosed:
-            child.hang_up()
+            child.hang_up(self._now_ns())
         except MessageError as exc:
             log.error("%s said nonsense; killing it: %s", child.spec.name, exc)
             child.kill()

@@ -77,7 +77,7 @@ class _Part:
 
 @dataclass
 class Counters:
-    """Since the start of the daemon. `late` and `stray` are results that came after their part's verdict."""
+    """Since the start of the daemon. `late` results came after their part's verdict or deadline."""
 
     triggers: int = 0
     outcomes: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
@@ -151,7 +151,7 @@ class LineControl:
 
     def captured(self, picture: Captured, now_ns: int) -> list[Action]:
         part = self._free_run_part(picture) if picture.part_id == 0 else self._parts.get(picture.part_id)
-        if part is None:
+        if part is None or not part.capturing:
             return []
         part.capturing, part.picture = False, picture
         if part.verdict is not None:
@@ -191,10 +191,11 @@ class LineControl:
         return [action for part in waiting for action in self._start(part)]
 
     def inspected(self, result: Inspected, now_ns: int) -> list[Action]:
+        """A worker's verdict; one that comes at the deadline or later never lets its part through."""
         part = self._parts.get(result.verdict.part_id)
-        if part is None or part.verdict is not None:
+        if part is None or part.verdict is not None or part.trigger.deadline_ns <= now_ns:
             self.counters.late += 1
-            return []
+            return self._give_up(part, "deadline", now_ns) if part is not None else []
         return self._conclude(part, result.verdict, result.stage_ms, now_ns)
 
     def left(self, worker: int, part_id: int) -> list[Action]:
@@ -277,7 +278,7 @@ class LineControl:
         if slot is None:
             return None
         part = self._new_part(picture.captured_ns, picture.captured_at, None)
-        part.slot = slot
+        part.slot, part.capturing = slot, True
         return part
 
     def _return_free_run_slot(self) -> None:
@@ -295,6 +296,9 @@ class LineControl:
         return [StartFrame(tuple(sorted(part.holders)), request)]
 
     def _give_up(self, part: _Part, reason: str, now_ns: int) -> list[Action]:
+        """Answer a part that will not be inspected; one that has its verdict may only have become free to go."""
+        if part.verdict is not None:
+            return self._release(part)
         verdict = Verdict(
             part.trigger.part_id, Outcome.NOT_INSPECTED, (reason,), (), 0, now_ns, self.model_id, self.rules.recipe_id
         )

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,9 +30,12 @@ from edge_runtime.runtime.messages import (
     StorageTrouble,
 )
 from edge_runtime.runtime.slot_arrays import SlotArrays, slot_arrays
-from edge_runtime.values import DefectClass, ImageU8, Mask, Outcome, Recipe
+from edge_runtime.values import DefectClass, Mask, Outcome, Recipe
 from edge_runtime.vision.blobs import foreground_cells
 from edge_runtime.vision.overlay import draw_overlay
+
+if TYPE_CHECKING:
+    from edge_runtime.values import ImageU8
 
 log = logging.getLogger(__name__)
 COMMIT_EVERY_NS = 50 * NS_PER_MS

@@ -117,9 +117,11 @@ class OutputLines:
         self._pulse_ns = {output: round(ms * NS_PER_MS) for output, ms in pulse_ms.items()}
         self._ends_ns: dict[Output, int] = {}
         self._levels: dict[Output, bool] = {}
+        self._rest: dict[Output, bool] = {}
 
     def open(self) -> None:
-        """Request the lines at their safe level. Raises SignalError."""
+        """Request the lines at their safe level: no pulse and no level from before is left. Raises SignalError."""
+        self._ends_ns, self._levels, self._rest = {}, {}, {}
         self._lines.open()
 
     def fileno(self) -> int | None:
@@ -140,14 +142,16 @@ class OutputLines:
         self._write(output, True)
 
     def level(self, output: Output, active: bool) -> None:
-        if self._levels.get(output) is not active:
+        """Hold an output at this level from now on, when a pulse drives it from the end of the pulse."""
+        self._rest[output] = active
+        if output not in self._ends_ns and self._levels.get(output) is not active:
             self._write(output, active)
 
     def work(self, now_ns: int) -> None:
-        """End the pulses whose time is over."""
+        """End the pulses whose time is over. A reject rests active until it was told to rest otherwise."""
         for output in [o for o, end_ns in self._ends_ns.items() if end_ns <= now_ns]:
             del self._ends_ns[output]
-            self._write(output, False)
+            self._write(output, self._rest.get(output, output is Output.REJECT))
 
     def make_safe(self, outputs: Iterable[Output] = (Output.OK, Output.BUSY, Output.HEARTBEAT)) -> None:
         """Take back every permission at once; `close` then leaves all lines at their safe level."""

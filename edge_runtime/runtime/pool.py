@@ -6,6 +6,7 @@ import logging
 import select
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from edge_runtime.clock import NS_PER_MS, Clock
 from edge_runtime.errors import InferenceError
@@ -14,7 +15,10 @@ from edge_runtime.runtime.children import Child
 from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.messages import Failed, Inspect, Inspected, Left, Message, MessageError, Ready, Stop
 from edge_runtime.runtime.slot_arrays import slot_arrays
-from edge_runtime.values import ImageU8, Mask, Outcome, Verdict
+from edge_runtime.values import Mask, Outcome, Verdict
+
+if TYPE_CHECKING:
+    from edge_runtime.values import ImageU8
 
 log = logging.getLogger(__name__)
 SLOT = 0
@@ -52,7 +56,7 @@ class InspectionPool:
         for worker in self._workers:
             worker.tell(Stop())
         for worker in [w for w in self._workers if w.running]:
-            worker.hang_up()
+            worker.kill()
             worker.reap(self._clock.monotonic_ns())
 
     def inspect(self, image: ImageU8) -> PoolResult:
@@ -114,7 +118,7 @@ class InspectionPool:
         try:
             message = worker.channel.receive()
         except (ChannelClosed, MessageError):
-            worker.hang_up()
+            worker.kill()
             log.error("%s %s", worker.spec.name, worker.reap(self._clock.monotonic_ns()))
             return None
         if isinstance(message, Failed):

@@ -111,18 +111,21 @@ class Signals:
             self.serial.say_or_drop(FaultChanged(code, raised))
 
     def levels(self, busy: bool, fault: bool, now_ns: int) -> None:
+        """Hold the levels; a box that cannot inspect rejects at rest, too."""
         self._drive(lambda lines: lines.level(Output.BUSY, busy), now_ns)
         self._drive(lambda lines: lines.level(Output.FAULT, fault), now_ns)
+        self._drive(lambda lines: lines.level(Output.REJECT, fault), now_ns)
 
     def work(self, state: State, now_ns: int) -> None:
         """Do what is due: reopen, repeat, end pulses, beat."""
         self.open_lines(now_ns)
         self._drive(lambda lines: lines.work(now_ns), now_ns)
+        if self.serial is not None:
+            self.serial.open_if_due(now_ns)
         if now_ns >= self._next_beat_ns:
             self._next_beat_ns = now_ns + self._heartbeat_ns
             self._beat(state, now_ns)
         if self.serial is not None:
-            self.serial.open_if_due(now_ns)
             self.serial.work(now_ns)
 
     def next_wake_ns(self) -> int:
@@ -143,7 +146,7 @@ class Signals:
             self._lines_lost(exc, now_ns)
             return []
         for edge in edges:
-            self.missed_edges += max(0, edge.seqno - self._last_edge_seqno - 1) if self._last_edge_seqno else 0
+            self.missed_edges += max(0, edge.seqno - self._last_edge_seqno - 1)
             self._last_edge_seqno = edge.seqno
         return [PartSeen(edge.at_ns, None) for edge in edges]
 

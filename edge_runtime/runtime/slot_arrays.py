@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_runtime.runtime.frame_ring import FrameRing
-from edge_runtime.values import ImageU8
 from edge_runtime.vision.stitching import mask_hw
+
+if TYPE_CHECKING:
+    from edge_runtime.values import ImageU8
 
 
 @dataclass(frozen=True)
