@@ -269,4 +269,8 @@ def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
         camera = camera.model_copy(update={"path": folder / camera.path})
     station = settings.station.model_copy(update={"data_dir": folder / settings.station.data_dir})
     inspection = settings.inspection.model_copy(update={"bundle": folder / settings.inspection.bundle})
-    return settings.model_copy(update={"camera": camera, "station": station, "inspection": inspection})
+    sections: dict[str, StrictModel] = {"camera": camera, "station": station, "inspection": inspection}
+    for name, port in (("serial", settings.serial), ("gpio", settings.gpio)):
+        if port is not None and port.journal is not None:
+            sections[name] = port.model_copy(update={"journal": folder / port.journal})
+    return settings.model_copy(update=sections)
