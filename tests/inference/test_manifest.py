@@ -126,3 +126,10 @@ def test_an_accepted_file_name_stays_inside_the_folder(name):
 @pytest.mark.parametrize("name", ["model.x86.nb", "golden/0_scores.png", "a-b_c.1"])
 def test_plain_file_names_are_accepted(name):
     assert FileEntry(file=name, sha256="0" * 64, size_bytes=1).file == name
+
+
+def test_the_documented_manifest_is_valid():
+    page = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text()
+    example = page.split("```json\n")[1].split("```")[0]
+    manifest = parse_manifest(example.encode(), "docs/bundle.md")
+    assert [artefact.target for artefact in manifest.artefacts] == ["x86", "arm"]

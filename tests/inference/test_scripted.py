@@ -17,7 +17,7 @@ from edge_runtime.values import InputContract
 from edge_runtime.vision.preprocess import TilePreprocessor
 
 GRAY = InputContract("GRAY", (0.4,), (0.21,), 16, 4, 0)
-RGB = InputContract("RGB", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 16, 4, 0)
+RGB = InputContract("RGB", (0.1, 0.5, 0.9), (0.2, 0.5, 2.0), 16, 4, 0)
 CHILD = """
 import sys, numpy as np
 from edge_runtime.inference.scripted import ScriptedSegmenter
