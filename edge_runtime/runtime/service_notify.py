@@ -28,6 +28,10 @@ class ServiceNotifier:
     def status(self, text: str) -> None:
         self._send(f"STATUS={text}")
 
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
     def _send(self, text: str) -> None:
         if self._socket is None:
             return
