@@ -107,7 +107,6 @@ def verify(
 def evaluate(
     bundle: BundleFolder,
     data: DataFolder,
-    pad: Annotated[int, typer.Option(help="Margin in pixels that the labels keep around a defect.")] = 10,
 ) -> None:
     """Score a bundle on labelled pictures by the DeepPCB protocol."""
     from tools.dataset import check_pictures, load_dataset
@@ -116,7 +115,7 @@ def evaluate(
 
     dataset = load_dataset(data)
     check_pictures(dataset)
-    show_scores(Console(), f"{bundle} on {data}", evaluate_bundle(bundle, dataset, pad))
+    show_scores(Console(), f"{bundle} on {data}", evaluate_bundle(bundle, dataset))
 
 
 @app.command()

@@ -2,14 +2,15 @@
 
 A folder holds `annotations.json` in COCO style; `images[]` carry id, file_name, mask, width and height (paths relative
 to the folder), `annotations[]` image_id, category_id and bbox [x, y, w, h], `categories[]` id and name. Masks are 8-bit
-grey, value = class id, 0 = background.
+grey, value = class id, 0 = background. Where an annotation has a `mask_bbox`, the box of its pixels in the mask, the
+margin that the labels keep around defects is known; without one it is taken as 0.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +48,21 @@ class Picture:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The labelled pictures of one folder, sorted by name; `class_names[0]` is class 1."""
+    """The labelled pictures of one folder, sorted by name; `class_names[0]` is class 1.
+
+    `label_margin_px` is how far the labels' boxes reach beyond the defects' pixels, at the median.
+    """
 
     folder: Path
     class_names: tuple[str, ...]
     pictures: tuple[Picture, ...]
+    label_margin_px: int
 
     def split(self, holdout_every: int) -> tuple[Dataset, Dataset]:
         """All but every `holdout_every`-th picture, and those; both keep the order."""
         held = self.pictures[::holdout_every]
         kept = tuple(p for i, p in enumerate(self.pictures) if i % holdout_every)
-        return Dataset(self.folder, self.class_names, kept), Dataset(self.folder, self.class_names, held)
+        return replace(self, pictures=kept), replace(self, pictures=held)
 
 
 def load_dataset(folder: Path) -> Dataset:
@@ -72,12 +77,13 @@ def load_dataset(folder: Path) -> Dataset:
     try:
         names = _class_names(index["categories"])
         boxes = _boxes_by_image(index["annotations"])
+        margin_px = _label_margin_px(index["annotations"])
         pictures = [_picture(folder, entry, boxes.get(entry["id"], ())) for entry in index["images"]]
     except (KeyError, TypeError, ValueError) as exc:
         raise DatasetError(f"{index_path}: an entry lacks or misspells {exc}; expected COCO style labels") from exc
     if not pictures:
         raise DatasetError(f"{index_path}: lists no pictures; at least one is needed")
-    return Dataset(folder, names, tuple(sorted(pictures, key=lambda picture: picture.name)))
+    return Dataset(folder, names, tuple(sorted(pictures, key=lambda picture: picture.name)), margin_px)
 
 
 def check_pictures(dataset: Dataset) -> None:
@@ -111,6 +117,17 @@ def _boxes_by_image(annotations: list[dict[str, Any]]) -> dict[int, tuple[Labell
         box = LabelledBox(int(entry["category_id"]), (x, y, x + width, y + height))
         boxes[entry["image_id"]] = (*boxes.get(entry["image_id"], ()), box)
     return boxes
+
+
+def _label_margin_px(annotations: list[dict[str, Any]]) -> int:
+    margins = [_margins_px(entry["bbox"], entry["mask_bbox"]) for entry in annotations if "mask_bbox" in entry]
+    return max(0, round(float(np.median(margins)))) if margins else 0
+
+
+def _margins_px(outer_xywh: list[int], inner_xywh: list[int]) -> tuple[int, int, int, int]:
+    (x, y, width, height), (inner_x, inner_y, inner_width, inner_height) = outer_xywh, inner_xywh
+    right, below = x + width - inner_x - inner_width, y + height - inner_y - inner_height
+    return inner_x - x, inner_y - y, right, below
 
 
 def _picture(folder: Path, entry: dict[str, Any], boxes: tuple[LabelledBox, ...]) -> Picture:

@@ -19,26 +19,26 @@ from edge_runtime.vision.stitching import mask_hw, place_core
 from edge_runtime.vision.tiling import plan_grid
 from tools.dataset import Dataset, Picture
 from tools.paddle_first import cv2
-from tools.scoring import ScoredPicture, Scores, of_class, padded_defects, score_pictures
+from tools.scoring import ScoredPicture, Scores, of_class, score_pictures, scored_picture
 
 if TYPE_CHECKING:
     from edge_runtime.values import ImageU8
 
 
 JOIN_PX = 6
-LABEL_MARGIN_PX = 10
 THRESHOLDS = (64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224)
 
 
 @dataclass(frozen=True)
 class Segmented:
-    """A labelled picture and the mask a model gave for it."""
+    """A labelled picture, the margin its labels keep around a defect, and the mask a model gave for it."""
 
     picture: Picture
+    label_margin_px: int
     mask: Mask
 
 
-def evaluate_bundle(folder: Path, dataset: Dataset, pad_px: int) -> dict[str, Scores]:
+def evaluate_bundle(folder: Path, dataset: Dataset) -> dict[str, Scores]:
     """Scores of a bundle on labelled pictures, by class and for all; runs the predictor in this process."""
     bundle = load_bundle(folder)
     segmenter = PaddleLiteSegmenter(bundle, threads=1)
@@ -46,7 +46,7 @@ def evaluate_bundle(folder: Path, dataset: Dataset, pad_px: int) -> dict[str, Sc
         segmented = list(segment_all(segmenter, dataset))
     finally:
         segmenter.close()
-    return scores_by_class(score_masks(segmented, bundle.classes, pad_px), bundle.classes)
+    return scores_by_class(score_masks(segmented, bundle.classes), bundle.classes)
 
 
 def segment_picture(segmenter: Segmenter, image: ImageU8) -> Mask:
@@ -65,21 +65,18 @@ def segment_picture(segmenter: Segmenter, image: ImageU8) -> Mask:
 
 def segment_all(segmenter: Segmenter, dataset: Dataset) -> Iterator[Segmented]:
     for picture in dataset.pictures:
-        yield Segmented(picture, segment_picture(segmenter, cv2.cvtColor(picture.read_image(), cv2.COLOR_GRAY2BGR)))
+        image = cv2.cvtColor(picture.read_image(), cv2.COLOR_GRAY2BGR)
+        yield Segmented(picture, dataset.label_margin_px, segment_picture(segmenter, image))
 
 
-def score_masks(
-    segmented: Sequence[Segmented], classes: Sequence[DefectClass], pad_px: int = LABEL_MARGIN_PX
-) -> list[ScoredPicture]:
-    """Defects of each mask, as boxes grown by `pad_px`, beside the picture's labels."""
+def score_masks(segmented: Sequence[Segmented], classes: Sequence[DefectClass]) -> list[ScoredPicture]:
+    """The defects of each mask beside the picture's labels."""
     recipe = Recipe("evaluation", join_px=JOIN_PX)
+    return [_scored(one, find_defects(one.mask, classes, recipe, one.picture.size_hw)) for one in segmented]
 
-    def found(one: Segmented) -> list[Defect]:
-        return find_defects(one.mask, classes, recipe, one.picture.size_hw)
 
-    return [
-        ScoredPicture(padded_defects(found(one), pad_px, one.picture.size_hw), one.picture.boxes) for one in segmented
-    ]
+def _scored(one: Segmented, defects: Sequence[Defect]) -> ScoredPicture:
+    return scored_picture(defects, one.picture.boxes, one.label_margin_px, one.picture.size_hw)
 
 
 def scores_by_class(pictures: Sequence[ScoredPicture], classes: Sequence[DefectClass]) -> dict[str, Scores]:

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_runtime.values import Box, Defect
+from edge_runtime.vision.matching import match_boxes
 
 IOU_MIN = 0.33
+MARGIN_PX = 10
 
 
 @dataclass(frozen=True)
@@ -63,52 +65,43 @@ class Scores:
         return 2 * self.right / (self.found + self.labelled) if self.found + self.labelled else 0.0
 
 
-def iou(a: Box, b: Box) -> float:
-    """Area of the intersection over that of the union of two half-open boxes, 0..1; 0 when both are empty."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    shared = max(0, width) * max(0, height)
-    union = _area(a) + _area(b) - shared
-    return shared / union if union else 0.0
-
-
 def padded(box: Box, pad_px: int, image_hw: tuple[int, int]) -> Box:
     """`box` grown by `pad_px` on each side, clipped to the image."""
     x0, y0, x1, y1 = box
     return max(0, x0 - pad_px), max(0, y0 - pad_px), min(image_hw[1], x1 + pad_px), min(image_hw[0], y1 + pad_px)
 
 
-def padded_defects(defects: Sequence[Defect], pad_px: int, image_hw: tuple[int, int]) -> tuple[FoundBox, ...]:
-    """The defects' boxes grown by `pad_px`: labels of some data sets keep a margin around each defect."""
-    return tuple(FoundBox(d.class_id, padded(d.xyxy_px, pad_px, image_hw), d.score) for d in defects)
+def scored_picture(
+    defects: Sequence[Defect], labels: Sequence[LabelledBox], label_margin_px: int, image_hw: tuple[int, int]
+) -> ScoredPicture:
+    """Defects and labels as boxes with the same margin, `MARGIN_PX`, around each defect.
 
-
-def match_boxes(
-    found: Sequence[FoundBox], truth: Sequence[LabelledBox], iou_min: float = IOU_MIN
-) -> list[tuple[int, int]]:
-    """Pairs (index in `found`, index in `truth`) of one class with an IoU above `iou_min`; each index at most once.
-
-    Found boxes choose in order of falling score (first listed on a tie), each the free label it overlaps most.
+    DeepPCB's labels keep about that margin (`label_margin_px`), a mask's own boxes none.
     """
-    pairs: list[tuple[int, int]] = []
-    free = set(range(len(truth)))
-    for index in sorted(range(len(found)), key=lambda i: -found[i].score):
-        box = found[index]
-        overlaps = [(iou(box.xyxy_px, truth[t].xyxy_px), -t) for t in free if truth[t].class_id == box.class_id]
-        best_iou, best = max(overlaps, default=(0.0, 0))
-        if best_iou > iou_min:
-            pairs.append((index, -best))
-            free.remove(-best)
-    return sorted(pairs)
+    missing_px = max(0, MARGIN_PX - label_margin_px)
+    return ScoredPicture(
+        tuple(FoundBox(d.class_id, padded(d.xyxy_px, MARGIN_PX, image_hw), d.score) for d in defects),
+        tuple(LabelledBox(b.class_id, padded(b.xyxy_px, missing_px, image_hw)) for b in labels),
+    )
+
+
+def match_found(found: Sequence[FoundBox], truth: Sequence[LabelledBox], iou_min: float = IOU_MIN) -> list[bool]:
+    """For each found box whether it is right; see `vision.matching.match_boxes`."""
+    hits = match_boxes(
+        [(box.class_id, box.xyxy_px, box.score) for box in found],
+        [(box.class_id, box.xyxy_px) for box in truth],
+        iou_min,
+    )
+    return [hit is not None for hit in hits]
 
 
 def score_pictures(pictures: Sequence[ScoredPicture], iou_min: float = IOU_MIN) -> Scores:
     """Pooled counts over all pictures, and average precision as the mean over the classes that are labelled."""
-    pairs = [match_boxes(picture.found, picture.truth, iou_min) for picture in pictures]
+    hits = [match_found(picture.found, picture.truth, iou_min) for picture in pictures]
     classes = sorted({box.class_id for picture in pictures for box in picture.truth})
-    precisions = [_average_precision(pictures, pairs, class_id) for class_id in classes]
+    precisions = [_average_precision(pictures, hits, class_id) for class_id in classes]
     return Scores(
-        right=sum(map(len, pairs)),
+        right=sum(map(sum, hits)),
         found=sum(len(picture.found) for picture in pictures),
         labelled=sum(len(picture.truth) for picture in pictures),
         average_precision=float(np.mean(precisions)) if precisions else 0.0,
@@ -126,20 +119,16 @@ def of_class(pictures: Sequence[ScoredPicture], class_id: int) -> list[ScoredPic
     ]
 
 
-def _average_precision(
-    pictures: Sequence[ScoredPicture], pairs: Sequence[list[tuple[int, int]]], class_id: int
-) -> float:
+def _average_precision(pictures: Sequence[ScoredPicture], hits: Sequence[list[bool]], class_id: int) -> float:
     """Area under the precision-recall curve of one class, precision made non-increasing (all-point interpolation)."""
-    ranked: list[tuple[float, bool]] = []
-    for picture, matched in zip(pictures, pairs, strict=True):
-        right = {index for index, _ in matched}
-        ranked += [(box.score, i in right) for i, box in enumerate(picture.found) if box.class_id == class_id]
+    ranked = [
+        (box.score, hit)
+        for picture, its_hits in zip(pictures, hits, strict=True)
+        for box, hit in zip(picture.found, its_hits, strict=True)
+        if box.class_id == class_id
+    ]
     labelled = sum(box.class_id == class_id for picture in pictures for box in picture.truth)
-    hits = np.array([hit for _, hit in sorted(ranked, key=lambda entry: -entry[0])], bool)
-    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+    in_order = np.array([hit for _, hit in sorted(ranked, key=lambda entry: -entry[0])], bool)
+    precision = np.cumsum(in_order) / np.arange(1, len(in_order) + 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(envelope[hits].sum() / labelled)
-
-
-def _area(box: Box) -> int:
-    return max(0, box[2] - box[0]) * max(0, box[3] - box[1])
+    return float(envelope[in_order].sum() / labelled)

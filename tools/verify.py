@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 GOLDEN_SEED = 2024
 RADIUS_LEVEL = 1e-4
+RADIUS_TILE_PX = 256
 LARGEST_EXACT_MARGIN_PX = 64
 TIMED_TILES = 20
 PARITY_TILES = 12
@@ -105,15 +106,15 @@ def effective_radius_px(network: Any, contract: InputContract, pictures: Sequenc
     """How far a change of the input moves any class probability by more than `RADIUS_LEVEL`.
 
     Everything on one side of a line is replaced by another picture's pixels; measured from the line in all four
-    directions, for every position of the line within the total stride.
+    directions, for every position of the line within the total stride. A radius beyond half of `RADIUS_TILE_PX`
+    cannot be seen.
     """
     preprocessor = TilePreprocessor(contract)
-    tiles = [preprocessor.tile(picture, (0, 0)).copy() for picture in pictures]
+    tiles = [preprocessor.tile(p, (0, 0))[..., :RADIUS_TILE_PX, :RADIUS_TILE_PX].copy() for p in pictures]
     return max(
-        _reach_px(network, np.rot90(tile, turn, (2, 3)), np.rot90(other, turn, (2, 3)), phase)
+        _reach_px(network, np.rot90(tile, turn, (2, 3)), np.rot90(other, turn, (2, 3)))
         for tile, other in zip(tiles, tiles[1:] + tiles[:1], strict=True)
         for turn in range(4)
-        for phase in range(0, TOTAL_STRIDE_PX, OUTPUT_STRIDE_PX)
     )
 
 
@@ -140,13 +141,17 @@ def cpu_name() -> str:
     return next(names, "unknown CPU")
 
 
-def _reach_px(network: Any, tile: npt.NDArray[Any], other: npt.NDArray[Any], phase: int) -> int:
-    line = tile.shape[3] // 2 + phase
-    changed = tile.copy()
-    changed[..., :line] = other[..., :line]
-    moved = np.max(np.abs(_probabilities(network, tile) - _probabilities(network, changed)), axis=(0, 1, 2))
-    columns = np.flatnonzero(moved > RADIUS_LEVEL)
-    return int(columns.max()) * OUTPUT_STRIDE_PX - (line - 1) if columns.size else 0
+def _reach_px(network: Any, tile: npt.NDArray[Any], other: npt.NDArray[Any]) -> int:
+    """The largest reach to the right of a line with everything left of it replaced."""
+    unchanged = _probabilities(network, tile)
+    reaches = [0]
+    for phase in range(0, TOTAL_STRIDE_PX, OUTPUT_STRIDE_PX):
+        line = tile.shape[3] // 2 + phase
+        changed = tile.copy()
+        changed[..., :line] = other[..., :line]
+        moved = np.max(np.abs(_probabilities(network, changed) - unchanged), axis=(0, 1, 2))
+        reaches += [int(column) * OUTPUT_STRIDE_PX - (line - 1) for column in np.flatnonzero(moved > RADIUS_LEVEL)]
+    return max(reaches)
 
 
 def _probabilities(network: Any, tile: npt.NDArray[Any]) -> npt.NDArray[Any]:

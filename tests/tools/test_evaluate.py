@@ -1,0 +1,76 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edge_runtime.values import DefectClass, InputContract, Mask
+from tools.dataset import load_dataset
+from tools.evaluate import Segmented, choose_thresholds, score_masks, scores_by_class, segment_all, segment_picture
+from tools.scoring import score_pictures
+
+
+class BrightCells:
+    """A segmenter without memory of its neighbourhood: class and score are those of a cell's first pixel."""
+
+    input_contract = InputContract("GRAY", (0.0,), (1.0,), tile_px=64, stride_px=8, margin_px=8)
+    mask_stride_px = 2
+
+    def predict(self, tile):
+        cells = np.rint(tile[0, 0, ::2, ::2] * 255).astype(np.uint8)
+        return np.full_like(cells, 1), cells
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def dataset(boards_folder):
+    return load_dataset(boards_folder)
+
+
+def classes(threshold=128):
+    names = ("open", "short", "mousebite", "spur", "copper", "pin-hole")
+    return [DefectClass(i + 1, name, (0, 0, 255), threshold) for i, name in enumerate(names)]
+
+
+def perfect(dataset, score=200):
+    """What a faultless model would give, at full resolution."""
+    for picture in dataset.pictures:
+        mask = picture.read_mask()
+        yield Segmented(picture, 0, Mask(np.maximum(mask, 1), np.where(mask > 0, score, 3).astype(np.uint8), 1))
+
+
+@pytest.mark.parametrize("image_hw", [(64, 64), (61, 200), (150, 97)])
+def test_tiles_join_to_the_picture(image_hw):
+    image = np.random.default_rng(4).integers(0, 256, (*image_hw, 3), np.uint8)
+    image[:] = image[..., :1]
+    assert (segment_picture(BrightCells(), image).scores == image[::2, ::2, 0]).all()
+
+
+def test_every_picture_is_segmented_once(dataset):
+    names = [one.picture.name for one in segment_all(BrightCells(), dataset)]
+    assert names == [picture.name for picture in dataset.pictures]
+
+
+def test_true_masks_score_one(dataset):
+    scores = scores_by_class(score_masks(list(perfect(dataset)), classes()), classes())
+    assert scores["all"].labelled == sum(len(picture.boxes) for picture in dataset.pictures)
+    assert scores["all"].f_score == 1.0
+    assert all(one.f_score == 1.0 for one in scores.values() if one.labelled)
+
+
+def test_thresholds_are_chosen_where_the_f_score_is_best(dataset):
+    masks = list(perfect(dataset, score=150))
+    noisy = [replace(one, mask=with_speck(one.mask, score=120)) for one in masks]
+    chosen = choose_thresholds(lambda tried: score_masks(noisy, tried), classes())
+    assert {entry.threshold for entry in chosen if entry.class_id == 1} == {144}
+    assert score_pictures(score_masks(noisy, chosen)).f_score == 1.0
+
+
+def with_speck(mask, score):
+    """The mask with one false open of that score in its emptiest corner."""
+    scores, size = mask.scores.copy(), 24
+    corners = [(y, x) for y in (0, mask.scores.shape[0] - size) for x in (0, mask.scores.shape[1] - size)]
+    y, x = min(corners, key=lambda corner: int((mask.scores[corner[0] :, corner[1] :][:size, :size] > 3).sum()))
+    scores[y + 8 : y + 14, x + 8 : x + 14] = score
+    return Mask(mask.class_ids, scores, mask.stride_px)
