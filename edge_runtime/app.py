@@ -201,10 +201,13 @@ def _serve_capture(channel: Channel, ring: FrameRing, settings: Settings, index:
 
 
 def _serve_inspection(channel: Channel, ring: FrameRing, settings: Settings, index: int) -> None:
+    from edge_runtime.inference.bundle import check_golden
     from edge_runtime.runtime.inspection import InspectionPlan, InspectionWorker
 
     bundle, recipe = _bundle_and_recipe(settings)
     segmenter = build_segmenter(settings.inspection, bundle)
+    if settings.inspection.backend != "scripted":
+        check_golden(bundle, segmenter)
     plan = InspectionPlan(bundle.classes, recipe, bundle.model_id)
     InspectionWorker(index, channel, ring, segmenter, plan, SystemClock()).serve()
 
@@ -242,7 +245,14 @@ def build_camera(settings: Settings) -> Camera:
     if isinstance(camera, SyntheticCameraSettings):
         from edge_runtime.camera.synthetic import SyntheticCamera
 
-        return SyntheticCamera((camera.height_px, camera.width_px), camera.seed, rate_hz=camera.rate_hz, clock=clock)
+        return SyntheticCamera(
+            (camera.height_px, camera.width_px),
+            camera.seed,
+            rate_hz=camera.rate_hz,
+            clock=clock,
+            distinct=camera.distinct,
+            parts=camera.parts,
+        )
     if isinstance(camera, FolderCameraSettings):
         from edge_runtime.camera.folder import FolderCamera
 

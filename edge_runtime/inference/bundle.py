@@ -142,26 +142,34 @@ def load_bundle(folder: Path) -> Bundle:
 
 
 def verify_bundle(folder: Path, open_segmenter: Callable[[Bundle], Segmenter]) -> VerifyReport:
-    """Load a bundle, check its networks' heads and run its golden tiles on this machine.
+    """Load a bundle, check its networks' heads and run its golden tiles on this machine. Raises BundleError.
 
-    A tile passes when every defect cell has the golden class and every score lies within 2 of 255 of the golden
-    one. Raises BundleError otherwise. Runs the predictor in this process: call it in a child.
+    Runs the predictor in this process: call it in a child.
     """
     bundle = load_bundle(folder)
     for artefact in bundle.manifest.artefacts:
         _check_network(artefact.file, bundle.read(artefact), artefact.target, str(bundle.folder / artefact.file))
     segmenter = open_segmenter(bundle)
     try:
-        tiles = tuple(_run_golden(bundle, segmenter, entry) for entry in bundle.manifest.golden)
+        return VerifyReport(bundle.model_id, check_golden(bundle, segmenter))
     finally:
         segmenter.close()
+
+
+def check_golden(bundle: Bundle, segmenter: Segmenter) -> tuple[TileReport, ...]:
+    """Run the golden tiles: a device does so before it trusts a model.
+
+    A tile passes when every defect cell has the golden class and every score lies within 2 of 255 of the golden
+    one. Raises BundleError otherwise.
+    """
+    tiles = tuple(_run_golden(bundle, segmenter, entry) for entry in bundle.manifest.golden)
     failed = [str(tile) for tile in tiles if not tile.passed]
     if failed:
         raise BundleError(
             f"{bundle.folder}: {len(failed)} of {len(tiles)} golden tiles came out differently: {'; '.join(failed)}; "
             f"allowed are equal classes and scores within {SCORE_TOLERANCE}; do not use this model on this machine"
         )
-    return VerifyReport(bundle.model_id, tiles)
+    return tiles
 
 
 def write_bundle(

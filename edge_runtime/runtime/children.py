@@ -76,6 +76,7 @@ class Child:
         self.channel: Channel | None = None
         self.pidfd = -1
         self.ready = False
+        self.was_ready = False
         self.model_id = ""
         self.restart_at_ns: int | None = None
         self._spawn = spawn
@@ -100,7 +101,7 @@ class Child:
 
     def greet(self, greeting: Ready, now_ns: int) -> None:
         """The child says that it is ready."""
-        self.ready, self.model_id = True, greeting.model_id
+        self.ready, self.was_ready, self.model_id = True, True, greeting.model_id
         self.answered(now_ns)
 
     def start(self, now_ns: int) -> None:
@@ -109,7 +110,7 @@ class Child:
             self._process = self._spawn(self.spec, theirs.fileno())
         self.pidfd = os.pidfd_open(self._process.pid)
         self.channel = Channel(ours)
-        self.ready, self.restart_at_ns = False, None
+        self.ready, self.was_ready, self.restart_at_ns = False, False, None
         self._owed.clear()
         self._unsent.clear()
         self._heard_ns = self._owed_since_ns = now_ns
@@ -182,5 +183,5 @@ class Child:
             self.channel.close()
         os.close(self.pidfd)
         self.channel, self.ready, self.pidfd = None, False, -1
-        self.restart_at_ns = self.budget.died(now_ns).at_ns
+        self.restart_at_ns = self.budget.died(now_ns, self.was_ready).at_ns
         return f"ended with {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"

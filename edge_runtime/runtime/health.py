@@ -84,21 +84,23 @@ class RestartAdvice:
 class RestartBudget:
     """At most `restarts_max` quick restarts within `window_ns`; after that one every MAX_BACKOFF_NS.
 
-    The first restart is immediate, so that one crash costs one part; the following ones wait longer and longer.
+    A child that had become ready is started again at once, so that a crash costs one part; one that does not even
+    become ready waits longer each time.
     """
 
     def __init__(self, restarts_max: int, window_ns: int) -> None:
         self._restarts_max = restarts_max
         self._window_ns = window_ns
         self._deaths_ns: deque[int] = deque(maxlen=restarts_max + 1)
+        self._failed_starts = 0
 
-    def died(self, now_ns: int) -> RestartAdvice:
+    def died(self, now_ns: int, was_ready: bool) -> RestartAdvice:
         self._deaths_ns.append(now_ns)
-        recent = self._recent(now_ns)
-        if recent > self._restarts_max:
+        self._failed_starts = 0 if was_ready else self._failed_starts + 1
+        if self.spent(now_ns):
             return RestartAdvice(now_ns + MAX_BACKOFF_NS, spent=True)
-        backoff_ns = 0 if recent == 1 else min(FIRST_BACKOFF_NS * 2 ** min(recent - 2, 10), MAX_BACKOFF_NS)
-        return RestartAdvice(now_ns + backoff_ns, spent=False)
+        backoff_ns = FIRST_BACKOFF_NS * 2 ** min(self._failed_starts - 1, 10) if self._failed_starts else 0
+        return RestartAdvice(now_ns + min(backoff_ns, MAX_BACKOFF_NS), spent=False)
 
     def spent(self, now_ns: int) -> bool:
         return self._recent(now_ns) > self._restarts_max

@@ -42,10 +42,13 @@ from edge_runtime.values import Outcome
 log = logging.getLogger(__name__)
 TICK_NS = 100 * NS_PER_MS
 PUBLISH_EVERY_NS = 200 * NS_PER_MS
-DEADLINE_GUARD_NS = 3 * NS_PER_MS  # so much before its deadline a part is given up, for the way to the wire
+# Stopping: open parts may still be inspected for a second; after two the outputs are safe; children end within 2.6 s.
+# Only records that the office could not yet commit, because it is being started again, are waited for longer.
 OPEN_PARTS_GRACE_NS = 1000 * NS_PER_MS
-RECORDS_GRACE_NS = 2000 * NS_PER_MS
+ACKNOWLEDGE_GRACE_NS = 2000 * NS_PER_MS
 EXIT_WITHIN_NS = 2600 * NS_PER_MS
+CHILDREN_GRACE_NS = 500 * NS_PER_MS
+RECORDS_GRACE_NS = 20_000 * NS_PER_MS
 MESSAGES_PER_TURN = 32
 ALL_MESSAGES = 100_000
 RECORDS_PER_REPEAT = 500
@@ -67,7 +70,7 @@ class Line:
         self._clock = clock
         self._control: LineControl | None = None
         self._stop_asked_ns: int | None = None
-        self._dismissed = False
+        self._end_children_at_ns: int | None = None  # after the request to stop
         self._repeat_records = False
         self._next_tick_ns = 0
         self._next_publish_ns = 0
@@ -83,7 +86,7 @@ class Line:
             while not self._finished():
                 self._turn()
         finally:
-            self._signals.close("stopped" if self._stop_asked_ns else "failed", self._now_ns())
+            self._signals.close("failed", self._now_ns())
             self._supervisor.dismiss([Role.GUARD])
             self._supervisor.kill_all()
         log.info("stopped, outputs are safe")
@@ -95,7 +98,7 @@ class Line:
         self._wait_and_serve()
         now_ns = self._now_ns()
         if self._control is not None:
-            self._do(self._control.expire(now_ns + DEADLINE_GUARD_NS))
+            self._do(self._control.expire(now_ns))
             if self._stop_asked_ns is None:
                 self._do(self._control.ask_free_run())
         self._signals.work(self._supervisor.state, now_ns)
@@ -114,8 +117,8 @@ class Line:
         now_ns = self._now_ns()
         wakes_ns = [self._next_tick_ns, self._signals.next_wake_ns()]
         if self._control is not None:
-            deadline_ns = self._control.next_deadline_ns()
-            wakes_ns += [deadline_ns - DEADLINE_GUARD_NS] if deadline_ns is not None else []
+            expiry_ns = self._control.next_expiry_ns()
+            wakes_ns += [expiry_ns] if expiry_ns is not None else []
         return max(0.0, (min(wakes_ns) - now_ns) / NS_PER_MS)
 
     def _sources(self) -> dict[int, Source]:
@@ -328,29 +331,33 @@ class Line:
             self._stop_asked_ns = self._now_ns()
         self._supervisor.stop()
         since_ns = self._now_ns() - self._stop_asked_ns
-        if control is not None and control.parts_in_flight and since_ns > OPEN_PARTS_GRACE_NS:
-            self._do(control.give_up_all("stopping", self._now_ns()))
-        if since_ns > EXIT_WITHIN_NS:
-            log.warning("%d records were not confirmed in time", control.pending_records if control else 0)
-            return True
-        return self._children_dismissed(control, since_ns)
+        if control is not None and control.parts_in_flight:
+            if since_ns > OPEN_PARTS_GRACE_NS:
+                self._do(control.give_up_all("stopping", self._now_ns()))
+            return False
+        if self._signals.unheard and since_ns < ACKNOWLEDGE_GRACE_NS:
+            return False
+        self._signals.close("stopped", self._now_ns())
+        return self._records_kept(control, since_ns) and self._children_ended(since_ns)
 
     def _pictures_are_over(self, control: LineControl) -> bool:
         return self._rules.free_run and control.end_of_pictures and not control.parts_in_flight
 
-    def _children_dismissed(self, control: LineControl | None, since_ns: int) -> bool:
-        """Ask the children to finish once nothing is open any more; True when all have ended."""
-        if control is not None and control.parts_in_flight:
+    def _records_kept(self, control: LineControl | None, since_ns: int) -> bool:
+        if control is None or not control.pending_records:
+            return True
+        if since_ns < RECORDS_GRACE_NS:
             return False
-        serial = self._signals.serial
-        unheard = serial is not None and serial.is_open and serial.unacknowledged > 0
-        unwritten = control is not None and control.pending_records > 0
-        if (unheard or unwritten) and since_ns < RECORDS_GRACE_NS:
-            return False
-        if not self._dismissed:
-            self._dismissed = True
+        log.error("%d records could not be kept: the office does not commit them", control.pending_records)
+        return True
+
+    def _children_ended(self, since_ns: int) -> bool:
+        """Ask the children, once, to finish; True when all have, or when it is time to end them."""
+        if self._end_children_at_ns is None:
+            self._end_children_at_ns = max(EXIT_WITHIN_NS, since_ns + CHILDREN_GRACE_NS)
             self._supervisor.dismiss([role for role in Role if role is not Role.GUARD])
-        return not any(child.running for child in self._supervisor.children if child.spec.role is not Role.GUARD)
+        running = any(child.running for child in self._supervisor.children if child.spec.role is not Role.GUARD)
+        return not running or since_ns > self._end_children_at_ns
 
     # -- what is seen from outside ------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ from edge_runtime.clock import NS_PER_MS
 from edge_runtime.runtime.messages import Archive, Capture, Captured, Inspect, Inspected
 from edge_runtime.values import InspectionRecord, Outcome, Trigger, Verdict
 
+DEADLINE_GUARD_NS = 3 * NS_PER_MS  # so much before its deadline a part is given up, for the way to the wire
+
 
 @dataclass(frozen=True)
 class LineRules:
@@ -126,8 +128,10 @@ class LineControl:
     def workers_ready(self) -> int:
         return len(self._workers)
 
-    def next_deadline_ns(self) -> int | None:
-        return min((p.trigger.deadline_ns for p in self._parts.values() if p.verdict is None), default=None)
+    def next_expiry_ns(self) -> int | None:
+        """When `expire` next has something to do."""
+        deadlines = [p.trigger.deadline_ns for p in self._parts.values() if p.verdict is None]
+        return min(deadlines) - DEADLINE_GUARD_NS if deadlines else None
 
     # -- triggers and pictures ----------------------------------------------------------------------------------
 
@@ -223,8 +227,9 @@ class LineControl:
     # -- time ---------------------------------------------------------------------------------------------------
 
     def expire(self, now_ns: int) -> list[Action]:
-        """Give up every part whose deadline has come."""
-        due = [p for p in self._parts.values() if p.verdict is None and p.trigger.deadline_ns <= now_ns]
+        """Give up every part whose deadline is DEADLINE_GUARD_NS away or less."""
+        limit_ns = now_ns + DEADLINE_GUARD_NS
+        due = [p for p in self._parts.values() if p.verdict is None and p.trigger.deadline_ns <= limit_ns]
         return [action for part in due for action in self._give_up(part, "deadline", now_ns)]
 
     def give_up_all(self, reason: str, now_ns: int) -> list[Action]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,8 +95,16 @@ class Office:
             self._finish()
         except ChannelClosed:
             log.error("the line is gone; committing what it left")
+            self._take_what_is_left()
             self._records.commit()
             self._records.close()
+
+    def _take_what_is_left(self) -> None:
+        """Add the records that the line had sent before it died."""
+        with suppress(ChannelClosed):
+            while (message := self._channel.receive()) is not None:
+                if isinstance(message, Archive):
+                    self._records.add(message.record)
 
     def _take(self, message: Message | None) -> None:
         if isinstance(message, Archive):

@@ -87,9 +87,9 @@ class SerialLink:
             self._unsent += encode(message)
 
     def work(self, now_ns: int) -> None:
-        """Write what is due, as far as the kernel takes it."""
-        if self.is_open and len(self._unsent) < MAX_UNSENT_BYTES:
-            self._unsent += b"".join(self._outbox.due(now_ns))
+        """Write what is due, as far as the kernel takes it; while it takes nothing, no repeats pile up."""
+        if self.is_open and not self._unsent:
+            self._unsent = b"".join(self._outbox.due(now_ns))
         if not self.wants_to_write:
             return
         try:

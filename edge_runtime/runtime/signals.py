@@ -54,6 +54,7 @@ class Signals:
         self.serial = serial
         self.lines = lines
         self.lines_open = False
+        self._closed = False
         self.missed_edges = 0
         self.unannounced = 0
         self._class_names = class_names
@@ -65,6 +66,11 @@ class Signals:
         self._last_edge_seqno = 0
         self._last_requested: int | None = None
         self._last_accepted: TriggerAccepted | None = None
+
+    @property
+    def unheard(self) -> bool:
+        """Whether a connected controller has not acknowledged everything."""
+        return self.serial is not None and self.serial.is_open and self.serial.unacknowledged > 0
 
     # -- opening and closing ------------------------------------------------------------------------------------
 
@@ -80,7 +86,10 @@ class Signals:
             self._lines_lost(exc, now_ns)
 
     def close(self, reason: str, now_ns: int) -> None:
-        """Make the outputs safe, say so, and let go. Never raises."""
+        """Make the outputs safe, say so, and let go for good. Only the first call counts. Never raises."""
+        if self._closed:
+            return
+        self._closed = True
         if self.lines is not None:
             self._drive(lambda lines: lines.make_safe(), now_ns)
             self._drive(lambda lines: lines.close(), now_ns)
@@ -118,6 +127,8 @@ class Signals:
 
     def work(self, state: State, now_ns: int) -> None:
         """Do what is due: reopen, repeat, end pulses, beat."""
+        if self._closed:
+            return
         self.open_lines(now_ns)
         self._drive(lambda lines: lines.work(now_ns), now_ns)
         if self.serial is not None:

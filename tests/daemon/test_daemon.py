@@ -90,7 +90,7 @@ def test_kill_9_of_the_daemon_leaves_the_outputs_safe_and_the_controller_told(st
     station.until(lambda: Down("line_died") in station.heard)
     station.until(lambda: station.output_levels == SAFE)
     station.process.wait()
-    gone, alive = psutil.wait_procs(everybody, timeout=5)
+    _, alive = psutil.wait_procs(everybody, timeout=5)
     assert not alive, f"left behind: {alive}"
     assert [r.trigger.part_id for r in station.records()] == [1], "the office commits what the line had said"
 

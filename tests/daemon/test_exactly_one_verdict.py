@@ -16,19 +16,19 @@ from edge_runtime.values import Outcome
 CLEAN, DEFECT, SEGV, HANG = 60, 101, 241, 243
 TRIGGERS = 2000
 SEND_EVERY_S = 0.025
-ACCIDENT_EVERY_S = 0.8
+HEALTHY_S = 0.5
 CABLE_OUT_S = 0.4
 ANSWER_WITHIN_S = 0.25
 
 
 class Accidents:
-    """Every so often a worker is killed or stopped dead, the office or the camera dies, or the cable is pulled."""
+    """Once the last one is healed, the next: a worker killed or stopped dead, office or camera dead, cable pulled."""
 
     def __init__(self, station: Any, seed: int) -> None:
         self.done: Counter[str] = Counter()
         self._station = station
         self._random = random.Random(seed)
-        self._next_at = time.monotonic() + ACCIDENT_EVERY_S
+        self._next_at = time.monotonic() + HEALTHY_S
         self._plug_at: float | None = None
         self._kinds = {
             "worker SIGKILL": lambda: self._kill("inspection", signal.SIGKILL),
@@ -44,8 +44,10 @@ class Accidents:
         if self._plug_at is not None and now >= self._plug_at:
             self._station.cable.plug()
             self._plug_at = None
+        if self._plug_at is not None or self._station.state not in ("ready", "inspecting"):
+            self._next_at = now + HEALTHY_S
         if now >= self._next_at:
-            self._next_at = now + ACCIDENT_EVERY_S
+            self._next_at = now + HEALTHY_S
             kind = self._random.choice(sorted(self._kinds))
             self._kinds[kind]()
             self.done[kind] += 1
@@ -64,9 +66,8 @@ class Accidents:
                 return
 
     def _pull(self) -> None:
-        if self._plug_at is None:
-            self._station.cable.pull()
-            self._plug_at = time.monotonic() + CABLE_OUT_S
+        self._station.cable.pull()
+        self._plug_at = time.monotonic() + CABLE_OUT_S
 
 
 def send_all(station: Any, accidents: Accidents) -> None:
