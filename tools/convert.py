@@ -109,7 +109,8 @@ def explain_opt(done: subprocess.CompletedProcess[str]) -> str:
 
 def compare_with_paddle(model: ModelFiles, nb_path: Path, scratch: Path) -> tuple[Parity, ...]:
     """Run the x86 file and Paddle on the same noise. Raises ConversionError when they do not agree."""
-    np.savez(scratch / "in.npz", **{str(i): values for i, values in enumerate(_noise_inputs(model))})
+    inputs: dict[str, Any] = {str(i): values for i, values in enumerate(_noise_inputs(model))}
+    np.savez(scratch / "in.npz", **inputs)
     files = (str(model.program_path), str(model.params_path))
     wanted = _outputs(model, scratch, "paddle", "paddle_child.py", *files)
     found = _outputs(model, scratch, "lite", "lite_child.py", str(nb_path))

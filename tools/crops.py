@@ -90,7 +90,7 @@ def vary_grey(image: GreyU8, rng: np.random.Generator) -> GreyU8:
         if rng.random() < PLAIN_SHARE:
             return np.where(image < 128, 0, 255).astype(np.uint8)
         levels = rng.uniform(40, 110) + rng.uniform(50, 130) / 255 * (255 - image.astype(np.float32))
-        levels = cv2.GaussianBlur(levels, (0, 0), rng.uniform(0.5, 1.3))
+        levels = np.asarray(cv2.GaussianBlur(levels, (0, 0), rng.uniform(0.5, 1.3)), np.float32)
     else:
         levels = (image.astype(np.float32) - 110) * rng.uniform(0.8, 1.2) + 110 + rng.uniform(-15, 15)
     levels += _gradient(image.shape, rng) + rng.normal(0.0, rng.uniform(1.0, 7.0), image.shape)

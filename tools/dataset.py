@@ -103,6 +103,11 @@ def same_classes(datasets: Sequence[Dataset]) -> tuple[str, ...]:
     return names.pop()
 
 
+def gray_to_bgr(image: GreyU8) -> GreyU8:
+    """The picture as cameras give it: (H, W, 3), three equal channels."""
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
+
+
 def _class_names(categories: list[dict[str, Any]]) -> tuple[str, ...]:
     ordered = sorted(categories, key=lambda category: int(category["id"]))
     if [c["id"] for c in ordered] != list(range(1, len(ordered) + 1)):

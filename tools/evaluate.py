@@ -17,8 +17,7 @@ from edge_runtime.vision.blobs import find_defects
 from edge_runtime.vision.preprocess import TilePreprocessor
 from edge_runtime.vision.stitching import mask_hw, place_core
 from edge_runtime.vision.tiling import plan_grid
-from tools.dataset import Dataset, Picture
-from tools.paddle_first import cv2
+from tools.dataset import Dataset, Picture, gray_to_bgr
 from tools.scoring import ScoredPicture, Scores, of_class, score_pictures, scored_picture
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 
 JOIN_PX = 6
-THRESHOLDS = (64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224)
+THRESHOLDS = (64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 232, 240, 246, 250)
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,8 @@ def segment_picture(segmenter: Segmenter, image: ImageU8) -> Mask:
 
 def segment_all(segmenter: Segmenter, dataset: Dataset) -> Iterator[Segmented]:
     for picture in dataset.pictures:
-        image = cv2.cvtColor(picture.read_image(), cv2.COLOR_GRAY2BGR)
-        yield Segmented(picture, dataset.label_margin_px, segment_picture(segmenter, image))
+        mask = segment_picture(segmenter, gray_to_bgr(picture.read_image()))
+        yield Segmented(picture, dataset.label_margin_px, mask)
 
 
 def score_masks(segmented: Sequence[Segmented], classes: Sequence[DefectClass]) -> list[ScoredPicture]:

@@ -17,6 +17,7 @@ FLOAT32, UINT8, INT32, INT64 = 5, 20, 2, 3
 DTYPE_NAMES = {FLOAT32: "float32", UINT8: "uint8", INT32: "int32", INT64: "int64"}
 DTYPE_BYTES = {0: 1, 1: 2, 2: 4, 3: 8, 4: 2, 5: 4, 6: 8, 20: 1, 21: 1, 22: 2}
 HOLDER_TYPES = (9, 10)
+_NO_DIMS: tuple[int, ...] = ()
 PIR_ADVICE = (
     "is a PaddlePaddle 3 program (PIR), which opt cannot read; export again with PaddlePaddle 2.6, or with 3.0-3.1 and "
     "FLAGS_enable_pir_api=0 in the environment"
@@ -149,7 +150,7 @@ def _variable(fields: list[tuple[int, int | bytes]]) -> Variable:
     if 1 not in by_number or 2 not in by_number:
         raise _Malformed("a variable without name or type")
     kind = dict(_message(by_number[2]))
-    dtype, dims = -1, ()
+    dtype, dims = -1, _NO_DIMS
     if 3 in kind:
         tensor = dict(_message(kind[3]))
         dtype, dims = _tensor_desc(tensor.get(1, b""))

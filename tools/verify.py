@@ -18,10 +18,10 @@ from edge_runtime.interfaces import Segmenter
 from edge_runtime.values import InputContract, Mask
 from edge_runtime.vision.boards import BINARY, CAMERA, paint_board
 from edge_runtime.vision.preprocess import TilePreprocessor
-from tools.dataset import Dataset
+from tools.dataset import Dataset, gray_to_bgr
 from tools.export import load_run_network
 from tools.networks import OUTPUT_STRIDE_PX, TOTAL_STRIDE_PX, BytesOut
-from tools.paddle_first import cv2, paddle
+from tools.paddle_first import paddle
 
 if TYPE_CHECKING:
     from edge_runtime.values import ImageU8
@@ -83,7 +83,7 @@ def sample_pictures(dataset: Dataset, tile_px: int, count: int) -> list[ImageU8]
     """The top left tile of `count` pictures spread over a data set."""
     step = max(1, len(dataset.pictures) // count)
     chosen = dataset.pictures[::step][:count]
-    return [cv2.cvtColor(picture.read_image()[:tile_px, :tile_px], cv2.COLOR_GRAY2BGR) for picture in chosen]
+    return [gray_to_bgr(picture.read_image()[:tile_px, :tile_px]) for picture in chosen]
 
 
 def measure_parity(network: Any, segmenter: Segmenter, pictures: Sequence[ImageU8]) -> TileParity:
