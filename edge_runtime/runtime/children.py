@@ -184,4 +184,9 @@ class Child:
         os.close(self.pidfd)
         self.channel, self.ready, self.pidfd = None, False, -1
         self.restart_at_ns = self.budget.died(now_ns, self.was_ready).at_ns
-        return f"ended with {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+        return f"ended with {_signal_name(-code)}" if code < 0 else f"exited with {code}"
+
+
+def _signal_name(number: int) -> str:
+    """A real-time signal has no name of its own."""
+    return next((each.name for each in signal.Signals if each == number), f"signal {number}")

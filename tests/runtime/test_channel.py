@@ -18,6 +18,7 @@ from edge_runtime.runtime.messages import SlotRead
 channel = Channel.from_fd(int(sys.argv[1]))
 for part_id in (1, 2, 3):
     channel.send(SlotRead(part_id))
+print("said", flush=True)
 signal.pause()
 """
 
@@ -124,16 +125,12 @@ def test_a_closed_channel_is_told_after_what_was_said_on_it(ends):
 @pytest.mark.parametrize("unread", [0, 3])
 def test_what_a_killed_process_had_said_is_heard_whether_or_not_it_had_listened(unread):
     ours, theirs = Channel.pair()
-    with subprocess.Popen(
-        [sys.executable, "-c", LAST_WORDS, str(theirs.fileno())], pass_fds=[theirs.fileno()]
-    ) as process:
+    command = [sys.executable, "-c", LAST_WORDS, str(theirs.fileno())]
+    with subprocess.Popen(command, pass_fds=[theirs.fileno()], stdout=subprocess.PIPE) as process:
         theirs.close()
-        assert ours.wait(20_000) == SlotRead(1)
-        assert ours.wait(5000) == SlotRead(2)
+        assert process.stdout.readline() == b"said\n"
         for _ in range(unread):
             ours.send(Ping())
-        # Its third word is waiting, so that nothing but the death follows.
-        assert ours.wait(5000) == SlotRead(3)
         process.send_signal(signal.SIGKILL)
-    assert read_all(ours) == [ChannelClosed]
+    assert read_all(ours) == [SlotRead(1), SlotRead(2), SlotRead(3), ChannelClosed]
     ours.close()

@@ -91,26 +91,38 @@ def test_what_follows_is_always_a_legal_move(faults, parts):
 # -- restarts ---------------------------------------------------------------------------------------------------
 
 
-def delays_ms(budget: RestartBudget, clock: ManualClock, deaths: int) -> list[float]:
+def delays_ms(budget: RestartBudget, clock: ManualClock, deaths: int, was_ready: bool) -> list[float]:
     """How long each restart waits when the child dies again as soon as it was started."""
     delays = []
     for _ in range(deaths):
-        advice = budget.died(clock.monotonic_ns())
+        advice = budget.died(clock.monotonic_ns(), was_ready)
         delays.append((advice.at_ns - clock.monotonic_ns()) / 1e6)
         clock.advance_ms(delays[-1])
     return delays
 
 
-def test_the_first_restart_is_immediate_and_the_next_wait_longer_and_longer():
-    waits = delays_ms(RestartBudget(20, 1000 * WINDOW_NS), ManualClock(), 11)
-    assert waits == [0, 50, 100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]
+def test_a_child_that_was_ready_is_started_again_at_once():
+    assert delays_ms(RestartBudget(5, WINDOW_NS), ManualClock(), 5, was_ready=True) == [0, 0, 0, 0, 0]
 
 
-def test_a_spent_budget_means_the_slow_pace():
+def test_one_that_never_becomes_ready_waits_longer_and_longer():
+    waits = delays_ms(RestartBudget(20, 1000 * WINDOW_NS), ManualClock(), 10, was_ready=False)
+    assert waits == [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]
+
+
+def test_a_start_that_works_ends_the_growing_waits():
+    budget, clock = RestartBudget(20, WINDOW_NS), ManualClock()
+    assert delays_ms(budget, clock, 3, was_ready=False) == [50, 100, 200]
+    assert delays_ms(budget, clock, 1, was_ready=True) == [0]
+    assert delays_ms(budget, clock, 1, was_ready=False) == [50]
+
+
+@pytest.mark.parametrize("was_ready", [True, False])
+def test_a_spent_budget_means_the_slow_pace(was_ready):
     budget, clock = RestartBudget(3, WINDOW_NS), ManualClock()
-    assert [budget.died(clock.monotonic_ns()).spent for _ in range(3)] == [False, False, False]
+    assert [budget.died(clock.monotonic_ns(), was_ready).spent for _ in range(3)] == [False, False, False]
     assert not budget.spent(clock.monotonic_ns())
-    advice = budget.died(clock.monotonic_ns())
+    advice = budget.died(clock.monotonic_ns(), was_ready)
     assert advice.spent
     assert advice.at_ns == clock.monotonic_ns() + MAX_BACKOFF_NS
     assert budget.spent(clock.monotonic_ns())
@@ -119,16 +131,16 @@ def test_a_spent_budget_means_the_slow_pace():
 def test_the_budget_recovers_when_the_window_has_passed():
     budget, clock = RestartBudget(3, WINDOW_NS), ManualClock(start_ns=5)
     for _ in range(10):
-        budget.died(clock.monotonic_ns())
+        budget.died(clock.monotonic_ns(), was_ready=True)
     clock.advance_ms(WINDOW_NS / 1e6 - 0.001)
     assert budget.spent(clock.monotonic_ns())
     clock.advance_ms(0.001)
     assert not budget.spent(clock.monotonic_ns())
-    assert delays_ms(budget, clock, 2) == [0, 50]
+    assert not budget.died(clock.monotonic_ns(), was_ready=True).spent
 
 
 def test_without_a_budget_every_restart_is_slow():
-    advice = RestartBudget(0, WINDOW_NS).died(7)
+    advice = RestartBudget(0, WINDOW_NS).died(7, was_ready=True)
     assert (advice.at_ns, advice.spent) == (7 + MAX_BACKOFF_NS, True)
 
 
