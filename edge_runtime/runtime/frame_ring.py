@@ -1,7 +1,9 @@
 """Shared memory for frames and masks: an anonymous file that vanishes with the last process that holds it.
 
 Layout: one page of process state, then the slots. A slot is a header page, the picture, the class plane and the
-score plane; pages that are never touched cost nothing. Numpy is not imported here: the line process uses this module.
+score plane; pages that are never touched cost nothing. The header has one entry for each of the last parts, so that a
+worker that still asks for an old part's tiles never meets the counters of the new one. Numpy is not imported here: the
+line process uses this module.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ import fcntl
 import mmap
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 PAGE_BYTES = mmap.PAGESIZE
@@ -17,6 +21,8 @@ MAX_WORKERS = 64
 _WORKING_ON = struct.Struct("<Q")
 _PROGRESS = struct.Struct("<QII")  # part_id, tiles claimed, tiles finished
 _CANCELLED_AT = _PROGRESS.size
+_ENTRY_BYTES = 32
+_ENTRIES = PAGE_BYTES // _ENTRY_BYTES
 
 
 def _whole_pages(byte_count: int) -> int:
@@ -61,13 +67,15 @@ class FrameRing:
     """Slots in shared memory, and the counters by which workers share a frame's tiles.
 
     Synchronization: `claim` and `finish` take a record lock that the kernel releases when its holder dies, so a
-    killed worker never blocks another. `start` is for the line only, while nobody holds the slot.
+    killed worker never blocks another. `start` and `cancel` are for the line, which never waits for a lock. After
+    `cancel`, or when all tiles are finished, a slot is free as soon as no worker's `working_on` is its part.
     """
 
     def __init__(self, layout: RingLayout, fd: int) -> None:
         self.layout = layout
         self.fd = fd
         self.memory = mmap.mmap(fd, layout.total_bytes)
+        self._started: dict[int, int] = {}
 
     @classmethod
     def create(cls, layout: RingLayout) -> FrameRing:
@@ -80,42 +88,41 @@ class FrameRing:
         os.close(self.fd)
 
     def start(self, slot: int, part_id: int) -> None:
-        """Give the slot to a new part: no tile claimed, none finished, not cancelled."""
-        header = self.layout.header_at(slot)
-        self.memory[header + _CANCELLED_AT] = 0
-        _PROGRESS.pack_into(self.memory, header, part_id, 0, 0)
+        """Give the slot to a part, in the place of the last one: no tile claimed, none finished, not cancelled."""
+        self.cancel(slot)
+        entry = self._entry_at(slot, part_id)
+        self.memory[entry + _CANCELLED_AT] = 0
+        _PROGRESS.pack_into(self.memory, entry, part_id, 0, 0)
+        self._started[slot] = part_id
 
     def cancel(self, slot: int) -> None:
-        """Let the workers leave this slot's frame after the tile they are in."""
-        self.memory[self.layout.header_at(slot) + _CANCELLED_AT] = 1
+        """Let the workers leave the part that was started last in this slot after the tile they are in."""
+        if slot in self._started:
+            self.memory[self._entry_at(slot, self._started[slot]) + _CANCELLED_AT] = 1
 
     def claim(self, slot: int, part_id: int, tile_count: int, worker: int) -> int | None:
         """The next unclaimed tile of the frame, or None: none left, cancelled, or the slot has another part."""
-        header = self.layout.header_at(slot)
-        fcntl.lockf(self.fd, fcntl.LOCK_EX, 1, header)
-        try:
-            owner, claimed, finished = _PROGRESS.unpack_from(self.memory, header)
-            if owner != part_id or claimed >= tile_count or self.memory[header + _CANCELLED_AT]:
-                return None
-            # In this order: a worker killed in between must not leave a claimed tile that nobody works on.
-            self._set_working_on(worker, part_id)
-            _PROGRESS.pack_into(self.memory, header, owner, claimed + 1, finished)
-            return int(claimed)
-        finally:
-            fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, header)
+        entry = self._entry_at(slot, part_id)
+        # Said before looking: whoever cancels and then sees nobody at work may give the slot away, and a worker
+        # killed right here leaves no claimed tile that nobody works on.
+        self._set_working_on(worker, part_id)
+        with self._locked(entry):
+            owner, claimed, finished = _PROGRESS.unpack_from(self.memory, entry)
+            if owner == part_id and claimed < tile_count and not self.memory[entry + _CANCELLED_AT]:
+                _PROGRESS.pack_into(self.memory, entry, owner, claimed + 1, finished)
+                return int(claimed)
+        self.rest(worker)
+        return None
 
     def finish(self, slot: int, part_id: int, tile_count: int, worker: int) -> bool:
         """Count a claimed tile as done; True for exactly one caller, the one whose tile was the frame's last."""
-        header = self.layout.header_at(slot)
-        fcntl.lockf(self.fd, fcntl.LOCK_EX, 1, header)
-        try:
-            owner, claimed, finished = _PROGRESS.unpack_from(self.memory, header)
+        entry = self._entry_at(slot, part_id)
+        with self._locked(entry):
+            owner, claimed, finished = _PROGRESS.unpack_from(self.memory, entry)
             if owner != part_id:
                 return False
-            _PROGRESS.pack_into(self.memory, header, owner, claimed, finished + 1)
+            _PROGRESS.pack_into(self.memory, entry, owner, claimed, finished + 1)
             return int(finished) + 1 == tile_count
-        finally:
-            fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, header)
 
     def working_on(self, worker: int) -> int | None:
         """The part whose result is lost if this worker dies now."""
@@ -125,6 +132,17 @@ class FrameRing:
     def rest(self, worker: int) -> None:
         """Nothing is lost if this worker dies now."""
         self._set_working_on(worker, 0)
+
+    def _entry_at(self, slot: int, part_id: int) -> int:
+        return self.layout.header_at(slot) + part_id % _ENTRIES * _ENTRY_BYTES
+
+    @contextmanager
+    def _locked(self, entry: int) -> Iterator[None]:
+        fcntl.lockf(self.fd, fcntl.LOCK_EX, 1, entry)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, entry)
 
     def _set_working_on(self, worker: int, part_id: int) -> None:
         if not 0 <= worker < MAX_WORKERS:
