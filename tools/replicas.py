@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -138,6 +139,8 @@ def _replica_processes(settings: TrainSettings, run: Path, resume: bool) -> Iter
 def _replica_main(
     settings: TrainSettings, run: Path, rank: int, resume: bool, exchange: GradientExchange, reports: Connection
 ) -> None:
+    # Ctrl-C reaches the whole process group; the parent ends the replicas.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for report in training_steps(settings, run, rank, resume, exchange):
         if rank == 0:
             reports.send(report)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -80,6 +82,17 @@ class Checkpoint:
     buffers: Vector
     ema_weights: Vector
     ema_buffers: Vector
+
+
+@contextmanager
+def only_trainer(run: Path) -> Iterator[None]:
+    """Hold the run's lock. Raises ToolError while another process trains it: they would overwrite each other."""
+    with open(run / "lock", "wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            raise ToolError(f"{run}: another process is training this run; wait for it or stop it") from exc
+        yield
 
 
 def save_settings(run: Path, settings: TrainSettings) -> None:

@@ -15,7 +15,7 @@ from edge_runtime.files import write_atomically
 from tools.dataset import check_pictures, load_dataset, same_classes
 from tools.errors import ToolError
 from tools.replicas import StepReport, train
-from tools.runs import TrainSettings, load_checkpoint, load_settings, save_settings
+from tools.runs import TrainSettings, load_checkpoint, load_settings, only_trainer, save_settings
 
 LOG_COLUMNS = ("step", "loss", "rate", "mean_iou", "elapsed_s")
 LOG_EVERY = 10
@@ -54,7 +54,18 @@ def check_data(settings: TrainSettings) -> None:
 
 
 def run_training(run: Path, settings: TrainSettings, resume: bool, console: Console) -> float:
-    """Train to the end with a progress bar; returns the final mean IoU on the held-out pictures."""
+    """Train to the end with a progress bar; returns the final mean IoU on the held-out pictures.
+
+    Raises ToolError when a replica dies or the user stops it; the last checkpoint stays.
+    """
+    with only_trainer(run):
+        final = _train_with_progress(run, settings, resume, console)
+    result = {"steps": settings.steps, "holdout_mean_iou": round(final, 4)}
+    write_atomically(run / "result.json", json.dumps(result).encode() + b"\n")
+    return final
+
+
+def _train_with_progress(run: Path, settings: TrainSettings, resume: bool, console: Console) -> float:
     reports = _logged(run / "log.csv", train(settings, run, resume), append=resume)
     done = load_checkpoint(run).step if resume else 0
     columns = (
@@ -65,15 +76,16 @@ def run_training(run: Path, settings: TrainSettings, resume: bool, console: Cons
         TextColumn("loss {task.fields[loss]:.3f}"),
     )
     final = 0.0
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("training", total=settings.steps, completed=done, loss=float("nan"))
-        for report in reports:
-            progress.update(task, completed=report.step, loss=report.loss)
-            if report.mean_iou is not None:
-                final = report.mean_iou
-                console.print(f"step {report.step}: mean IoU {final:.3f} on the held-out pictures")
-    result = {"steps": settings.steps, "holdout_mean_iou": round(final, 4)}
-    write_atomically(run / "result.json", json.dumps(result).encode() + b"\n")
+    try:
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task("training", total=settings.steps, completed=done, loss=float("nan"))
+            for report in reports:
+                progress.update(task, completed=report.step, loss=report.loss)
+                if report.mean_iou is not None:
+                    final = report.mean_iou
+                    console.print(f"step {report.step}: mean IoU {final:.3f} on the held-out pictures")
+    except KeyboardInterrupt as exc:
+        raise ToolError(f"{run}: stopped; go on from its last checkpoint with --resume") from exc
     return final
 
 

@@ -1,4 +1,10 @@
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,8 +13,10 @@ from rich.console import Console
 from tools.errors import ToolError
 from tools.learner import learning_rate
 from tools.replicas import training_steps
-from tools.runs import DataShare, data_shares, load_checkpoint, load_settings, save_settings
+from tools.runs import DataShare, data_shares, load_checkpoint, load_settings, only_trainer, save_settings
 from tools.train import resume_run, run_training, start_run
+
+ROOT = Path(__file__).parents[2]
 
 
 def assert_same_state(a, b):
@@ -82,3 +90,30 @@ def test_the_learning_rate_rises_then_falls_to_a_hundredth(tiny_settings):
     assert rates[:10] == sorted(rates[:10])
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[100] == pytest.approx(settings.peak_rate / 100)
+
+
+def test_ctrl_c_leaves_a_run_that_can_go_on(tiny_settings, tmp_path):
+    run = tmp_path / "run"
+    save_settings(run, replace(tiny_settings, replicas=2, steps=10_000, checkpoint_every=1, validate_every=10_000))
+    code = (
+        "from pathlib import Path; from rich.console import Console; from tools.runs import load_settings; "
+        f"from tools.train import run_training; run = Path({str(run)!r}); "
+        "run_training(run, load_settings(run), False, Console(quiet=True))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline_s = time.monotonic() + 60
+    while not (run / "checkpoint.npz").exists() and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert "stopped; go on from its last checkpoint with --resume" in stderr
+    assert "BrokenBarrier" not in stderr
+    assert load_checkpoint(run).step >= 1
+
+
+def test_two_trainers_cannot_share_a_run(tiny_settings, tmp_path):
+    start_run(tmp_path / "run", tiny_settings)
+    with only_trainer(tmp_path / "run"), pytest.raises(ToolError, match="another process is training"):
+        run_training(tmp_path / "run", tiny_settings, False, Console(quiet=True))
