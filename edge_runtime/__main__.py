@@ -39,11 +39,13 @@ def _root(
 @app.command()
 def run(config: ConfigOption) -> None:
     """Run the daemon until SIGTERM. The outputs are safe before, and on every way out."""
-    from edge_runtime.app import build_line, set_up_logging
+    from edge_runtime.app import build_line, put_line_first, set_up_logging
     from edge_runtime.config import load_settings
 
     set_up_logging("line")
-    raise typer.Exit(build_line(load_settings(config)).run())
+    settings = load_settings(config)
+    put_line_first(settings.line.realtime_priority)
+    raise typer.Exit(build_line(settings).run())
 
 
 @app.command("check-config")

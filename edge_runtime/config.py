@@ -82,6 +82,7 @@ class LineSettings(StrictModel):
 
     trigger: Literal["free_run", "serial", "gpio"] = "free_run"
     deadline_ms: Annotated[float, Field(ge=1, le=600_000)] = 2000
+    deadline_guard_ms: Annotated[float, Field(ge=0, le=1000)] = 10
     capture_timeout_ms: Annotated[float, Field(ge=1, le=60_000)] = 1000
     camera_hang_timeout_ms: Annotated[float, Field(ge=100, le=120_000)] = 5000
     ring_slots: Annotated[int, Field(ge=2, le=64)] = 6
@@ -91,9 +92,11 @@ class LineSettings(StrictModel):
     realtime_priority: Annotated[int, Field(ge=0, le=80)] = 0
 
     @model_validator(mode="after")
-    def _a_slow_camera_is_not_a_hung_one(self) -> LineSettings:
+    def _times_fit_each_other(self) -> LineSettings:
         if self.camera_hang_timeout_ms < self.capture_timeout_ms + 500:
             raise ValueError("camera_hang_timeout_ms must exceed capture_timeout_ms by at least 500")
+        if self.deadline_guard_ms * 2 > self.deadline_ms:
+            raise ValueError("deadline_guard_ms must be at most half of deadline_ms")
         return self
 
 

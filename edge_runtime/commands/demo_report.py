@@ -92,7 +92,7 @@ def _percentiles(values: list[float]) -> str:
     if not values:
         return "none"
     p50, p95, p99 = np.percentile(values, [50, 95, 99])
-    return f"p50 {p50:.1f}   p95 {p95:.1f}   p99 {p99:.1f}   max {max(values):.1f}"
+    return f"p50 {p50:.0f}  p95 {p95:.0f}  p99 {p99:.0f}  max {max(values):.0f}"
 
 
 def _truth(recall: Recall) -> list[tuple[str, str]]:

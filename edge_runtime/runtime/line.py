@@ -148,6 +148,8 @@ class Line:
         self._next_tick_ns = now_ns + TICK_NS
         self._supervisor.tick(now_ns)
         self._repeat_records_if_due()
+        if self._control is not None:
+            self._control.sweep()
         self._supervisor.judge(self._control, self._signals, now_ns)
         state = self._supervisor.state
         busy = self._control is not None and self._control.parts_in_flight > 0
@@ -251,7 +253,7 @@ class Line:
         child.greet(message, self._now_ns())
         newcomers = [child]
         if child.spec.role is Role.OFFICE and self._control is None:
-            self._control = LineControl(self._rules, max(1, message.next_part_id))
+            self._control = LineControl(self._rules, max(1, message.next_part_id), self._ring.working_on)
             newcomers = [each for each in self._supervisor.children if each.ready]
         for each in newcomers:
             self._welcome(each)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -15,17 +15,20 @@ from edge_runtime.clock import NS_PER_MS
 from edge_runtime.runtime.messages import Archive, Capture, Captured, Inspect, Inspected
 from edge_runtime.values import InspectionRecord, Outcome, Trigger, Verdict
 
-DEADLINE_GUARD_NS = 3 * NS_PER_MS  # so much before its deadline a part is given up, for the way to the wire
-
 
 @dataclass(frozen=True)
 class LineRules:
-    """Bounds of the line. `reserved_slots` are never lent to the office for pictures."""
+    """Bounds of the line.
+
+    A part is given up `deadline_guard_ms` before its deadline, for the way to the wire on a busy machine.
+    `reserved_slots` are never lent to the office for pictures.
+    """
 
     deadline_ms: float
     slot_count: int
     capture_timeout_ms: float
     recipe_id: str
+    deadline_guard_ms: float = 10.0
     free_run: bool = False
     reserved_slots: int = 2
     keep_ok_every: int = 10
@@ -74,7 +77,7 @@ class _Part:
 
     @property
     def finished(self) -> bool:
-        return self.verdict is not None and not (self.capturing or self.holders or self.lent)
+        return self.verdict is not None and not (self.capturing or self.lent)
 
 
 @dataclass
@@ -93,8 +96,13 @@ class Counters:
 class LineControl:
     """Parts in flight, slots, and the records not yet on disk."""
 
-    def __init__(self, rules: LineRules, first_part_id: int = 1) -> None:
+    def __init__(
+        self, rules: LineRules, first_part_id: int = 1, working_on: Callable[[int], int | None] | None = None
+    ) -> None:
+        """`working_on`: the part whose tile a worker has claimed, as `FrameRing.working_on` knows it."""
         self.rules = rules
+        self._guard_ns = round(rules.deadline_guard_ms * NS_PER_MS)
+        self._working_on = working_on
         self.counters = Counters()
         self.last_verdicts: deque[Verdict] = deque(maxlen=20)
         self.model_id = ""
@@ -131,7 +139,7 @@ class LineControl:
     def next_expiry_ns(self) -> int | None:
         """When `expire` next has something to do."""
         deadlines = [p.trigger.deadline_ns for p in self._parts.values() if p.verdict is None]
-        return min(deadlines) - DEADLINE_GUARD_NS if deadlines else None
+        return min(deadlines) - self._guard_ns if deadlines else None
 
     # -- triggers and pictures ----------------------------------------------------------------------------------
 
@@ -200,7 +208,7 @@ class LineControl:
         if part is None or part.verdict is not None or part.trigger.deadline_ns <= now_ns:
             self.counters.late += 1
             return self._give_up(part, "deadline", now_ns) if part is not None else []
-        return self._conclude(part, result.verdict, result.stage_ms, now_ns)
+        return self._conclude(part, result.verdict, result.stage_ms, now_ns) + self._release(part)
 
     def left(self, worker: int, part_id: int) -> list[Action]:
         part = self._parts.get(part_id)
@@ -227,10 +235,15 @@ class LineControl:
     # -- time ---------------------------------------------------------------------------------------------------
 
     def expire(self, now_ns: int) -> list[Action]:
-        """Give up every part whose deadline is DEADLINE_GUARD_NS away or less."""
-        limit_ns = now_ns + DEADLINE_GUARD_NS
+        """Give up every part whose deadline is `deadline_guard_ms` away or less."""
+        limit_ns = now_ns + self._guard_ns
         due = [p for p in self._parts.values() if p.verdict is None and p.trigger.deadline_ns <= limit_ns]
         return [action for part in due for action in self._give_up(part, "deadline", now_ns)]
+
+    def sweep(self) -> None:
+        """Free the slots of cancelled frames that no worker is inside of; call it after actions were carried out."""
+        for part in list(self._parts.values()):
+            self._release(part)
 
     def give_up_all(self, reason: str, now_ns: int) -> list[Action]:
         """Answer every open part now, because the daemon stops."""
@@ -309,8 +322,10 @@ class LineControl:
         )
         by_reason = self.counters.not_inspected_by_reason
         by_reason[reason] = by_reason.get(reason, 0) + 1
-        cancel: list[Action] = [CancelFrame(part.slot)] if part.holders and part.slot is not None else []
-        return cancel + self._conclude(part, verdict, {}, now_ns)
+        if not part.holders or part.slot is None:
+            return self._conclude(part, verdict, {}, now_ns) + self._release(part)
+        # Until the cancellation is carried out a worker may still claim a tile: the slot waits for Left or `sweep`.
+        return [CancelFrame(part.slot), *self._conclude(part, verdict, {}, now_ns)]
 
     def _conclude(self, part: _Part, verdict: Verdict, stage_ms: dict[str, float], now_ns: int) -> list[Action]:
         """The one place where a part gets its verdict."""
@@ -321,7 +336,7 @@ class LineControl:
         all_ms = stage_ms | self._line_ms(part, now_ns)
         record = InspectionRecord(part.trigger, verdict, part.triggered_at, part.line_seqno, all_ms, label)
         actions: list[Action] = [Announce(verdict, part.line_seqno, part.trigger)]
-        return actions + self._keep(part, record) + self._release(part)
+        return actions + self._keep(part, record)
 
     def _line_ms(self, part: _Part, now_ns: int) -> dict[str, float]:
         times = {"total": (now_ns - part.trigger.at_ns) / NS_PER_MS}
@@ -353,8 +368,16 @@ class LineControl:
         self._ok_count += 1
         return self.rules.keep_ok_every > 0 and self._ok_count % self.rules.keep_ok_every == 0
 
+    def _still_inside(self, part: _Part) -> bool:
+        """Whether a worker may yet write into the slot of a part whose tiles can no longer be claimed."""
+        if self._working_on is None:
+            return bool(part.holders)
+        return any(self._working_on(worker) == part.trigger.part_id for worker in part.holders)
+
     def _release(self, part: _Part) -> list[Action]:
         """Forget a finished part and free its slot."""
-        if part.finished and self._parts.pop(part.trigger.part_id, None) is not None and part.slot is not None:
-            self._free_slots.append(part.slot)
+        known = self._parts.get(part.trigger.part_id) is part
+        if known and part.finished and not self._still_inside(part):
+            del self._parts[part.trigger.part_id]
+            self._free_slots += [part.slot] if part.slot is not None else []
         return []

@@ -66,6 +66,8 @@ class Supervisor:
 
     def judge(self, control: LineControl | None, signals: Signals, now_ns: int) -> None:
         """Set the state that follows from children, control and signals; log and tell each edge once."""
+        if self.state is State.STOPPING:
+            return
         faults = frozenset(self._standing_faults(control, signals))
         if not self._started:
             self._started = control is not None and all(c.ready for c in self.children) and not faults & BLINDING

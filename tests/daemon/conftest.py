@@ -171,6 +171,8 @@ hang_timeout_ms = {hang_timeout_ms}
 [line]
 trigger = "{trigger}"
 deadline_ms = {deadline_ms}
+deadline_guard_ms = {guard_ms}
+realtime_priority = {realtime_priority}
 heartbeat_ms = 100
 restarts_max = {restarts_max}
 restarts_window_s = 60
@@ -228,7 +230,7 @@ def start_station(tmp_path: Path, scripted_bundle: Path) -> Iterator[Callable[..
             paint(folder / "pictures", name, marker)
         settings = {
             "side_px": SIDE_PX, "loop": "true", "workers": 2, "predict_ms": 5, "hang_timeout_ms": 1000,
-            "trigger": "serial", "deadline_ms": 1000, "restarts_max": 1000,
+            "trigger": "serial", "deadline_ms": 1000, "guard_ms": 10, "realtime_priority": 0, "restarts_max": 1000,
         }  # fmt: skip
         paths = {"bundle": scripted_bundle, "port": folder / "tty", "journal": folder / "lines.jsonl"}
         (folder / "config.toml").write_text(CONFIG.format(**(settings | paths | changes), more=more))

@@ -155,5 +155,5 @@ def test_workers_that_never_start_are_a_fault_and_every_part_is_not_inspected(st
     assert set(outcomes_of(station).values()) == {Outcome.NOT_INSPECTED}
     station.until(lambda: station.state == "fault")
     assert FaultChanged("workers", True) in station.heard
-    assert station.output_levels[Output.FAULT] is True
+    station.until(lambda: station.output_levels[Output.FAULT])
     assert station.stop() == 0
