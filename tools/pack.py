@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
 
 from edge_runtime.inference.bundle import Bundle, NewArtefact, write_bundle
 from edge_runtime.inference.golden import GoldenTile
@@ -24,12 +23,14 @@ from edge_runtime.inference.manifest import (
     Parity,
     Timing,
 )
+from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
 from edge_runtime.values import DefectClass, Mask
 from tools.bundle_readme import bundle_readme
 from tools.convert import TARGETS, Converted, convert_model
 from tools.dataset import Dataset, check_pictures, load_dataset, same_classes
 from tools.evaluate import choose_thresholds, score_masks, scores_by_class, segment_all
 from tools.export import TILE_PX, export_network, load_run_network
+from tools.machine import cpu_name
 from tools.networks import (
     MEAN,
     OUTPUT_STRIDE_PX,
@@ -43,7 +44,6 @@ from tools.runs import load_settings
 from tools.verify import (
     PARITY_TILES,
     choose_margin_px,
-    cpu_name,
     effective_radius_px,
     golden_pictures,
     golden_tiles,

@@ -134,13 +134,6 @@ def tile_ms(segmenter: Segmenter) -> float:
     return float(np.median([_cpu_ms(segmenter, tile) for _ in range(TIMED_TILES)]))
 
 
-def cpu_name() -> str:
-    """The machine's own name of its processor."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Hardware", "Model")))
-    return next(names, "unknown CPU")
-
-
 def _reach_px(network: Any, tile: npt.NDArray[Any], other: npt.NDArray[Any]) -> int:
     """The largest reach to the right of a line with everything left of it replaced."""
     unchanged = _probabilities(network, tile)
