@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -196,7 +197,7 @@ def read_class_names(bundle_folder: Path) -> dict[int, str]:
 # -- the children -----------------------------------------------------------------------------------------------
 
 
-def serve_child(role: Role, channel: Channel, ring_fd: int, setup: Setup) -> None:
+def serve_child(role: Role, ring_fd: int, channel: Channel, setup: Setup) -> None:
     """The body of one child process."""
     os.nice(NICENESS[role])
     settings = Settings.model_validate_json(setup.settings)
@@ -302,8 +303,8 @@ def child_main(arguments: list[str]) -> int:
     role = Role(arguments[0])
     channel_fd, ring_fd = int(arguments[1]), int(arguments[2])
     set_up_logging(role.value)
-    serve: Callable[[Channel, Setup], None] = lambda channel, setup: serve_child(role, channel, ring_fd, setup)  # noqa: E731
     outlives_line = role in (Role.OFFICE, Role.GUARD)
+    serve = partial(serve_child, role, ring_fd)
     return run_child(Channel.from_fd(channel_fd), serve, dies_with_line=not outlives_line)
 
 
