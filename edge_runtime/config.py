@@ -20,43 +20,43 @@ RING_PAGES_LIMIT_BYTES = 8 * 1024**3
 class StationSettings(StrictModel):
     """Who this box is and where it keeps its data."""
 
-    name: Annotated[str, Field(min_length=1, max_length=64)] = "station"
-    data_dir: Path = Path("/var/lib/edge-runtime")
+    name: str = Field(default="station", min_length=1, max_length=64, description="Name of this box")
+    data_dir: Path = Field(default=Path("/var/lib/edge-runtime"), description="Records, pictures and snapshot.json")
 
 
 class SyntheticCameraSettings(StrictModel):
     """An endless, seeded line of painted boards."""
 
     driver: Literal["synthetic"]
-    width_px: Annotated[int, Field(ge=64, le=MAX_SIDE_PX)] = 2048
-    height_px: Annotated[int, Field(ge=64, le=MAX_SIDE_PX)] = 2048
-    seed: Annotated[int, Field(ge=0)] = 1
-    rate_hz: Annotated[float, Field(gt=0, le=1000)] | None = None
-    distinct: Annotated[int, Field(ge=0, le=1000)] = 0
-    parts: Annotated[int, Field(ge=1)] | None = None
+    width_px: int = Field(default=2048, ge=64, le=MAX_SIDE_PX, description="Width of a board")
+    height_px: int = Field(default=2048, ge=64, le=MAX_SIDE_PX, description="Height of a board")
+    seed: int = Field(default=1, ge=0, description="The same seed paints the same boards")
+    rate_hz: float | None = Field(default=None, gt=0, le=1000, description="In free run; unset: as fast as asked")
+    distinct: int = Field(default=0, ge=0, le=1000, description="Show this many boards over and over; 0: each is new")
+    parts: int | None = Field(default=None, ge=1, description="Boards until the source is used up; unset: endless")
 
 
 class FolderCameraSettings(StrictModel):
     """Pictures of a folder, one picture, or a video file. The largest picture must fit width_px × height_px."""
 
     driver: Literal["folder"]
-    path: Path
-    width_px: Annotated[int, Field(ge=1, le=MAX_SIDE_PX)] = 2048
-    height_px: Annotated[int, Field(ge=1, le=MAX_SIDE_PX)] = 2048
-    rate_hz: Annotated[float, Field(gt=0, le=1000)] | None = None
-    loop: bool = False
+    path: Path = Field(description="Folder, one picture, or a video file")
+    width_px: int = Field(default=2048, ge=1, le=MAX_SIDE_PX, description="Widest picture")
+    height_px: int = Field(default=2048, ge=1, le=MAX_SIDE_PX, description="Highest picture")
+    rate_hz: float | None = Field(default=None, gt=0, le=1000, description="In free run; unset: as fast as asked")
+    loop: bool = Field(default=False, description="Start over after the last picture")
 
 
 class OpenCvCameraSettings(StrictModel):
     """A V4L2 device, an RTSP or HTTP address, or a GStreamer pipeline (`gst:…`)."""
 
     driver: Literal["opencv"]
-    source: Annotated[str, Field(min_length=1, max_length=2048)]
-    width_px: Annotated[int, Field(ge=1, le=MAX_SIDE_PX)] = 1920
-    height_px: Annotated[int, Field(ge=1, le=MAX_SIDE_PX)] = 1080
-    rate_hz: Annotated[float, Field(gt=0, le=1000)] | None = None
-    exposure: float | None = None
-    pixel_format: Annotated[str, Field(pattern=r"^[A-Z0-9]{4}$")] | None = None
+    source: str = Field(min_length=1, max_length=2048, description="Device, address, gst:PIPELINE or video file")
+    width_px: int = Field(default=1920, ge=1, le=MAX_SIDE_PX, description="Width; the source must give it")
+    height_px: int = Field(default=1080, ge=1, le=MAX_SIDE_PX, description="Height; the source must give it")
+    rate_hz: float | None = Field(default=None, gt=0, le=1000, description="V4L2 only: frame rate to ask for")
+    exposure: float | None = Field(default=None, description="V4L2 only: manual, in the driver's unit")
+    pixel_format: str | None = Field(default=None, pattern=r"^[A-Z0-9]{4}$", description="V4L2 only: FOURCC")
 
 
 CameraSettings = Annotated[
@@ -67,29 +67,39 @@ CameraSettings = Annotated[
 class InspectionSettings(StrictModel):
     """The model and the processes that run it."""
 
-    bundle: Path
-    backend: Literal["paddle_lite", "scripted"] = "paddle_lite"
-    workers: Annotated[int, Field(ge=1, le=64)] = 2
-    threads: Annotated[int, Field(ge=1, le=64)] = 1
-    hang_timeout_ms: Annotated[float, Field(ge=100, le=60_000)] = 3000
-    start_timeout_ms: Annotated[float, Field(ge=500, le=600_000)] = 30_000
-    scripted_predict_ms: Annotated[float, Field(ge=0, le=10_000)] = 0
-    scripted_busy: bool = False
+    bundle: Path = Field(description="Folder of the model bundle")
+    backend: Literal["paddle_lite", "scripted"] = Field(
+        default="paddle_lite", description="scripted: for tests, its answers are marks in the picture"
+    )
+    workers: int = Field(default=2, ge=1, le=64, description="Processes that share a picture's tiles")
+    threads: int = Field(default=1, ge=1, le=64, description="Threads of each predictor; 1 on x86")
+    hang_timeout_ms: float = Field(default=3000, ge=100, le=60_000, description="A worker silent for longer is killed")
+    start_timeout_ms: float = Field(
+        default=30_000, ge=500, le=600_000, description="From start to ready, for any child"
+    )
+    scripted_predict_ms: float = Field(default=0, ge=0, le=10_000, description="scripted only: time a tile takes")
+    scripted_busy: bool = Field(default=False, description="scripted only: compute, do not sleep")
 
 
 class LineSettings(StrictModel):
     """Triggers, deadlines and the shared frames."""
 
-    trigger: Literal["free_run", "serial", "gpio"] = "free_run"
-    deadline_ms: Annotated[float, Field(ge=1, le=600_000)] = 2000
-    deadline_guard_ms: Annotated[float, Field(ge=0, le=1000)] = 10
-    capture_timeout_ms: Annotated[float, Field(ge=1, le=60_000)] = 1000
-    camera_hang_timeout_ms: Annotated[float, Field(ge=100, le=120_000)] = 5000
-    ring_slots: Annotated[int, Field(ge=2, le=64)] = 6
-    heartbeat_ms: Annotated[float, Field(ge=50, le=60_000)] = 1000
-    restarts_max: Annotated[int, Field(ge=0, le=1000)] = 10
-    restarts_window_s: Annotated[float, Field(ge=1, le=86_400)] = 300
-    realtime_priority: Annotated[int, Field(ge=0, le=80)] = 0
+    trigger: Literal["free_run", "serial", "gpio"] = Field(
+        default="free_run", description="Each picture, a TRG sentence, or an edge of gpio.trigger"
+    )
+    deadline_ms: float = Field(default=2000, ge=1, le=600_000, description="From trigger to verdict")
+    deadline_guard_ms: float = Field(default=10, ge=0, le=1000, description="A part is given up so long before it")
+    capture_timeout_ms: float = Field(default=1000, ge=1, le=60_000, description="Wait this long for a part's picture")
+    camera_hang_timeout_ms: float = Field(
+        default=5000, ge=100, le=120_000, description="A camera process silent for longer is killed"
+    )
+    ring_slots: int = Field(default=6, ge=2, le=64, description="Pictures in shared memory at a time")
+    heartbeat_ms: float = Field(default=1000, ge=50, le=60_000, description="Between two heartbeats, sentence and line")
+    restarts_max: int = Field(
+        default=10, ge=0, le=1000, description="Quick restarts of a child in the window; then one every 5 s"
+    )
+    restarts_window_s: float = Field(default=300, ge=1, le=86_400, description="Length of that window")
+    realtime_priority: int = Field(default=0, ge=0, le=80, description="SCHED_RR priority of the line; 0: none")
 
     @model_validator(mode="after")
     def _times_fit_each_other(self) -> LineSettings:
@@ -103,13 +113,13 @@ class LineSettings(StrictModel):
 class SerialSettings(StrictModel):
     """The serial line to the controller; `port` is a path, best under /dev/serial/by-id/, or a pattern."""
 
-    driver: Literal["serial", "recording"] = "serial"
-    port: str = ""
-    journal: Path | None = None
-    baud_rate: Annotated[int, Field(ge=1200, le=921_600)] = 115_200
-    acknowledge: bool = True
-    ack_timeout_ms: Annotated[float, Field(ge=10, le=60_000)] = 200
-    max_unacknowledged: Annotated[int, Field(ge=1, le=20_000)] = 2000
+    driver: Literal["serial", "recording"] = Field(default="serial", description="recording: only into the journal")
+    port: str = Field(default="", description="Path, best in /dev/serial/by-id, or a pattern that matches one device")
+    journal: Path | None = Field(default=None, description="recording only: file of JSON lines")
+    baud_rate: int = Field(default=115_200, ge=1200, le=921_600, description="With 8 data bits, no parity, 1 stop bit")
+    acknowledge: bool = Field(default=True, description="Repeat a result until acknowledged; false: send it once")
+    ack_timeout_ms: float = Field(default=200, ge=10, le=60_000, description="Before a result is first repeated")
+    max_unacknowledged: int = Field(default=2000, ge=1, le=20_000, description="Results that may wait at a time")
 
     @model_validator(mode="after")
     def _port_is_named(self) -> SerialSettings:
@@ -121,27 +131,29 @@ class SerialSettings(StrictModel):
 class OutputLineSettings(StrictModel):
     """One output: kernel line name or offset, polarity, safe level (both by default fail-safe), pulse for a part."""
 
-    line: Annotated[int, Field(ge=0)] | str
-    active_low: bool | None = None
-    safe_active: bool | None = None
-    pulse_ms: Annotated[float, Field(gt=0, le=60_000)] = 50
+    line: Annotated[int, Field(ge=0)] | str = Field(description="Offset on the chip, or the kernel's name")
+    active_low: bool | None = Field(default=None, description="Unset: true where the safe level is active")
+    safe_active: bool | None = Field(default=None, description="Unset: true for reject and fault, else false")
+    pulse_ms: float = Field(default=50, gt=0, le=60_000, description="Length of a verdict's pulse on ok or reject")
 
 
 class TriggerLineSettings(StrictModel):
     """The trigger input: kernel line name or offset, edge and debounce by the kernel."""
 
-    line: Annotated[int, Field(ge=0)] | str
-    edge: Literal["rising", "falling"] = "rising"
-    bias: Literal["as_is", "disabled", "pull_up", "pull_down"] = "as_is"
-    debounce_us: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
+    line: Annotated[int, Field(ge=0)] | str = Field(description="Offset on the chip, or the kernel's name")
+    edge: Literal["rising", "falling"] = Field(default="rising", description="The edge that is a trigger")
+    bias: Literal["as_is", "disabled", "pull_up", "pull_down"] = Field(
+        default="as_is", description="Pull resistor of the pin"
+    )
+    debounce_us: int = Field(default=1000, ge=0, le=1_000_000, description="How long a level must hold to count")
 
 
 class GpioSettings(StrictModel):
     """Digital lines. Outputs that are not listed are not driven."""
 
-    driver: Literal["gpio", "recording"] = "gpio"
-    chip: str = "/dev/gpiochip0"
-    journal: Path | None = None
+    driver: Literal["gpio", "recording"] = Field(default="gpio", description="recording: only into the journal")
+    chip: str = Field(default="/dev/gpiochip0", description="Path, name such as gpiochip3, or label")
+    journal: Path | None = Field(default=None, description="recording only: file of JSON lines")
     outputs: dict[Output, OutputLineSettings] = Field(default_factory=dict)
     trigger: TriggerLineSettings | None = None
 
@@ -149,24 +161,24 @@ class GpioSettings(StrictModel):
 class ArchiveSettings(StrictModel):
     """Pictures: NG first, every n-th OK one, oldest OK ones deleted first when the budget is spent."""
 
-    picture_budget_mb: Annotated[int, Field(ge=0, le=10_000_000)] = 2000
-    free_mb_min: Annotated[int, Field(ge=0, le=10_000_000)] = 500
-    keep_ok: Annotated[int, Field(ge=0, le=1_000_000)] = 200
-    keep_ok_every: Annotated[int, Field(ge=0, le=1_000_000)] = 10
-    max_pending_records: Annotated[int, Field(ge=100, le=1_000_000)] = 50_000
+    picture_budget_mb: int = Field(default=2000, ge=0, le=10_000_000, description="All pictures together")
+    free_mb_min: int = Field(default=500, ge=0, le=10_000_000, description="With less free no picture is written")
+    keep_ok: int = Field(default=200, ge=0, le=1_000_000, description="Passed parts with pictures at a time")
+    keep_ok_every: int = Field(default=10, ge=0, le=1_000_000, description="Every n-th of them is kept; 0: none")
+    max_pending_records: int = Field(default=50_000, ge=100, le=1_000_000, description="More stop the inspection")
 
 
 class ClassRuleSettings(StrictModel):
     """Limits for one defect class; see `values.ClassRule`."""
 
-    min_score: Annotated[float, Field(ge=0, le=1)] = 0.0
-    min_area_px: Annotated[float, Field(ge=0)] = 0.0
-    min_area_mm2: Annotated[float, Field(ge=0)] | None = None
-    max_count: Annotated[int, Field(ge=0)] = 0
-    max_area_px: Annotated[float, Field(ge=0)] | None = None
-    max_area_mm2: Annotated[float, Field(ge=0)] | None = None
-    max_total_area_px: Annotated[float, Field(ge=0)] | None = None
-    max_total_area_mm2: Annotated[float, Field(ge=0)] | None = None
+    min_score: float = Field(default=0.0, ge=0, le=1, description="A defect below is ignored")
+    min_area_px: float = Field(default=0.0, ge=0, description="A smaller defect is ignored")
+    min_area_mm2: float | None = Field(default=None, ge=0, description="A smaller defect is ignored")
+    max_count: int = Field(default=0, ge=0, description="More defects than this reject")
+    max_area_px: float | None = Field(default=None, ge=0, description="A larger defect rejects")
+    max_area_mm2: float | None = Field(default=None, ge=0, description="A larger defect rejects")
+    max_total_area_px: float | None = Field(default=None, ge=0, description="A larger sum of areas rejects")
+    max_total_area_mm2: float | None = Field(default=None, ge=0, description="A larger sum of areas rejects")
 
     def value(self) -> values.ClassRule:
         return values.ClassRule(**self.model_dump())
@@ -179,9 +191,13 @@ PolygonSettings = Annotated[tuple[Point, ...], Field(min_length=3, max_length=10
 class RecipeSettings(StrictModel):
     """What counts as a bad part."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "default"
-    mm_per_px: Annotated[float, Field(gt=0, le=100)] | None = None
-    join_px: Annotated[int, Field(ge=0, le=256)] = 6
+    name: str = Field(
+        default="default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Stands in every record"
+    )
+    mm_per_px: float | None = Field(
+        default=None, gt=0, le=100, description="Scale of the picture; limits in mm² need it"
+    )
+    join_px: int = Field(default=6, ge=0, le=256, description="Cells with fewer pixels between them are one defect")
     default_rule: ClassRuleSettings = ClassRuleSettings()
     rules: dict[str, ClassRuleSettings] = Field(default_factory=dict)
     include: tuple[PolygonSettings, ...] = ()
