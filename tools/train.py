@@ -35,10 +35,10 @@ def resume_run(run: Path) -> TrainSettings:
     settings = load_settings(run)
     check_data(settings)
     step = load_checkpoint(run).step
-    rows = _read_log(run / "log.csv")
-    kept = [row for row in rows if int(row["step"]) <= step]
-    lines = [",".join(LOG_COLUMNS), *(",".join(row[name] for name in LOG_COLUMNS) for row in kept)]
-    write_atomically(run / "log.csv", "\n".join([*lines, ""]).encode())
+    with only_trainer(run):
+        kept = [row for row in _read_log(run / "log.csv") if int(row["step"]) <= step]
+        lines = [",".join(LOG_COLUMNS), *(",".join(row[name] for name in LOG_COLUMNS) for row in kept)]
+        write_atomically(run / "log.csv", "\n".join([*lines, ""]).encode())
     return settings
 
 
