@@ -37,7 +37,7 @@ class SyntheticCameraSettings(StrictModel):
 
 
 class FolderCameraSettings(StrictModel):
-    """Pictures of a folder, one picture, or a video file. The largest picture must fit width_px × height_px."""
+    """Pictures from disk. The largest has at most `width_px` × `height_px` pixels."""
 
     driver: Literal["folder"]
     path: Path = Field(description="Folder, one picture, or a video file")
@@ -55,8 +55,8 @@ class OpenCvCameraSettings(StrictModel):
     width_px: int = Field(default=1920, ge=1, le=MAX_SIDE_PX, description="Width; the source must give it")
     height_px: int = Field(default=1080, ge=1, le=MAX_SIDE_PX, description="Height; the source must give it")
     rate_hz: float | None = Field(default=None, gt=0, le=1000, description="V4L2 only: frame rate to ask for")
-    exposure: float | None = Field(default=None, description="V4L2 only: manual, in the driver's unit")
-    pixel_format: str | None = Field(default=None, pattern=r"^[A-Z0-9]{4}$", description="V4L2 only: FOURCC")
+    exposure: float | None = Field(default=None, description="V4L2 only: fixed, in the driver's unit")
+    pixel_format: str | None = Field(default=None, pattern=r"^[A-Z0-9]{4}$", description="V4L2: such as MJPG")
 
 
 CameraSettings = Annotated[
@@ -82,13 +82,17 @@ class InspectionSettings(StrictModel):
 
 
 class LineSettings(StrictModel):
-    """Triggers, deadlines and the shared frames."""
+    """Triggers, deadlines and the shared frames.
+
+    `camera_hang_timeout_ms` exceeds `capture_timeout_ms` by at least 500, `deadline_guard_ms` is at most half of the
+    deadline.
+    """
 
     trigger: Literal["free_run", "serial", "gpio"] = Field(
         default="free_run", description="Each picture, a TRG sentence, or an edge of gpio.trigger"
     )
     deadline_ms: float = Field(default=2000, ge=1, le=600_000, description="From trigger to verdict")
-    deadline_guard_ms: float = Field(default=10, ge=0, le=1000, description="A part is given up so long before it")
+    deadline_guard_ms: float = Field(default=10, ge=0, le=1000, description="A part is given up this long before")
     capture_timeout_ms: float = Field(default=1000, ge=1, le=60_000, description="Wait this long for a part's picture")
     camera_hang_timeout_ms: float = Field(
         default=5000, ge=100, le=120_000, description="A camera process silent for longer is killed"
@@ -111,7 +115,7 @@ class LineSettings(StrictModel):
 
 
 class SerialSettings(StrictModel):
-    """The serial line to the controller; `port` is a path, best under /dev/serial/by-id/, or a pattern."""
+    """The serial line to the controller. Driver `serial` needs a port."""
 
     driver: Literal["serial", "recording"] = Field(default="serial", description="recording: only into the journal")
     port: str = Field(default="", description="Path, best in /dev/serial/by-id, or a pattern that matches one device")
@@ -129,7 +133,7 @@ class SerialSettings(StrictModel):
 
 
 class OutputLineSettings(StrictModel):
-    """One output: kernel line name or offset, polarity, safe level (both by default fail-safe), pulse for a part."""
+    """One of the outputs `ok`, `reject`, `busy`, `fault`, `heartbeat`. Unset polarity and safe level are fail-safe."""
 
     line: Annotated[int, Field(ge=0)] | str = Field(description="Offset on the chip, or the kernel's name")
     active_low: bool | None = Field(default=None, description="Unset: true where the safe level is active")
@@ -138,7 +142,7 @@ class OutputLineSettings(StrictModel):
 
 
 class TriggerLineSettings(StrictModel):
-    """The trigger input: kernel line name or offset, edge and debounce by the kernel."""
+    """The trigger input. The kernel debounces it and stamps its edges, later by the debounce time."""
 
     line: Annotated[int, Field(ge=0)] | str = Field(description="Offset on the chip, or the kernel's name")
     edge: Literal["rising", "falling"] = Field(default="rising", description="The edge that is a trigger")
@@ -154,22 +158,26 @@ class GpioSettings(StrictModel):
     driver: Literal["gpio", "recording"] = Field(default="gpio", description="recording: only into the journal")
     chip: str = Field(default="/dev/gpiochip0", description="Path, name such as gpiochip3, or label")
     journal: Path | None = Field(default=None, description="recording only: file of JSON lines")
-    outputs: dict[Output, OutputLineSettings] = Field(default_factory=dict)
-    trigger: TriggerLineSettings | None = None
+    outputs: dict[Output, OutputLineSettings] = Field(default_factory=dict, description="By meaning, see below")
+    trigger: TriggerLineSettings | None = Field(default=None, description="Needed where line.trigger is gpio")
 
 
 class ArchiveSettings(StrictModel):
-    """Pictures: NG first, every n-th OK one, oldest OK ones deleted first when the budget is spent."""
+    """Pictures: all of NG parts, some of OK parts. The oldest OK ones make room first. Records wait for the disk."""
 
     picture_budget_mb: int = Field(default=2000, ge=0, le=10_000_000, description="All pictures together")
-    free_mb_min: int = Field(default=500, ge=0, le=10_000_000, description="With less free no picture is written")
-    keep_ok: int = Field(default=200, ge=0, le=1_000_000, description="Passed parts with pictures at a time")
-    keep_ok_every: int = Field(default=10, ge=0, le=1_000_000, description="Every n-th of them is kept; 0: none")
-    max_pending_records: int = Field(default=50_000, ge=100, le=1_000_000, description="More stop the inspection")
+    free_mb_min: int = Field(default=500, ge=0, le=10_000_000, description="With less free on the disk none is written")
+    keep_ok: int = Field(default=200, ge=0, le=1_000_000, description="Passed parts whose pictures are kept")
+    keep_ok_every: int = Field(
+        default=10, ge=0, le=1_000_000, description="Only every n-th has its picture kept; 0: none"
+    )
+    max_pending_records: int = Field(
+        default=50_000, ge=100, le=1_000_000, description="At this number nothing is inspected"
+    )
 
 
 class ClassRuleSettings(StrictModel):
-    """Limits for one defect class; see `values.ClassRule`."""
+    """Limits for one defect class. A defect below a minimum is ignored, one limit exceeded rejects the part."""
 
     min_score: float = Field(default=0.0, ge=0, le=1, description="A defect below is ignored")
     min_area_px: float = Field(default=0.0, ge=0, description="A smaller defect is ignored")
@@ -198,10 +206,10 @@ class RecipeSettings(StrictModel):
         default=None, gt=0, le=100, description="Scale of the picture; limits in mm² need it"
     )
     join_px: int = Field(default=6, ge=0, le=256, description="Cells with fewer pixels between them are one defect")
-    default_rule: ClassRuleSettings = ClassRuleSettings()
-    rules: dict[str, ClassRuleSettings] = Field(default_factory=dict)
-    include: tuple[PolygonSettings, ...] = ()
-    ignore: tuple[PolygonSettings, ...] = ()
+    default_rule: ClassRuleSettings = Field(default=ClassRuleSettings(), description="For classes without a rule")
+    rules: dict[str, ClassRuleSettings] = Field(default_factory=dict, description="By the class names of the bundle")
+    include: tuple[PolygonSettings, ...] = Field(default=(), description="Where to look; unset: the whole picture")
+    ignore: tuple[PolygonSettings, ...] = Field(default=(), description="Where not to look")
 
     @model_validator(mode="after")
     def _areas_have_a_scale(self) -> RecipeSettings:
