@@ -2,8 +2,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.values import InputContract
+from tools.machine import cpu_name
 from tools.networks import MEAN, STD, receptive_radius_px
-from tools.verify import choose_margin_px, cpu_name, effective_radius_px, golden_pictures
+from tools.verify import choose_margin_px, effective_radius_px, golden_pictures
 
 
 def test_the_measured_radius_stays_within_the_theoretical_one(tiny_network):
