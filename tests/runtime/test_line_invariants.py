@@ -43,8 +43,9 @@ class LineMachine(RuleBasedStateMachine):
         free_run=st.booleans(),
         guard_ms=st.sampled_from([0.0, 3.0]),
         knows_who_works=st.booleans(),
+        worker_count=st.integers(0, 3),
     )
-    def begin(self, guard_ms, knows_who_works, **rules) -> None:
+    def begin(self, guard_ms, knows_who_works, worker_count, **rules) -> None:
         self.rules = LineRules(20, capture_timeout_ms=5, recipe_id="r", deadline_guard_ms=guard_ms, **rules)
         self.ring = FrameRing.create(RingLayout(rules["slot_count"], 1))
         self.control = LineControl(self.rules, 1, self.ring.working_on if knows_who_works else None)
@@ -57,9 +58,13 @@ class LineMachine(RuleBasedStateMachine):
         self.dropped = 0
         self.camera_asked: deque[Capture] | None = None
         self.pictures: dict[int, int] = {}
+        self.slot_owners: dict[int, int] = {}
         self.workers: dict[int, Worker] = {}
         self.office: dict[int, int] | None = {}
         self.old_messages: list = []
+        self.the_camera_comes()
+        for index in range(worker_count):
+            self.a_worker_comes(index)
 
     def teardown(self) -> None:
         if hasattr(self, "ring"):
@@ -80,6 +85,7 @@ class LineMachine(RuleBasedStateMachine):
         assert capture.part_id == 0 or capture.part_id in self.open_parts
         assert self.users(capture.slot) == [], "the slot is in use"
         assert sum(each.part_id == 0 for each in self.camera_asked) <= (capture.part_id != 0)
+        self.slot_owners[capture.slot] = capture.part_id
         self.camera_asked.append(capture)
 
     def users(self, slot: int) -> list:
@@ -128,11 +134,12 @@ class LineMachine(RuleBasedStateMachine):
 
     # -- time and triggers --------------------------------------------------------------------------------------
 
-    @rule(duration_ms=st.sampled_from([0.0, 0.5, 3, 10, 25]))
-    def time_passes(self, duration_ms) -> None:
+    @rule(duration_ms=st.sampled_from([0.5, 3, 10, 25]), look=st.booleans())
+    def time_passes(self, duration_ms, look) -> None:
         self.now_ns += round(duration_ms * NS_PER_MS)
+        if look:
+            self.the_line_looks_at_its_deadlines()
 
-    @rule()
     def the_line_looks_at_its_deadlines(self) -> None:
         self.do(self.control.expire(self.now_ns))
         self.control.sweep()
@@ -142,6 +149,16 @@ class LineMachine(RuleBasedStateMachine):
     @rule(age_ms=st.sampled_from([0, 0, 0, 1, 30]))
     def a_part_comes(self, age_ms) -> None:
         self.trigger(max(0, self.now_ns - age_ms * NS_PER_MS))
+
+    @precondition(lambda self: self.camera_asked is not None)
+    @rule(entered=st.booleans())
+    def a_part_comes_and_its_picture_is_taken(self, entered) -> None:
+        self.trigger(self.now_ns)
+        while self.camera_asked:
+            self.the_camera_answers(True)
+        for index, worker in self.workers.items() if entered else ():
+            while worker.asked and not worker.inside:
+                self.work(index, worker, True)
 
     def trigger(self, at_ns: int) -> list:
         part_id = self.control.next_part_id
@@ -158,7 +175,6 @@ class LineMachine(RuleBasedStateMachine):
         assert self.rules.free_run or not actions
         self.do(actions)
 
-    @rule()
     def the_line_stops_waiting(self) -> None:
         self.do(self.control.give_up_all("stopping", self.now_ns))
         assert self.control.parts_in_flight == 0
@@ -181,15 +197,13 @@ class LineMachine(RuleBasedStateMachine):
         part_id = asked.part_id or self.control.next_part_id
         if asked.part_id == 0:
             self.open_parts[part_id] = self.now_ns + DEADLINE_NS
-        self.pictures[part_id] = asked.slot
+        self.pictures[part_id], self.slot_owners[asked.slot] = asked.slot, part_id
         picture = Captured(asked.slot, asked.part_id, HW, self.now_ns, UTC)
         self.do(self.control.captured(picture, self.now_ns))
         assert self.control.next_part_id > part_id
         if asked.part_id:
             self.old_messages.append(picture)
 
-    @precondition(lambda self: self.camera_asked is not None)
-    @rule()
     def the_camera_dies(self) -> None:
         self.camera_asked = None
         self.do(self.control.camera_lost(self.now_ns))
@@ -222,7 +236,7 @@ class LineMachine(RuleBasedStateMachine):
                 worker.asked.popleft()
                 worker.said.append(Left(asked.part_id, TILES, 0.0))
             else:
-                assert self.pictures[asked.part_id] == asked.slot
+                assert self.slot_owners[asked.slot] == asked.part_id, "a worker enters the slot of another part"
                 worker.inside = asked
 
     def result(self, part_id: int, good: bool) -> Inspected:
@@ -269,8 +283,6 @@ class LineMachine(RuleBasedStateMachine):
         for part_id in set(part_ids):
             del self.pending[part_id]
 
-    @precondition(lambda self: self.office is not None)
-    @rule()
     def the_office_dies(self) -> None:
         self.office = None
         self.control.office_lost()
@@ -279,6 +291,10 @@ class LineMachine(RuleBasedStateMachine):
     @rule()
     def the_office_comes(self) -> None:
         self.office = {}
+
+    @rule(what=st.sampled_from(["the_camera_dies", "the_office_dies", "the_line_stops_waiting"]))
+    def something_ends(self, what) -> None:
+        getattr(self, what)()
 
     # -- what was said once is said again -----------------------------------------------------------------------
 
@@ -347,4 +363,4 @@ class LineMachine(RuleBasedStateMachine):
 
 
 TestLine = LineMachine.TestCase
-TestLine.settings = settings(max_examples=120, stateful_step_count=60, deadline=None)
+TestLine.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
