@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_runtime.processes import die_with_parent
 from tools.crops import crop_source, make_batch
 from tools.dataset import load_dataset
 from tools.errors import ToolError
@@ -139,8 +140,9 @@ def _replica_processes(settings: TrainSettings, run: Path, resume: bool) -> Iter
 def _replica_main(
     settings: TrainSettings, run: Path, rank: int, resume: bool, exchange: GradientExchange, reports: Connection
 ) -> None:
-    # Ctrl-C reaches the whole process group; the parent ends the replicas.
+    # Ctrl-C reaches the whole process group; the parent ends the replicas, and its own death does too.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()
     for report in training_steps(settings, run, rank, resume, exchange):
         if rank == 0:
             reports.send(report)
