@@ -29,6 +29,7 @@ from edge_runtime.values import Outcome
 
 log = logging.getLogger(__name__)
 GPIO_RETRY_NS = 1000 * NS_PER_MS
+NEVER_NS = 2**63 - 1
 ALIVE = frozenset({State.READY, State.INSPECTING, State.DEGRADED})
 
 
@@ -140,6 +141,9 @@ class Signals:
             self.serial.work(now_ns)
 
     def next_wake_ns(self) -> int:
+        """When `work` has something to do next, apart from input; never again once closed."""
+        if self._closed:
+            return NEVER_NS
         wakes: list[int | None] = [self._next_beat_ns]
         wakes += [self.serial.next_wake_ns()] if self.serial is not None else []
         wakes += [self.lines.next_wake_ns()] if self.lines is not None and self.lines_open else []
@@ -180,6 +184,12 @@ class Signals:
         self._last_accepted = TriggerAccepted(line_seqno, part_id)
         if self.serial is not None:
             self.serial.say_or_drop(self._last_accepted)
+
+    def refuse(self, seen: PartSeen) -> None:
+        """The part cannot be taken: it stays rejected, and its trigger may be sent again."""
+        self._last_requested = None
+        if seen.line_seqno is not None and self.serial is not None:
+            self.serial.say_or_drop(Refused("starting"))
 
     # -- inside -------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,215 @@
+"""What the controller sees, to the byte and the microsecond: each file in replay/ is one story with its expected end.
+
+A story has a `title`, settings that differ from `DEFAULTS`, `event`s with their times, and what must be on the `wire`
+([ms, bytes] for each write) and on the output `lines` (one text a change: ms, output, on or off).
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+import tomli
+
+from edge_runtime.clock import NS_PER_MS, ManualClock
+from edge_runtime.interfaces import Output
+from edge_runtime.protocol.outbox import Outbox
+from edge_runtime.runtime.health import State
+from edge_runtime.runtime.line_control import Announce, LineControl, LineRules
+from edge_runtime.runtime.messages import Captured, Inspected
+from edge_runtime.runtime.outputs import OutputLines, SerialLink
+from edge_runtime.runtime.signals import PartSeen, Signals
+from edge_runtime.signal_io.recording import RecordingBytePort, RecordingLines
+from edge_runtime.values import Defect, Outcome, Verdict
+
+STORIES = sorted((Path(__file__).parent / "replay").glob("*.toml"))
+UTC = datetime(2026, 1, 1, tzinfo=timezone.utc)
+TICK_NS = 100 * NS_PER_MS
+DEFAULTS = {
+    "deadline_ms": 500,
+    "deadline_guard_ms": 10,
+    "slot_count": 4,
+    "first_part_id": 1,
+    "camera_ready": True,
+    "state": "ready",
+    "serial": True,
+    "gpio": False,
+    "serial_triggers": True,
+    "heartbeat_ms": 60_000,
+    "ack_timeout_ms": 200,
+    "max_unacknowledged": 10,
+    "acknowledge": True,
+    "pulse_ms": {"ok": 50, "reject": 80},
+    "class_names": {"1": "Open", "2": "short"},
+}
+
+
+class Replay:
+    """The wire's side of the line process on recording ports: events in, bytes and levels out."""
+
+    def __init__(self, config: dict) -> None:
+        self.clock = ManualClock()
+        self.port = RecordingBytePort(clock=self.clock) if config["serial"] else None
+        self.lines = RecordingLines(clock=self.clock) if config["gpio"] else None
+        self.signals = self._build_signals(config)
+        rules = LineRules(
+            config["deadline_ms"], config["slot_count"], 50, "recipe", deadline_guard_ms=config["deadline_guard_ms"]
+        )
+        self.control = LineControl(rules, config["first_part_id"])
+        self.control.camera_ready = config["camera_ready"]
+        self.control.worker_ready(0, "model")
+        self.state = State(config["state"])
+
+    def _build_signals(self, config: dict) -> Signals:
+        ack_timeout_ns = config["ack_timeout_ms"] * NS_PER_MS
+        outbox = Outbox(ack_timeout_ns, config["max_unacknowledged"], config["acknowledge"])
+        pulses = {Output(name): ms for name, ms in config["pulse_ms"].items()}
+        return Signals(
+            SerialLink(self.port, outbox) if self.port else None,
+            OutputLines(self.lines, pulses) if self.lines else None,
+            {int(class_id): name for class_id, name in config["class_names"].items()},
+            config["heartbeat_ms"],
+            config["serial_triggers"],
+        )
+
+    @property
+    def now_ns(self) -> int:
+        return self.clock.monotonic_ns()
+
+    def run(self, events: list[dict], until_ms: float) -> None:
+        """Let the events happen at their times, and take a turn whenever something is due."""
+        for event in [*events, {"at_ms": until_ms}]:
+            while (due_ns := self._next_due_ns()) < event["at_ms"] * NS_PER_MS:
+                self.clock.advance_ms((due_ns - self.now_ns) / NS_PER_MS)
+                self._turn()
+            self.clock.advance_ms(event["at_ms"] - self.now_ns / NS_PER_MS)
+            self._happen(event)
+            self._turn()
+
+    def _next_due_ns(self) -> int:
+        tick_ns = (self.now_ns // TICK_NS + 1) * TICK_NS
+        expiry_ns = self.control.next_expiry_ns()
+        return max(self.now_ns, min(tick_ns, self.signals.next_wake_ns(), tick_ns if expiry_ns is None else expiry_ns))
+
+    def _turn(self) -> None:
+        for seen in [*self._sentences(), *self.signals.edges(self.now_ns)]:
+            self._part_seen(seen)
+        self._do(self.control.expire(self.now_ns))
+        self.signals.work(self.state, self.now_ns)
+        is_blind = self.state in (State.FAULT, State.STARTING, State.STOPPING)
+        self.signals.levels(self.control.parts_in_flight > 0, is_blind, self.now_ns)
+
+    def _sentences(self) -> list[PartSeen]:
+        """What the link gives when it is open; a closed port is not read."""
+        if self.signals.serial is None or not self.signals.serial.is_open:
+            return []
+        return self.signals.sentences(self.state, self.control.counters, self.now_ns)
+
+    def _part_seen(self, seen: PartSeen) -> None:
+        part_id, actions = self.control.trigger(seen.at_ns, self.now_ns, UTC, seen.line_seqno)
+        if seen.line_seqno is not None:
+            self.signals.accepted(seen.line_seqno, part_id)
+        self._do(actions)
+
+    def _do(self, actions: list) -> None:
+        for action in actions:
+            if isinstance(action, Announce):
+                self.signals.announce(action, self.now_ns)
+
+    # -- events -------------------------------------------------------------------------------------------------
+
+    def _happen(self, event: dict) -> None:
+        for name in event.keys() - {"at_ms", "outcome", "reason", "defects", "raised"}:
+            getattr(self, f"_{name}")(event[name], event)
+
+    def _receive(self, text: str, event: dict) -> None:
+        self.port.inject(text.encode("latin-1"))
+
+    def _edge(self, lost_before: int, event: dict) -> None:
+        self.lines.inject_edge("trigger", lost=lost_before)
+
+    def _captured(self, part_id: int, event: dict) -> None:
+        picture = Captured(0, part_id, (480, 640), self.now_ns, UTC)
+        self._do(self.control.captured(picture, self.now_ns))
+
+    def _not_captured(self, part_id: int, event: dict) -> None:
+        self._do(self.control.not_captured(part_id, event["reason"], False, self.now_ns))
+
+    def _inspected(self, part_id: int, event: dict) -> None:
+        found = tuple(Defect(class_id, (0, 0, 9, 9), area_px, None, 0.9) for class_id, area_px in event["defects"])
+        reasons = (event["reason"],) if event["reason"] else ()
+        outcome = Outcome(event["outcome"])
+        verdict = Verdict(part_id, outcome, reasons, found, len(found), self.now_ns, "model", "recipe")
+        self._do(self.control.inspected(Inspected(verdict), self.now_ns))
+
+    def _camera(self, state: str, event: dict) -> None:
+        if state == "lost":
+            self._do(self.control.camera_lost(self.now_ns))
+        self.control.camera_ready = state == "ready"
+
+    def _state(self, state: str, event: dict) -> None:
+        self.state = State(state)
+
+    def _cable(self, state: str, event: dict) -> None:
+        {"pulled": self.port.fail, "restored": self.port.restore}[state]()
+
+    def _gpio(self, state: str, event: dict) -> None:
+        {"lost": self.lines.fail, "back": self.lines.restore}[state]()
+
+    def _room_bytes(self, count: int, event: dict) -> None:
+        self.port.room_bytes = count if count >= 0 else None
+
+    def _fault(self, code: str, event: dict) -> None:
+        self.signals.fault(code, event["raised"])
+
+    def _close(self, reason: str, event: dict) -> None:
+        self.signals.close(reason, self.now_ns)
+
+    # -- what came of it ----------------------------------------------------------------------------------------
+
+    def on_the_wire(self) -> list[list]:
+        written = self.port.written if self.port else []
+        return [[each.at_ns / NS_PER_MS, each.data.decode("latin-1")] for each in written]
+
+    def on_the_lines(self) -> list[str]:
+        driven = self.lines.driven if self.lines else []
+        return [f"{each.at_ns / NS_PER_MS:g} {each.output.value} {'on' if each.active else 'off'}" for each in driven]
+
+    def counted(self) -> dict[str, int]:
+        counters = self.control.counters
+        return {
+            "triggers": counters.triggers,
+            "late": counters.late,
+            "unannounced": self.signals.unannounced,
+            "missed_edges": self.signals.missed_edges,
+            "in_flight": self.control.parts_in_flight,
+        }
+
+    def end(self) -> None:
+        self.signals.close("end", self.now_ns)
+
+
+def with_answers(events: list[dict]) -> Iterator[dict]:
+    """`event`s complete: an inspection's outcome is PASS unless told, without reason and defects."""
+    for event in events:
+        yield {"outcome": "PASS", "reason": "", "defects": [], **event} if "inspected" in event else event
+
+
+@pytest.mark.parametrize("path", STORIES, ids=lambda path: path.stem)
+def test_the_controller_sees_what_the_story_says(path):
+    story = tomli.loads(path.read_text("utf-8"))
+    assert story.keys() <= {"title", "config", "event", "until_ms", "expected"}
+    assert story.get("config", {}).keys() <= DEFAULTS.keys()
+    replay = Replay(DEFAULTS | story.get("config", {}))
+    try:
+        replay.run(list(with_answers(story["event"])), story["until_ms"])
+        expected = story["expected"]
+        assert replay.on_the_wire() == expected.get("wire", [])
+        assert replay.on_the_lines() == expected.get("lines", [])
+        assert replay.counted() == {**dict.fromkeys(replay.counted(), 0), **expected["counted"]}
+    finally:
+        replay.end()
+
+
+def test_there_are_stories():
+    assert len(STORIES) >= 15
