@@ -76,7 +76,8 @@ def _measure(
 ) -> PipelineFigures:
     """Frame and pure predictor in turn, so that a busy neighbour meets both."""
     contract = bundle.input_contract
-    tiles = len(plan_grid(picture.shape[:2], contract.tile_px, contract.margin_px, contract.stride_px))
+    image_hw = (picture.shape[0], picture.shape[1])
+    tiles = len(plan_grid(image_hw, contract.tile_px, contract.margin_px, contract.stride_px))
     per_worker = -(-tiles // workers)
     frames, pure, decides = [], [], []
     settings = pool_settings(folder, RecipeSettings(), workers)
@@ -138,7 +139,7 @@ class PurePredictors:
         """Milliseconds of one run, all processes running `runs` tiles at the same time."""
         for end in self._ends:
             end.send(runs)
-        return statistics.mean(end.recv() for end in self._ends)
+        return statistics.mean(float(end.recv()) for end in self._ends)
 
 
 def _predict_on_request(end: Connection, folder: Path, picture: ImageU8) -> None:
