@@ -236,7 +236,6 @@ def _serve_office(channel: Channel, ring: FrameRing, settings: Settings, index: 
     from edge_runtime.storage.image_store import ImageStore
 
     clock, archive, folder = SystemClock(), settings.archive, settings.station.data_dir
-    folder.mkdir(parents=True, exist_ok=True)
     images = ImageStore(
         folder / PICTURES_NAME,
         archive.picture_budget_mb * 1_000_000,

@@ -29,5 +29,9 @@ class StorageError(EdgeRuntimeError):
     """The records database or the picture folder could not be opened, read or written."""
 
 
+class RecordConflict(StorageError):
+    """A record contradicts one that is already kept, or cannot be kept by any database; trying again is in vain."""
+
+
 class EndOfPictures(CameraError):
     """A finite picture source is used up; not a fault."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import signal
@@ -10,11 +9,11 @@ import sys
 from collections.abc import Callable
 
 from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.processes import die_with_parent
 from edge_runtime.runtime.channel import Channel, ChannelClosed
 from edge_runtime.runtime.messages import Failed, Setup
 
 log = logging.getLogger(__name__)
-_PR_SET_PDEATHSIG = 1
 EXIT_TROUBLE = 1
 SETUP_WITHIN_MS = 10_000
 
@@ -26,13 +25,13 @@ class OrphanedError(Exception):
 def run_child(channel: Channel, serve: Callable[[Channel, Setup], None], *, dies_with_line: bool = True) -> int:
     """Receive the Setup, `serve`, and return the exit code.
 
-    The line decides when a child ends: SIGINT and SIGTERM, which a terminal or a service manager sends to the whole
-    group, are ignored. With `dies_with_line` the kernel kills the child, hung or not, when the line is gone.
+    The line decides when a child ends: what a terminal or a service manager sends to the whole group is ignored.
+    With `dies_with_line` the kernel kills the child, hung or not, when the line is gone.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP):
+        signal.signal(signum, signal.SIG_IGN)
     if dies_with_line:
-        _die_with_parent()
+        die_with_parent()
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # native libraries print on stdout
     try:
         serve(channel, _setup(channel))
@@ -59,10 +58,3 @@ def _give_up(channel: Channel, reason: str) -> int:
     except Exception:
         log.exception("the line could not be told: %s", reason)
     return EXIT_TROUBLE
-
-
-def _die_with_parent() -> None:
-    parent_pid = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if parent_pid == 1 or os.getppid() != parent_pid:
-        raise SystemExit(0)

@@ -105,16 +105,30 @@ class Child:
         self.answered(now_ns)
 
     def start(self, now_ns: int) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = self._spawn(self.spec, theirs.fileno())
-        self.pidfd = os.pidfd_open(self._process.pid)
-        self.channel = Channel(ours)
+        """Start the process; without memory or descriptors for it, its restart is planned."""
         self.ready, self.was_ready, self.restart_at_ns = False, False, None
+        try:
+            self.channel = self._start_process()
+        except OSError as exc:
+            log.error("%s cannot be started: %s", self.spec.name, exc)
+            self.restart_at_ns = self.budget.died(now_ns, was_ready=False).at_ns
+            return
         self._owed.clear()
         self._unsent.clear()
         self._heard_ns = self._owed_since_ns = now_ns
         self.tell(Setup(self._settings_json, self.spec.index))
+
+    def _start_process(self) -> Channel:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                self._process = self._spawn(self.spec, theirs.fileno())
+                self.pidfd = os.pidfd_open(self._process.pid)
+            except OSError:
+                self.kill()
+                ours.close()
+                raise
+        return Channel(ours)
 
     def tell(self, message: Message) -> bool:
         """Send without blocking; a full channel queues a little. False when the message was not taken."""

@@ -1,8 +1,11 @@
-"""Guard child: watches the line, and when it dies without a goodbye makes the outputs safe and says so."""
+"""Guard child: watches the line, and when it dies or falls silent makes the outputs safe and says so."""
 
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import time
 from collections.abc import Callable
 
 from edge_runtime.errors import SignalError
@@ -13,18 +16,26 @@ from edge_runtime.runtime.channel import Channel, ChannelClosed
 from edge_runtime.runtime.messages import Ping, Pong, Ready, Stop
 
 log = logging.getLogger(__name__)
+LINE_SILENT_MS = 3000.0  # the line pings every second
+TRY_AGAIN_AFTER_S = tuple(0.02 * 2**n for n in range(9))
 
 
 def serve(channel: Channel, serial: BytePort | None, lines: DigitalLines | None) -> None:
-    """Wait for Stop (a clean end) or for the line's death (act). The ports are not opened before that."""
-    channel.send_patiently(Ready())
+    """Wait for Stop (a clean end) or for the line's death (act). The ports are not opened before that.
+
+    A line that says nothing for `LINE_SILENT_MS` holds its outputs at whatever they were: it is killed.
+    """
+    line_pid = os.getppid()
     try:
-        while not isinstance(message := channel.wait(None), Stop):
-            if isinstance(message, Ping):
+        channel.send_patiently(Ready())
+        while not isinstance(message := channel.wait(LINE_SILENT_MS), Stop):
+            if message is None:
+                _kill_line(line_pid)
+            elif isinstance(message, Ping):
                 channel.send_patiently(Pong())
     except ChannelClosed:
         log.error("the line died without a goodbye; making the outputs safe")
-        make_safe(serial, lines)
+        _make_safe_patiently(serial, lines)
 
 
 def make_safe(serial: BytePort | None, lines: DigitalLines | None) -> bool:
@@ -34,6 +45,24 @@ def make_safe(serial: BytePort | None, lines: DigitalLines | None) -> bool:
         "serial port", serial.open, lambda: serial.write(encode(Down("line_died"))), serial.close
     )
     return lines_safe and told
+
+
+def _kill_line(line_pid: int) -> None:
+    log.error("the line has been silent for %.0f ms; killing it", LINE_SILENT_MS)
+    if os.getppid() == line_pid:
+        os.kill(line_pid, signal.SIGKILL)
+
+
+def _make_safe_patiently(serial: BytePort | None, lines: DigitalLines | None) -> None:
+    """The kernel may not yet have taken everything from the dead line, or a port may be away for a moment."""
+    for pause_s in TRY_AGAIN_AFTER_S:
+        if lines is not None and make_safe(None, lines):
+            lines = None
+        if serial is not None and make_safe(serial, None):
+            serial = None
+        if lines is None and serial is None:
+            return
+        time.sleep(pause_s)
 
 
 def _try(what: str, *steps: Callable[[], object]) -> bool:

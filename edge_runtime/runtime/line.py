@@ -16,7 +16,15 @@ from edge_runtime.runtime.channel import ChannelClosed
 from edge_runtime.runtime.children import Child, Role
 from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.health import State
-from edge_runtime.runtime.line_control import Action, Announce, CancelFrame, LineControl, LineRules, StartFrame
+from edge_runtime.runtime.line_control import (
+    Action,
+    Announce,
+    CancelFrame,
+    Counters,
+    LineControl,
+    LineRules,
+    StartFrame,
+)
 from edge_runtime.runtime.messages import (
     Archive,
     Capture,
@@ -35,7 +43,7 @@ from edge_runtime.runtime.messages import (
     StorageTrouble,
 )
 from edge_runtime.runtime.signals import PartSeen, Signals
-from edge_runtime.runtime.snapshot import Snapshot, to_json
+from edge_runtime.runtime.snapshot import Snapshot, shown, to_json
 from edge_runtime.runtime.supervisor import Supervisor
 from edge_runtime.values import Outcome
 
@@ -57,7 +65,7 @@ Source = tuple[int, Callable[[], None]]
 
 
 class Line:
-    """Runs until SIGTERM, SIGINT or the end of a finite picture source. Owns ring, signals and supervisor."""
+    """Runs until it is told to stop or a finite picture source ends. Owns ring, signals and supervisor."""
 
     def __init__(
         self, station: str, rules: LineRules, supervisor: Supervisor, ring: FrameRing, signals: Signals, clock: Clock
@@ -69,6 +77,7 @@ class Line:
         self._signals = signals
         self._clock = clock
         self._control: LineControl | None = None
+        self._model_id = ""
         self._stop_asked_ns: int | None = None
         self._end_children_at_ns: int | None = None  # after the request to stop
         self._repeat_records = False
@@ -129,9 +138,7 @@ class Line:
                 sources[child.pidfd] = (select.POLLIN, partial(self._gone, child))
             if child.channel is not None:
                 sources[child.channel.fileno()] = (select.POLLIN, partial(self._hear, child))
-        if self._control is not None:
-            sources |= self._signal_sources()
-        return sources
+        return sources | self._signal_sources()
 
     def _signal_sources(self) -> dict[int, Source]:
         sources: dict[int, Source] = {}
@@ -161,9 +168,9 @@ class Line:
     # -- the controller -----------------------------------------------------------------------------------------
 
     def _hear_controller(self) -> None:
-        assert self._control is not None
         now_ns = self._now_ns()
-        for seen in self._signals.sentences(self._supervisor.state, self._control.counters, now_ns):
+        counters = self._control.counters if self._control is not None else Counters()
+        for seen in self._signals.sentences(self._supervisor.state, counters, now_ns):
             self._part_seen(seen)
 
     def _see_edges(self) -> None:
@@ -171,7 +178,9 @@ class Line:
             self._part_seen(seen)
 
     def _part_seen(self, seen: PartSeen) -> None:
-        assert self._control is not None
+        if self._control is None:  # no ids yet; read all the same, or an old trigger would later pass for a new part
+            self._signals.refuse(seen)
+            return
         now_ns = self._now_ns()
         self._trigger_times_ns.append(seen.at_ns)
         part_id, actions = self._control.trigger(seen.at_ns, now_ns, self._clock.utc_now(), seen.line_seqno)
@@ -249,6 +258,15 @@ class Line:
         raise MessageError(f"a {message.kind} message is not for the line")
 
     def _child_ready(self, child: Child, message: Ready) -> None:
+        if self._has_foreign_model(message):
+            log.error(
+                "%s has loaded model %s, the others %s: the bundle was replaced; stop the daemon and start it again",
+                child.spec.name,
+                message.model_id,
+                self._model_id,
+            )
+            child.kill()
+            return
         log.info("%s is ready (process %d)", child.spec.name, child.pid)
         child.greet(message, self._now_ns())
         newcomers = [child]
@@ -258,6 +276,11 @@ class Line:
         for each in newcomers:
             self._welcome(each)
         self._next_tick_ns = 0
+
+    def _has_foreign_model(self, greeting: Ready) -> bool:
+        """Whether a worker would inspect with another model than the first one did: no frame may have two."""
+        self._model_id = self._model_id or greeting.model_id
+        return greeting.model_id not in ("", self._model_id)
 
     def _welcome(self, child: Child) -> None:
         """Line control exists and the child is ready: bring them together."""
@@ -317,8 +340,10 @@ class Line:
         self._wake.setblocking(False)
         self._waker.setblocking(False)
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, ask_to_stop)
-        signal.signal(signal.SIGINT, ask_to_stop)
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(signum, ask_to_stop)
+        for signum in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):  # a terminal must not stop the line
+            signal.signal(signum, signal.SIG_IGN)
 
     def _drain_wake(self) -> None:
         self._wake.recv(4096)
@@ -387,7 +412,7 @@ class Line:
             restarts=dict(self._supervisor.restarts),
             model_id=control.model_id,
             recipe_id=self._rules.recipe_id,
-            last_verdicts=tuple(control.last_verdicts),
+            last_verdicts=shown(control.last_verdicts),
         )
 
     def _now_ns(self) -> int:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_runtime.clock import NS_PER_MS, Clock
-from edge_runtime.errors import StorageError
+from edge_runtime.clock import NS_PER_MS, NS_PER_S, Clock
+from edge_runtime.errors import RecordConflict, StorageError
 from edge_runtime.files import write_atomically
 from edge_runtime.interfaces import PictureStore, RecordStore
 from edge_runtime.runtime.channel import Channel, ChannelClosed
@@ -43,6 +44,7 @@ COMMIT_EVERY_NS = 50 * NS_PER_MS
 RETRY_AFTER_TROUBLE_NS = 1000 * NS_PER_MS
 SNAPSHOT_EVERY_NS = 1000 * NS_PER_MS
 IDS_PER_MESSAGE = 1000
+LAST_TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Office:
         self._plan = plan
         self._clock = clock
         self._pictures: deque[Archive] = deque()
+        self._not_added: deque[Archive] = deque()
         self._added = False
         self._commit_at_ns = 0
         self._trouble = ""
@@ -95,16 +98,7 @@ class Office:
             self._finish()
         except ChannelClosed:
             log.error("the line is gone; committing what it left")
-            self._take_what_is_left()
-            self._records.commit()
-            self._records.close()
-
-    def _take_what_is_left(self) -> None:
-        """Add the records that the line had sent before it died."""
-        with suppress(ChannelClosed):
-            while (message := self._channel.receive()) is not None:
-                if isinstance(message, Archive):
-                    self._records.add(message.record)
+            self._leave()
 
     def _take(self, message: Message | None) -> None:
         if isinstance(message, Archive):
@@ -125,28 +119,30 @@ class Office:
     # -- records ------------------------------------------------------------------------------------------------
 
     def _add(self, message: Archive) -> None:
-        part_id = message.record.trigger.part_id
         try:
             self._records.add(message.record)
-        except StorageError as exc:
+            if message.slot is not None:
+                self._pictures.append(message)
+        except RecordConflict as exc:
             # The same id with other content can only be a fault of this program: say so, do not block the rest.
+            part_id = message.record.trigger.part_id
             log.error("record of part %d is refused: %s", part_id, exc)
             self._say_read(message)
             self._channel.send_patiently(Committed((part_id,)))
             return
+        except StorageError as exc:
+            self._note_trouble(str(exc))
+            self._say_read(message)
+            self._not_added.append(replace(message, slot=None))
         if not self._added:
-            self._added, self._commit_at_ns = (
-                True,
-                max(self._commit_at_ns, self._clock.monotonic_ns() + COMMIT_EVERY_NS),
-            )
-        if message.slot is not None:
-            self._pictures.append(message)
+            due_ns = self._clock.monotonic_ns() + COMMIT_EVERY_NS
+            self._added, self._commit_at_ns = True, max(self._commit_at_ns, due_ns)
 
     def _commit_if_due(self) -> None:
         if not self._added or self._clock.monotonic_ns() < self._commit_at_ns:
             return
         try:
-            part_ids = self._records.commit()
+            part_ids = self._commit()
         except StorageError as exc:
             self._note_trouble(str(exc))
             self._commit_at_ns = self._clock.monotonic_ns() + RETRY_AFTER_TROUBLE_NS
@@ -156,12 +152,33 @@ class Office:
         for start in range(0, len(part_ids), IDS_PER_MESSAGE):
             self._channel.send_patiently(Committed(tuple(part_ids[start : start + IDS_PER_MESSAGE])))
 
+    def _commit(self) -> list[int]:
+        """Commit all, with what the database could not look up when it came."""
+        while self._not_added:
+            self._records.add(self._not_added[0].record)
+            self._not_added.popleft()
+        return self._records.commit()
+
     def _finish(self) -> None:
-        self._records.commit()
+        self._commit()
         while self._pictures:
             self._save_one_picture()
         self._records.close_cleanly()
         self._write_snapshot(at_once=True)
+
+    def _leave(self) -> None:
+        """The line is gone: commit what it had sent before, however long another program locks the database."""
+        with suppress(ChannelClosed):
+            while (message := self._channel.receive()) is not None:
+                self._not_added += [message] if isinstance(message, Archive) else []
+        for _ in range(LAST_TRIES):
+            try:
+                self._commit()
+                break
+            except StorageError as exc:
+                log.error("trying again to commit what the line left: %s", exc)
+                time.sleep(RETRY_AFTER_TROUBLE_NS / NS_PER_S)
+        self._records.close()
 
     def _note_trouble(self, reason: str) -> None:
         if bool(reason) != bool(self._trouble):

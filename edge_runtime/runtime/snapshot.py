@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 
@@ -10,10 +11,12 @@ from pydantic import TypeAdapter
 
 from edge_runtime.values import Verdict
 
+MAX_SHOWN = 20
+
 
 @dataclass(frozen=True)
 class Snapshot:
-    """State, counts since start, last verdicts (newest last) and standing faults at `at` (UTC).
+    """State, counts since start, last verdicts (newest last, see `shown`) and standing faults at `at` (UTC).
 
     `passed + rejected + not_inspected + in_flight == triggers` always.
     """
@@ -38,6 +41,11 @@ class Snapshot:
     model_id: str
     recipe_id: str
     last_verdicts: tuple[Verdict, ...]
+
+
+def shown(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
+    """The verdicts with at most `MAX_SHOWN` reasons and defects each: a Snapshot must fit into one message."""
+    return tuple(replace(each, reasons=each.reasons[:MAX_SHOWN], defects=each.defects[:MAX_SHOWN]) for each in verdicts)
 
 
 @lru_cache(maxsize=1)

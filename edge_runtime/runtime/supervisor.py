@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from edge_runtime.clock import NS_PER_S
 from edge_runtime.runtime.children import Child, Role
@@ -31,6 +31,7 @@ class Supervisor:
         self._notifier = notifier
         self._started = False
         self._fault_since_ns: int | None = None
+        self._dismissed: set[Role] = set()
 
     def one(self, role: Role) -> Child:
         """The only child of this role."""
@@ -59,7 +60,7 @@ class Supervisor:
             if overdue_ns is not None and now_ns >= overdue_ns:
                 log.error("%s has not answered in time; killing it", child.spec.name)
                 child.kill()
-            if child.restart_at_ns is not None and now_ns >= child.restart_at_ns and self.state is not State.STOPPING:
+            if child.restart_at_ns is not None and now_ns >= child.restart_at_ns and self._is_wanted(child):
                 child.start(now_ns)
             child.flush()
             child.ping_if_idle(now_ns)
@@ -81,8 +82,9 @@ class Supervisor:
             self._enter(State.STOPPING)
             self._notifier.stopping()
 
-    def dismiss(self, roles: Iterable[Role]) -> None:
+    def dismiss(self, roles: Collection[Role]) -> None:
         """Ask these children to finish and exit."""
+        self._dismissed.update(roles)
         for child in self.children:
             if child.spec.role in roles:
                 child.tell(Stop())
@@ -93,6 +95,12 @@ class Supervisor:
                 child.kill()
 
     # -- inside -------------------------------------------------------------------------------------------------
+
+    def _is_wanted(self, child: Child) -> bool:
+        """Whether a dead child is to be started again; a daemon that stops still needs the records on disk."""
+        if self.state is State.STOPPING:
+            return child.spec.role is Role.OFFICE and Role.OFFICE not in self._dismissed
+        return True
 
     def _standing_faults(self, control: LineControl | None, signals: Signals) -> Iterable[Fault]:
         workers_ready = sum(worker.ready for worker in self.workers.values())

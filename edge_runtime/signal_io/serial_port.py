@@ -6,6 +6,7 @@ import errno
 import glob
 import os
 import select
+import termios
 from typing import Literal
 
 import serial
@@ -51,7 +52,7 @@ class SerialPort:
                 write_timeout=0,
                 exclusive=True,
             )
-        except (OSError, ValueError) as exc:
+        except (OSError, ValueError, termios.error) as exc:
             raise SignalError(f"serial port {path}: {exc}; {_advice(exc, path)}") from exc
 
     def fileno(self) -> int:

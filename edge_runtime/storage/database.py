@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from edge_runtime.clock import Clock
-from edge_runtime.errors import StorageError
+from edge_runtime.errors import RecordConflict, StorageError
 from edge_runtime.storage.rows import (
     INSERT_DEFECT,
     INSERT_PART,
@@ -66,6 +66,8 @@ class Database:
         self._clock = clock
         self._connection: sqlite3.Connection | None = None
         self._lock: IO[bytes] | None = None
+        self._inode = 0
+        self._was_taken_away = False
         self._row_count: int | None = None
         self._pending: dict[int, RecordRows] = {}
         self._repeated: set[int] = set()
@@ -78,6 +80,8 @@ class Database:
                 self._take_lock()
                 self._connect(f"{self._path.absolute().as_uri()}?mode=rwc")
                 self._prepare()
+                self._inode, self._was_taken_away = self._path.stat().st_ino, False
+                self._row_count = None
         except StorageError:
             self.close()
             raise
@@ -116,18 +120,20 @@ class Database:
         """Take a record for the next `commit`.
 
         A part already known with the same content is answered by that commit too; with other content, and for
-        values that SQLite cannot hold, StorageError, and the database is unchanged.
+        values that SQLite cannot hold, RecordConflict, and the database is unchanged.
         """
         part_id = record.trigger.part_id
         try:
             rows = encode(record)
         except ValueError as exc:
-            raise self._error(f"cannot record part {part_id}: {exc}") from exc
-        known = self._pending.get(part_id) or self._rows_of(part_id)
+            raise RecordConflict(f"{self._path}: cannot record part {part_id}: {exc}") from exc
+        known = self._pending.get(part_id) or (None if self._was_taken_away else self._rows_of(part_id))
         if known is None:
             self._pending[part_id] = rows
         elif known != rows:
-            raise self._error(f"part {part_id} is already recorded with other content; part ids must not repeat")
+            raise RecordConflict(
+                f"{self._path}: part {part_id} is already recorded with other content; part ids must not repeat"
+            )
         elif part_id not in self._pending:
             self._repeated.add(part_id)
 
@@ -138,13 +144,19 @@ class Database:
         self._pictures[part_id] = relative_path
 
     def commit(self) -> list[int]:
-        """Write all that was added, in one transaction; returns the part ids now on disk, ascending."""
+        """Write all that was added, in one transaction; returns the part ids now on disk, ascending.
+
+        A file that was deleted or moved away meanwhile is a StorageError; the next commit makes a new one.
+        """
+        if self._was_taken_away:
+            self.open()
         if self._pending or self._pictures:
             with self._transaction("write records") as sql:
                 sql.executemany(INSERT_PART, (rows.part for rows in self._pending.values()))
                 sql.executemany(INSERT_DEFECT, (row for rows in self._pending.values() for row in rows.defects))
                 paths = ((path, part_id) for part_id, path in self._pictures.items())
                 sql.executemany("UPDATE parts SET picture = ? WHERE part_id = ?", paths)
+            self._check_in_place()
         committed = sorted(self._repeated.union(self._pending))
         if self._row_count is not None:
             self._row_count += len(self._pending)
@@ -242,6 +254,13 @@ class Database:
                 self._set_meta("next_part_id_min", str(self.next_part_id() + UNCLEAN_JUMP))
             self._set_meta("clean_stop", "0")
             self._set_meta("opened_at", utc_text(self._clock.utc_now()))
+
+    def _check_in_place(self) -> None:
+        """Whoever deletes the file of a running daemon must not take the records written since."""
+        if not self._path.exists() or self._path.stat().st_ino != self._inode:
+            self.close()
+            self._was_taken_away = True
+            raise self._error("was deleted or moved while in use; a new file is made")
 
     def _check_integrity(self) -> None:
         finding = self._sqlite.execute("PRAGMA quick_check(1)").fetchone()[0]

@@ -1,0 +1,58 @@
+"""Run as a process of its own: a network shaped like the shipped one, with random weights and float scores, for x86.
+
+Arguments: a folder, which then holds scores.nb, and the side of its tiles. Batch norms are set by one made-up board,
+and the last layer is steep, so that the scores spread over 0..1.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from edge_runtime.values import InputContract
+from edge_runtime.vision.boards import paint_board
+from edge_runtime.vision.preprocess import TilePreprocessor
+from tools.convert import run_opt
+from tools.model_files import find_model
+from tools.networks import MEAN, STD, TOTAL_STRIDE_PX, HalfUnet, NetworkShape, receptive_radius_px
+from tools.paddle_first import paddle
+
+STEEPNESS = 4.0
+
+
+class FloatScores(paddle.nn.Layer):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return 1.0 - paddle.nn.functional.softmax(self.network(x), axis=1)[:, 0]
+
+
+def lively_network(tile_px):
+    paddle.seed(3)
+    network = HalfUnet(NetworkShape())
+    for layer in network.sublayers():
+        if isinstance(layer, paddle.nn.BatchNorm2D):
+            layer._momentum = 0.0
+    contract = InputContract("GRAY", (MEAN,), (STD,), tile_px, TOTAL_STRIDE_PX, 0)
+    tile = TilePreprocessor(contract).tile(paint_board(3, 0, (tile_px, tile_px)).image, (0, 0))
+    network.train()
+    with paddle.no_grad():
+        network(paddle.to_tensor(tile))
+    network.head.weight.set_value(network.head.weight * STEEPNESS)
+    return network
+
+
+def main():
+    folder, tile_px = Path(sys.argv[1]), int(sys.argv[2])
+    exported = FloatScores(lively_network(tile_px))
+    exported.eval()
+    spec = paddle.static.InputSpec([1, 1, tile_px, tile_px], "float32", "tile")
+    paddle.jit.save(exported, str(folder / "scores"), input_spec=[spec], clip_extra=False)
+    run_opt(find_model(folder / "scores.pdmodel"), "x86", folder).rename(folder / "scores.nb")
+    print(receptive_radius_px(exported.network))
+
+
+if __name__ == "__main__":
+    main()
