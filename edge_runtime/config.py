@@ -166,11 +166,9 @@ class ArchiveSettings(StrictModel):
     """Pictures: all of NG parts, some of OK parts. The oldest OK ones make room first. Records wait for the disk."""
 
     picture_budget_mb: int = Field(default=2000, ge=0, le=10_000_000, description="All pictures together")
-    free_mb_min: int = Field(default=500, ge=0, le=10_000_000, description="With less free on the disk none is written")
+    free_mb_min: int = Field(default=500, ge=0, le=10_000_000, description="With less free, none is written")
     keep_ok: int = Field(default=200, ge=0, le=1_000_000, description="Passed parts whose pictures are kept")
-    keep_ok_every: int = Field(
-        default=10, ge=0, le=1_000_000, description="Only every n-th has its picture kept; 0: none"
-    )
+    keep_ok_every: int = Field(default=10, ge=0, le=1_000_000, description="Only every n-th of them; 0: none")
     max_pending_records: int = Field(
         default=50_000, ge=100, le=1_000_000, description="At this number nothing is inspected"
     )
