@@ -316,6 +316,7 @@ class Line:
             return
         self._repeat_records = True
         if action.slot is not None:
+            self._control.counters.pictures_dropped += 1
             self._control.slot_read(action.record.trigger.part_id)
 
     def _repeat_records_if_due(self) -> None:

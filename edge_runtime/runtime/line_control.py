@@ -335,8 +335,8 @@ class LineControl:
         label = part.picture.label if part.picture is not None else ""
         all_ms = stage_ms | self._line_ms(part, now_ns)
         record = InspectionRecord(part.trigger, verdict, part.triggered_at, part.line_seqno, all_ms, label)
-        actions: list[Action] = [Announce(verdict, part.line_seqno, part.trigger)]
-        return actions + self._keep(part, record)
+        # The record first: whatever was announced is in the office's hands, even if this process is killed in between.
+        return [*self._keep(part, record), Announce(verdict, part.line_seqno, part.trigger)]
 
     def _line_ms(self, part: _Part, now_ns: int) -> dict[str, float]:
         times = {"total": (now_ns - part.trigger.at_ns) / NS_PER_MS}

@@ -48,7 +48,7 @@ class Accidents:
             self._next_at = now + HEALTHY_S
         if now >= self._next_at:
             self._next_at = now + HEALTHY_S
-            kind = self._random.choice(sorted(self._kinds))
+            kind = sorted(self._kinds)[self.done.total() % len(self._kinds)]
             self._kinds[kind]()
             self.done[kind] += 1
 

@@ -79,7 +79,7 @@ def test_a_part_goes_from_trigger_to_picture_to_workers_to_verdict():
     here.after_ms(10)
     assert here.captured(Capture(0, 7, None, 0), "board.png") == [StartFrame((0, 1), Inspect(0, 7, HW))]
     here.after_ms(20)
-    announce, archive = here.inspected(7, Outcome.REJECT)
+    archive, announce = here.inspected(7, Outcome.REJECT)
     assert (announce.verdict.outcome, announce.line_seqno, announce.trigger.part_id) == (Outcome.REJECT, 17, 7)
     assert announce.trigger.deadline_ns == triggered_ns + DEADLINE_MS * NS_PER_MS
     record = archive.record
@@ -109,7 +109,7 @@ def test_good_pictures_are_kept_every_nth_time():
     kept = []
     for part_id in range(7, 13):
         here.start()
-        _, archive = here.inspected(part_id)
+        archive, _ = here.inspected(part_id)
         kept.append(archive.slot is not None)
         here.control.left(0, part_id)
         here.control.slot_read(part_id)
@@ -127,7 +127,7 @@ def test_a_part_without_a_result_is_given_up_at_its_deadline_and_not_before():
     assert here.expire() == []
     here.after_ms(0.001)
     actions = here.expire()
-    assert kinds(actions) == [CancelFrame, Announce, Archive]
+    assert kinds(actions) == [CancelFrame, Archive, Announce]
     assert answers(actions) == not_inspected(7, "deadline")
     assert here.expire() == []
     assert here.control.next_expiry_ns() is None
@@ -192,9 +192,9 @@ def test_a_picture_told_twice_does_not_start_its_frame_again():
 def test_without_a_camera_the_answer_comes_at_once():
     here = Here(camera=False)
     actions = here.trigger(line_seqno=3)
-    assert kinds(actions) == [Announce, Archive]
+    assert kinds(actions) == [Archive, Announce]
     assert answers(actions) == not_inspected(7, "no_camera")
-    assert (actions[0].line_seqno, actions[1].slot) == (3, None)
+    assert (actions[1].line_seqno, actions[0].slot) == (3, None)
 
 
 @pytest.mark.parametrize("reason", ["no_frame", "wrong_frame_size", "camera_lost"])
@@ -225,7 +225,7 @@ def test_a_lost_worker_costs_the_frame_it_worked_on_and_no_other():
     here.start()
     here.start()
     actions = here.lost(0, working_on=7)
-    assert kinds(actions) == [CancelFrame, Announce, Archive]
+    assert kinds(actions) == [CancelFrame, Archive, Announce]
     assert answers(actions) == not_inspected(7, "worker_lost")
     assert answers(here.inspected(8)) == [(8, Outcome.PASS, ())]
 
@@ -272,7 +272,7 @@ def test_the_slot_of_a_cancelled_frame_waits_only_for_a_worker_that_is_inside():
         here.control.worker_ready(worker, "model")
     here.start()
     here.after_ms(DEADLINE_MS)
-    assert kinds(here.expire()) == [CancelFrame, Announce, Archive]
+    assert kinds(here.expire()) == [CancelFrame, Archive, Announce]
     here.control.slot_read(7)
     here.control.sweep()
     assert answers(here.trigger()) == not_inspected(8, "busy")
@@ -294,13 +294,13 @@ def test_reserved_slots_are_not_lent_for_pictures():
     here = Here(slot_count=3, reserved_slots=2)
     here.start()
     here.trigger()
-    _, archive = here.inspected(7, Outcome.REJECT)
+    archive, _ = here.inspected(7, Outcome.REJECT)
     assert archive.slot is None
     assert here.control.counters.pictures_dropped == 1
     here.control.left(0, 7)
     here.control.not_captured(8, "no_frame", False, here.now_ns)
     here.start()
-    _, archive = here.inspected(9, Outcome.REJECT)
+    archive, _ = here.inspected(9, Outcome.REJECT)
     assert archive.slot is not None
     assert here.control.counters.pictures_dropped == 1
 
@@ -308,7 +308,7 @@ def test_reserved_slots_are_not_lent_for_pictures():
 def test_a_lost_office_gives_its_slots_back_and_keeps_its_records_pending():
     here = Here(slot_count=1)
     here.start()
-    _, archive = here.inspected(7, Outcome.REJECT)
+    archive, _ = here.inspected(7, Outcome.REJECT)
     here.control.left(0, 7)
     here.control.office_lost()
     assert here.control.counters.pictures_dropped == 1

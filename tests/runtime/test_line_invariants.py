@@ -53,6 +53,7 @@ class LineMachine(RuleBasedStateMachine):
         self.open_parts: dict[int, int] = {}
         self.line_seqnos: dict[int, int] = {}
         self.announced: dict[int, Verdict] = {}
+        self.recorded: dict[int, Verdict] = {}
         self.unrecorded: list[int] = []
         self.pending: dict[int, Archive] = {}
         self.dropped = 0
@@ -117,12 +118,13 @@ class LineMachine(RuleBasedStateMachine):
         assert announce.line_seqno == self.line_seqnos.get(verdict.part_id)
         assert verdict.outcome is Outcome.NOT_INSPECTED or self.now_ns < deadline_ns, "a verdict after the deadline"
         self.announced[verdict.part_id] = verdict
-        self.unrecorded.append(verdict.part_id)
+        if self.recorded.pop(verdict.part_id, None) is not verdict:
+            self.unrecorded.append(verdict.part_id)
 
     def do_Archive(self, archive: Archive) -> None:  # noqa: N802
         part_id = archive.record.trigger.part_id
-        self.unrecorded.remove(part_id)
-        assert archive.record.verdict is self.announced[part_id]
+        assert part_id not in self.announced, "the record goes first: whoever was told can look it up"
+        self.recorded[part_id] = archive.record.verdict
         self.pending[part_id] = Archive(archive.record)
         if archive.slot is None:
             return
@@ -165,7 +167,7 @@ class LineMachine(RuleBasedStateMachine):
         self.open_parts[part_id], self.line_seqnos[part_id] = at_ns + DEADLINE_NS, part_id % 5
         given_id, actions = self.control.trigger(at_ns, self.now_ns, UTC, part_id % 5)
         assert given_id == part_id
-        assert isinstance(actions[0], Capture | Announce)
+        assert isinstance(actions[-1], Capture | Announce)
         self.do(actions)
         return actions
 
@@ -356,7 +358,7 @@ class LineMachine(RuleBasedStateMachine):
         self.pending.clear()
         self.camera_asked = self.camera_asked or deque()
         self.control.camera_ready = True
-        actions = [self.trigger(self.now_ns)[0] for _ in range(self.rules.slot_count + 1)]
+        actions = [self.trigger(self.now_ns)[-1] for _ in range(self.rules.slot_count + 1)]
         slots = [action.slot for action in actions if isinstance(action, Capture)]
         assert sorted(slots) == list(range(self.rules.slot_count))
         assert isinstance(actions[-1], Announce)
