@@ -10,6 +10,7 @@ import typer
 
 from edge_runtime import __version__
 from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.standard_streams import open_missing_streams
 
 EXIT_NO, EXIT_TROUBLE = 1, 2
 DEFAULT_BUNDLE = Path("opt_models/pcb-unet/1")
@@ -121,6 +122,7 @@ def doctor(
 
 def main() -> None:
     """Run the command line; an expected error is one line on stderr and exit code 2."""
+    open_missing_streams()
     try:
         app()
     except EdgeRuntimeError as exc:

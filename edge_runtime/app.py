@@ -23,6 +23,7 @@ from edge_runtime.runtime.children import Child, ChildSpec, Role, spawn_child
 from edge_runtime.runtime.frame_ring import FrameRing, RingLayout
 from edge_runtime.runtime.health import RestartBudget
 from edge_runtime.runtime.messages import Setup
+from edge_runtime.standard_streams import PatientHandler
 
 if TYPE_CHECKING:
     from edge_runtime.inference.bundle import Bundle
@@ -41,8 +42,11 @@ NICENESS = {Role.GUARD: 0, Role.CAPTURE: 2, Role.INSPECTION: 5, Role.OFFICE: 8}
 
 
 def set_up_logging(process: str) -> None:
-    level = os.environ.get("EDGE_RUNTIME_LOG", "INFO").upper()
-    logging.basicConfig(stream=sys.stderr, level=level, format=LOG_FORMAT.format(process=process))
+    """Log to standard error, which may block or lead nowhere. $EDGE_RUNTIME_LOG is the lowest level that is told."""
+    wanted = os.environ.get("EDGE_RUNTIME_LOG", "").upper()
+    level = wanted if wanted in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL") else "INFO"
+    handlers = [PatientHandler(sys.stderr.fileno())]
+    logging.basicConfig(handlers=handlers, level=level, format=LOG_FORMAT.format(process=process))
 
 
 def put_line_first(realtime_priority: int) -> None:

@@ -15,6 +15,7 @@ from edge_runtime.validation import StrictModel, describe
 
 MAX_SIDE_PX = 8192
 RING_PAGES_LIMIT_BYTES = 8 * 1024**3
+MAX_SETTINGS_BYTES = 128 * 1024
 
 
 class StationSettings(StrictModel):
@@ -263,7 +264,22 @@ def load_settings(path: Path) -> Settings:
     if isinstance(data.get("recipe"), str):
         data["recipe"] = load_recipe(path.parent / data["recipe"]).model_dump(exclude_defaults=True)
     settings: Settings = _validate(Settings, data, path)
-    return _with_absolute_paths(settings, path.parent.resolve())
+    settings = _with_absolute_paths(settings, path.parent.resolve())
+    _check_can_be_told(settings, path)
+    return settings
+
+
+def _check_can_be_told(settings: Settings, path: Path) -> None:
+    """The children receive the settings as one JSON message."""
+    try:
+        size_bytes = len(settings.model_dump_json())
+    except ValueError as exc:
+        raise ConfigError(f"{path}: a path in it or to it is not UTF-8: {exc}; rename that file or folder") from exc
+    if size_bytes > MAX_SETTINGS_BYTES:
+        raise ConfigError(
+            f"{path}: settings and recipe have {size_bytes} bytes, at most {MAX_SETTINGS_BYTES} are taken; "
+            "draw the polygons with fewer points"
+        )
 
 
 def load_recipe(path: Path) -> RecipeSettings:

@@ -106,7 +106,7 @@ class BytePort(Protocol):
         ...
 
     def read(self) -> bytes:
-        """What has arrived, b"" when nothing has."""
+        """Some of what has arrived, b"" when nothing has; `fileno` stays readable while there is more."""
         ...
 
     def write(self, data: bytes) -> int:

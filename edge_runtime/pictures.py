@@ -44,6 +44,7 @@ def read_picture(path: Path) -> ImageU8:
 
 def picture_hw(path: Path) -> tuple[int, int]:
     """Height and width as the file's header tells, without decoding. Raises CameraError."""
+    _check_regular(path)
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _header_hw(path, data)
@@ -67,14 +68,19 @@ def _header_hw(path: Path, data: _Data) -> tuple[int, int]:
 
 def _read_file(path: Path) -> bytes:
     try:
-        if not path.is_file():
-            raise CameraError(f"picture {path} does not exist or is no regular file")
+        _check_regular(path)
         size_bytes = path.stat().st_size
         if not 0 < size_bytes <= _MAX_FILE_BYTES:
             raise CameraError(f"picture {path} has {size_bytes} bytes; 1..{_MAX_FILE_BYTES} are accepted")
         return path.read_bytes()
     except OSError as exc:
         raise CameraError(f"picture {path} cannot be read: {exc}") from exc
+
+
+def _check_regular(path: Path) -> None:
+    """Before it is opened: a named pipe without a writer would keep its reader for ever."""
+    if not path.is_file():
+        raise CameraError(f"picture {path} cannot be read: it does not exist or is no regular file")
 
 
 def _decode(data: bytes) -> npt.NDArray[Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -94,8 +95,8 @@ class _Source(Protocol):
 def _source_at(path: Path) -> _Source:
     if path.is_dir():
         return _PictureFiles(_pictures_in(path))
-    if not path.exists():
-        raise CameraError(f"{path} does not exist; set camera.path to a folder, a picture or a video file")
+    if not path.is_file():
+        raise CameraError(f"{path} does not exist or is no regular file; camera.path may be a folder, a picture or a video")
     return _VideoFile(path) if path.suffix.lower() in VIDEO_SUFFIXES else _PictureFiles([path])
 
 
@@ -107,6 +108,11 @@ def _pictures_in(folder: Path) -> list[Path]:
     if not files:
         raise CameraError(f"{folder} holds no picture; accepted are {', '.join(sorted(PICTURE_SUFFIXES))}")
     return sorted(files, key=lambda file: _natural(file.name))
+
+
+def _label(file: Path) -> str:
+    """The file's name; bytes in it that are not UTF-8 fit into no record and become a replacement sign."""
+    return os.fsencode(file.name).decode(errors="replace")
 
 
 def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
@@ -124,7 +130,7 @@ class _PictureFiles:
     def read(self, position: int) -> tuple[ImageU8, str] | None:
         if position >= len(self._files):
             return None
-        return read_picture(self._files[position]), self._files[position].name
+        return read_picture(self._files[position]), _label(self._files[position])
 
     def close(self) -> None:
         pass
@@ -164,7 +170,7 @@ class _VideoFile:
         if not done:
             return None
         self._next = position + 1
-        return np.asarray(image, np.uint8), f"{self._path.name}#{position}"
+        return np.asarray(image, np.uint8), f"{_label(self._path)}#{position}"
 
     def close(self) -> None:
         self._video.release()

@@ -94,9 +94,9 @@ class Line:
             self._supervisor.start_all(self._now_ns())
             while not self._finished():
                 self._turn()
+            self._supervisor.dismiss([Role.GUARD])  # it makes sure of the outputs when this process fails instead
         finally:
             self._signals.close("failed", self._now_ns())
-            self._supervisor.dismiss([Role.GUARD])
             self._supervisor.kill_all()
         log.info("stopped, outputs are safe")
         return 0
@@ -152,8 +152,8 @@ class Line:
         return sources
 
     def _tick(self, now_ns: int) -> None:
-        self._next_tick_ns = now_ns + TICK_NS
-        self._supervisor.tick(now_ns)
+        more_to_start = self._supervisor.tick(now_ns)
+        self._next_tick_ns = now_ns if more_to_start else now_ns + TICK_NS
         self._repeat_records_if_due()
         if self._control is not None:
             self._control.sweep()
@@ -197,6 +197,7 @@ class Line:
         working_on = self._ring.working_on(child.spec.index) if child.spec.role is Role.INSPECTION else None
         now_ns = self._now_ns()
         self._supervisor.gone(child, now_ns)
+        self._next_tick_ns = now_ns
         if self._control is None:
             return
         if child.spec.role is Role.CAPTURE:
@@ -206,7 +207,6 @@ class Line:
             self._do(self._control.worker_lost(child.spec.index, working_on, now_ns))
         elif child.spec.role is Role.OFFICE:
             self._control.office_lost()
-        self._supervisor.tick(now_ns)
 
     def _hear(self, child: Child, message_limit: int = MESSAGES_PER_TURN) -> None:
         """Take what a child says, a bounded number of messages a turn; rubbish and a closed channel end it."""

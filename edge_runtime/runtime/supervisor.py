@@ -53,17 +53,22 @@ class Supervisor:
         pace = "slowly, its restart budget is spent" if child.budget.spent(now_ns) else "at once"
         log.error("%s %s; starting it again %s", child.spec.name, how, pace)
 
-    def tick(self, now_ns: int) -> None:
-        """Kill what hangs, start what is due, ask the idle for a sign of life."""
+    def tick(self, now_ns: int) -> bool:
+        """Kill what hangs, ask the idle for a sign of life, start one child that is due; True when more are due.
+
+        Starting a process takes milliseconds: parts near their deadline come in between.
+        """
         for child in self.children:
             overdue_ns = child.overdue_ns()
             if overdue_ns is not None and now_ns >= overdue_ns:
                 log.error("%s has not answered in time; killing it", child.spec.name)
                 child.kill()
-            if child.restart_at_ns is not None and now_ns >= child.restart_at_ns and self._is_wanted(child):
-                child.start(now_ns)
             child.flush()
             child.ping_if_idle(now_ns)
+        due = [child for child in self.children if self._is_due(child, now_ns)]
+        for child in due[:1]:
+            child.start(now_ns)
+        return len(due) > 1
 
     def judge(self, control: LineControl | None, signals: Signals, now_ns: int) -> None:
         """Set the state that follows from children, control and signals; log and tell each edge once."""
@@ -96,8 +101,10 @@ class Supervisor:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
-    def _is_wanted(self, child: Child) -> bool:
-        """Whether a dead child is to be started again; a daemon that stops still needs the records on disk."""
+    def _is_due(self, child: Child, now_ns: int) -> bool:
+        """Whether to start a dead child again now; a daemon that stops still needs the records on disk."""
+        if child.restart_at_ns is None or now_ns < child.restart_at_ns:
+            return False
         if self.state is State.STOPPING:
             return child.spec.role is Role.OFFICE and Role.OFFICE not in self._dismissed
         return True

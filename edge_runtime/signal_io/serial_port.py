@@ -14,8 +14,7 @@ from serial.tools import list_ports
 
 from edge_runtime.errors import SignalError
 
-_READ_BYTES = 4096
-_MAX_DRAIN_BYTES = 65536
+_READ_BYTES = 256  # some twenty triggers: whoever floods the line must not keep its owner from other work
 _LOST = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
@@ -63,16 +62,13 @@ class SerialPort:
 
     def read(self) -> bytes:
         fd = self.fileno()
-        received = bytearray()
         try:
-            while len(received) < _MAX_DRAIN_BYTES and (chunk := _read_some(fd)):
-                received += chunk
+            received = _read_some(fd)
         except OSError as exc:
-            if not received:
-                raise self._lost(exc) from exc
+            raise self._lost(exc) from exc
         if not received and _is_hung_up(fd):
             raise self._lost("the line hung up")
-        return bytes(received)
+        return received
 
     def write(self, data: bytes) -> int:
         # pyserial's own write tries again and again while the kernel's buffer is full.
