@@ -1,4 +1,4 @@
-"""The documents stay true: links lead somewhere, examples load, named commands exist."""
+"""The documents stay true: links lead somewhere, settings load, sentences decode, named commands and files exist."""
 
 from __future__ import annotations
 
@@ -8,13 +8,37 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+import edge_runtime.__main__
+import tools.__main__
 from edge_runtime.config import load_recipe, load_settings
+from edge_runtime.protocol.sentence import Decoder
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")), *ROOT.glob("opt_models/*/*/README.md")]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.toml"))
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
+TOML_BLOCK = re.compile(r"^```toml\n(.*?)^```", re.DOTALL | re.MULTILINE)
+SETTINGS = [
+    pytest.param(text, id=f"{page.name}-{number}")
+    for page in PAGES
+    for number, text in enumerate(TOML_BLOCK.findall(page.read_text()), 1)
+    if "[camera]" in text and "[inspection]" in text
+]
+SENTENCES = re.findall(r"^[→←] (\$[^*\n]+\*[0-9A-F]{2})", README.read_text(), re.MULTILINE)
+COMMANDS = {
+    (program, tuple(words.split()))
+    for program, pattern in (
+        ("edge_runtime", r"\bedge-runtime ((?:bundle )?[a-z][a-z-]+)"),
+        ("tools", r"\bpython -m tools ((?:bench )?[a-z]+)"),
+    )
+    for page in (README, ROOT / "docs" / "install.md")
+    for words in re.findall(pattern, page.read_text())
+}
+APPS: dict[str, typer.Typer] = {"edge_runtime": edge_runtime.__main__.app, "tools": tools.__main__.app}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -31,16 +55,39 @@ def test_every_example_loads(example: Path) -> None:
         assert (load_settings(example).inspection.bundle / "manifest.json").exists()
 
 
+def test_there_are_whole_settings_in_the_documents() -> None:
+    assert SETTINGS
+
+
+@pytest.mark.parametrize("text", SETTINGS)
+def test_whole_settings_in_the_documents_load(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    assert load_settings(file)
+
+
 def test_the_settings_reference_is_current() -> None:
     script = [sys.executable, str(ROOT / "scripts" / "settings-reference")]
     made = subprocess.run(script, capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert made == (ROOT / "docs" / "settings.md").read_text()
 
 
-@pytest.mark.parametrize("program", ["edge_runtime", "tools"])
-def test_every_command_in_the_readme_exists(program: str) -> None:
-    pattern = r"edge-runtime ([a-z][a-z-]+)" if program == "edge_runtime" else r"python -m tools ([a-z]+)"
-    named = set(re.findall(pattern, (ROOT / "README.md").read_text()))
-    shown = subprocess.run([sys.executable, "-m", program, "--help"], capture_output=True, text=True, check=True).stdout
-    assert named
-    assert {command for command in named if not re.search(rf"\b{command}\b", shown)} == set()
+def test_commands_of_both_programs_are_named() -> None:
+    assert {program for program, _ in COMMANDS} == set(APPS)
+
+
+@pytest.mark.parametrize(("program", "words"), sorted(COMMANDS), ids=lambda each: " ".join(each))
+def test_every_command_named_exists(program: str, words: tuple[str, ...]) -> None:
+    assert CliRunner().invoke(APPS[program], [*words, "--help"]).exit_code == 0
+
+
+def test_the_sentences_in_the_readme_are_valid() -> None:
+    data = "".join(f"{sentence}\r\n" for sentence in SENTENCES).encode("ascii")
+    assert len(Decoder().feed(data)) == len(SENTENCES) > 3
+
+
+def test_the_code_overview_names_every_file_of_the_daemon() -> None:
+    overview = (ROOT / "docs" / "code_overview.md").read_text()
+    files = [path for path in (ROOT / "edge_runtime").rglob("*.py") if path.name != "__init__.py"]
+    assert files
+    assert [str(path) for path in files if not re.search(rf"[`/]{path.stem}(\.py)?`", overview)] == []
