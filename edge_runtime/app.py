@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from edge_runtime.clock import NS_PER_MS, NS_PER_S, SystemClock
 from edge_runtime.config import FolderCameraSettings, InspectionSettings, Settings, SyntheticCameraSettings
-from edge_runtime.errors import BundleError
+from edge_runtime.errors import BundleError, ConfigError
 from edge_runtime.runtime.channel import Channel
 from edge_runtime.runtime.child import run_child
 from edge_runtime.runtime.children import Child, ChildSpec, Role, spawn_child
@@ -71,10 +71,12 @@ def build_line(settings: Settings) -> Line:
     from edge_runtime.runtime.line_control import LineRules
     from edge_runtime.runtime.service_notify import ServiceNotifier
     from edge_runtime.runtime.supervisor import Supervisor
+    from edge_runtime.vision.decision import check_recipe
 
     clock = SystemClock()
     line = settings.line
-    ring = FrameRing.create(_ring_layout(settings))
+    check_recipe(settings.recipe.value(), read_class_names(settings.inspection.bundle))
+    ring = _new_ring(settings)
     rules = LineRules(
         deadline_ms=line.deadline_ms,
         deadline_guard_ms=line.deadline_guard_ms,
@@ -119,8 +121,19 @@ def build_pool(settings: Settings, mask_stride_px: int) -> InspectionPool:
     """The inspection workers alone, for pictures of at most camera.width_px × camera.height_px pixels."""
     from edge_runtime.runtime.pool import InspectionPool
 
-    ring = FrameRing.create(_ring_layout(settings))
+    ring = _new_ring(settings)
     return InspectionPool(_described(_worker_specs(settings), settings, ring), ring, mask_stride_px, SystemClock())
+
+
+def _new_ring(settings: Settings) -> FrameRing:
+    layout = _ring_layout(settings)
+    try:
+        return FrameRing.create(layout)
+    except OSError as exc:
+        raise ConfigError(
+            f"no shared memory for {layout.slot_count} pictures, {layout.total_bytes / 1e6:.0f} MB: {exc}; "
+            "set fewer line.ring_slots or a smaller camera.width_px and height_px"
+        ) from exc
 
 
 def _ring_layout(settings: Settings) -> RingLayout:

@@ -289,6 +289,8 @@ def load_recipe(path: Path) -> RecipeSettings:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    if path.is_fifo():
+        raise ConfigError(f"{path}: cannot be read: it is a named pipe; name a TOML file")
     try:
         return tomli.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as exc:

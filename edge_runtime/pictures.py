@@ -80,7 +80,7 @@ def _read_file(path: Path) -> bytes:
 def _check_regular(path: Path) -> None:
     """Before it is opened: a named pipe without a writer would keep its reader for ever."""
     if not path.is_file():
-        raise CameraError(f"picture {path} cannot be read: it does not exist or is no regular file")
+        raise CameraError(f"picture {path} does not exist or is no regular file")
 
 
 def _decode(data: bytes) -> npt.NDArray[Any] | None:

@@ -96,7 +96,7 @@ def _source_at(path: Path) -> _Source:
     if path.is_dir():
         return _PictureFiles(_pictures_in(path))
     if not path.is_file():
-        raise CameraError(f"{path} does not exist or is no regular file; camera.path may be a folder, a picture or a video")
+        raise CameraError(f"{path} does not exist or is no regular file; camera.path takes a folder, picture or video")
     return _VideoFile(path) if path.suffix.lower() in VIDEO_SUFFIXES else _PictureFiles([path])
 
 
