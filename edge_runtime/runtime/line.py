@@ -241,6 +241,8 @@ class Line:
     def _follow(self, control: LineControl, child: Child, message: Message, now_ns: int) -> list[Action]:
         """What line control makes of a child's message about a part."""
         if isinstance(message, Captured):
+            if message.part_id == 0 and self._stop_asked_ns is not None:
+                return control.not_captured(0, "stopping", False, now_ns)
             if message.part_id == 0:
                 self._trigger_times_ns.append(now_ns)
             return control.captured(message, now_ns)

@@ -146,6 +146,14 @@ def test_free_run_ends_with_the_pictures(start_station: Any) -> None:
     assert pictures == ["000000002-mask.png", "000000002-overlay.jpg", "000000002-picture.jpg"]
 
 
+def test_a_stop_in_free_run_begins_no_new_part_and_keeps_every_record(start_station: Any) -> None:
+    station = start_station({"1": CLEAN, "2": DEFECT}, trigger="free_run")
+    station.until(lambda: len(station.results) > 10)
+    assert station.stop(timeout_s=3.0) == 0
+    assert {result.part_id for result in station.results} == {r.trigger.part_id for r in station.records()}
+    assert "could not be kept" not in station.log
+
+
 def test_workers_that_never_start_are_a_fault_and_every_part_is_not_inspected(start_station: Any) -> None:
     station = start_station({"1": SEGV}, restarts_max=2)
     station.wait_until_ready()
