@@ -78,9 +78,12 @@ def run_demo(options: DemoOptions) -> int:
 
 def _write_config(options: DemoOptions, port: str) -> Path:
     """A fresh output folder with the settings of the demo's daemon; any integrator's file looks like it."""
-    _make_fresh(options.output)
-    config = options.output / "demo.toml"
-    config.write_text(demo_config(options, port), encoding="utf-8")
+    text, config = demo_config(options, port), options.output / "demo.toml"
+    try:
+        _make_fresh(options.output)
+        config.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        raise ConfigError(f"{options.output}: cannot be written: {exc.strerror}; choose another --output") from exc
     return config
 
 

@@ -10,6 +10,7 @@ from edge_runtime.protocol.messages import MAX_SEQ, PartResult, Result
 from edge_runtime.protocol.sentence import encode
 
 MAX_REPEAT_INTERVAL_NS = NS_PER_S
+REPEATS_AT_A_TIME = 8
 _AT_ONCE_NS = 0
 
 
@@ -72,8 +73,15 @@ class Outbox:
         return self._waiting.pop(seq, None) is not None
 
     def due(self, now_ns: int) -> list[bytes]:
-        """Sentences to send now, oldest first; each counts as sent at `now_ns`, so ask only while the port is up."""
+        """Sentences to send now; each counts as sent at `now_ns`, so ask only while the port is up.
+
+        First the new ones, then at most `REPEATS_AT_A_TIME` repeats, oldest first: a verdict that the line waits for
+        must not stand behind thousands of old ones. What is left is due at once.
+        """
         due = [(seq, waiting) for seq, waiting in self._waiting.items() if waiting.due_ns <= now_ns]
+        new = [each for each in due if each[1].due_ns == _AT_ONCE_NS]
+        repeats = [each for each in due if each[1].due_ns != _AT_ONCE_NS]
+        due = new + sorted(repeats, key=lambda each: each[1].due_ns)[:REPEATS_AT_A_TIME]
         for seq, waiting in due:
             self._sent(seq, waiting, now_ns)
         return [waiting.sentence for _, waiting in due]
@@ -90,7 +98,8 @@ class Outbox:
         return min((waiting.due_ns for waiting in self._waiting.values()), default=None)
 
     def reconnected(self, now_ns: int) -> None:
-        """The port was opened anew: everything unacknowledged is due at `now_ns`, oldest first."""
+        """The port was opened anew: everything unacknowledged is due at `now_ns`."""
         for waiting in self._waiting.values():
-            waiting.due_ns = now_ns
+            if waiting.due_ns != _AT_ONCE_NS:
+                waiting.due_ns = now_ns
             waiting.interval_ns = self._ack_timeout_ns

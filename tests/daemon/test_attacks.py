@@ -122,7 +122,7 @@ def test_closed_standard_streams_are_never_the_serial_port(start_station: Any) -
 
 
 def test_a_flood_of_triggers_makes_no_verdict_late(start_station: Any) -> None:
-    station = start_station({"1": HANG}, deadline_ms=400, hang_timeout_ms=3000)
+    station = start_station({"1": HANG}, deadline_ms=400, guard_ms=50, hang_timeout_ms=3000, realtime_priority=10)
     station.wait_until_ready()
     station.acknowledging = False
     os.set_blocking(station.cable.master_fd, False)
