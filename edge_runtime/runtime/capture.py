@@ -9,7 +9,17 @@ from edge_runtime.errors import CameraError, EndOfPictures
 from edge_runtime.interfaces import Camera
 from edge_runtime.runtime.channel import Channel
 from edge_runtime.runtime.frame_ring import FrameRing
-from edge_runtime.runtime.messages import Capture, Captured, Message, NotCaptured, Ping, Pong, Ready, Stop
+from edge_runtime.runtime.messages import (
+    CameraTrouble,
+    Capture,
+    Captured,
+    Message,
+    NotCaptured,
+    Ping,
+    Pong,
+    Ready,
+    Stop,
+)
 from edge_runtime.runtime.slot_arrays import slot_arrays
 
 log = logging.getLogger(__name__)
@@ -80,6 +90,7 @@ class CaptureServer:
         log.warning("camera is lost, trying again until it is back: %s", exc)
         self._camera.close()
         self._is_open = False
+        self._channel.send_patiently(CameraTrouble(str(exc)[:500]))
         self._backoff_ms = REOPEN_FIRST_MS
         self._reopen_at_ns = self._clock.monotonic_ns()
 
@@ -89,6 +100,7 @@ class CaptureServer:
         try:
             self._camera.open()
             self._is_open = True
+            self._channel.send_patiently(CameraTrouble(""))
             log.info("camera is back")
         except CameraError:
             self._camera.close()

@@ -27,6 +27,7 @@ from edge_runtime.runtime.line_control import (
 )
 from edge_runtime.runtime.messages import (
     Archive,
+    CameraTrouble,
     Capture,
     Captured,
     Committed,
@@ -231,6 +232,8 @@ class Line:
             child.answered(now_ns)
         elif isinstance(message, Failed):
             log.error("%s: %s", child.spec.name, message.reason)
+        elif isinstance(message, CameraTrouble):
+            self._supervisor.camera_trouble = message.reason
         elif isinstance(message, StorageTrouble):
             self._supervisor.storage_trouble = message.reason
         elif self._control is not None:

@@ -100,6 +100,14 @@ class NotCaptured:
 
 
 @dataclass(frozen=True)
+class CameraTrouble:
+    """From capture: the camera is lost (`reason`) and being reopened, or is back (empty)."""
+
+    reason: str
+    kind: Literal["camera_trouble"] = "camera_trouble"
+
+
+@dataclass(frozen=True)
 class Inspect:
     """To every worker: share the tiles of this frame."""
 
@@ -171,8 +179,8 @@ class Publish:
 
 
 Message = (
-    Setup | Ping | Pong | Stop | Ready | Failed | Capture | Captured | NotCaptured | Inspect | Inspected | Left
-    | Archive | SlotRead | Committed | StorageTrouble | Publish
+    Setup | Ping | Pong | Stop | Ready | Failed | Capture | Captured | NotCaptured | CameraTrouble
+    | Inspect | Inspected | Left | Archive | SlotRead | Committed | StorageTrouble | Publish
 )  # fmt: skip
 
 

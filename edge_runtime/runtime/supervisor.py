@@ -27,6 +27,7 @@ class Supervisor:
         self.state = State.STARTING
         self.faults: frozenset[Fault] = frozenset()
         self.storage_trouble = ""
+        self.camera_trouble = ""
         self.restarts: Counter[str] = Counter()
         self._notifier = notifier
         self._started = False
@@ -47,6 +48,8 @@ class Supervisor:
     def gone(self, child: Child, now_ns: int) -> None:
         """A child has ended: note how, and plan its restart."""
         how = child.reap(now_ns)
+        if child.spec.role is Role.CAPTURE:
+            self.camera_trouble = ""
         if self.state is State.STOPPING:
             return
         self.restarts[child.spec.name] += 1
@@ -112,7 +115,7 @@ class Supervisor:
     def _standing_faults(self, control: LineControl | None, signals: Signals) -> Iterable[Fault]:
         workers_ready = sum(worker.ready for worker in self.workers.values())
         facts = {
-            Fault.CAMERA: not self.ready(Role.CAPTURE),
+            Fault.CAMERA: not self.ready(Role.CAPTURE) or bool(self.camera_trouble),
             Fault.WORKERS: workers_ready == 0,
             Fault.WORKER: workers_ready < len(self.workers),
             Fault.OFFICE: not self.ready(Role.OFFICE),

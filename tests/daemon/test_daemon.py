@@ -154,6 +154,21 @@ def test_a_stop_in_free_run_begins_no_new_part_and_keeps_every_record(start_stat
     assert "could not be kept" not in station.log
 
 
+def test_a_camera_that_is_away_is_a_fault_until_it_is_back(start_station: Any) -> None:
+    station = start_station({"1": CLEAN})
+    station.wait_until_ready()
+    (station.folder / "pictures").rename(station.folder / "away")
+    station.trigger(0)
+    station.until(lambda: station.state == "fault")
+    assert outcomes_of(station)[0] is Outcome.NOT_INSPECTED
+    assert FaultChanged("camera", True) in station.heard
+    (station.folder / "away").rename(station.folder / "pictures")
+    station.until(lambda: FaultChanged("camera", False) in station.heard)
+    station.trigger(1)
+    station.until(lambda: outcomes_of(station).get(1) is Outcome.PASS)
+    assert station.stop() == 0
+
+
 def test_workers_that_never_start_are_a_fault_and_every_part_is_not_inspected(start_station: Any) -> None:
     station = start_station({"1": SEGV}, restarts_max=2)
     station.wait_until_ready()
