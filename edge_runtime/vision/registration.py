@@ -1,0 +1,115 @@
+"""The defect-free picture laid onto the inspected one, before both go into a network.
+
+Parts are never placed exactly alike and boards are stretched: first one shift is found for the whole picture, then one
+for each block. Everything depends on the whole pictures alone, so tiles cannot disagree about it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from edge_runtime.values import ImageU8
+
+    Ints = npt.NDArray[np.intp]
+    Floats = npt.NDArray[np.float32]
+
+PYRAMID = (4, 2, 1)
+COARSE_REACH = 4
+FINE_REACH = 1
+BLOCK_PX = 64
+WINDOW_PX = 160
+LOCAL_REACH_PX = 8
+GAIN_MIN = 0.15
+
+
+def register_template(picture: ImageU8, template: ImageU8) -> ImageU8:
+    """`template` moved onto `picture`, both grey (H, W) uint8; what moves in from outside repeats the border.
+
+    Shifts of up to 19 px of the whole picture and 8 more px of each block are followed, in whole pixels, blended
+    between blocks. A block keeps the whole picture's shift unless its own is clearly better (`GAIN_MIN` of the
+    difference that remains), so defects and empty places do not pull at it.
+    Raises ValueError for pictures of different size or dtype.
+    """
+    if picture.shape != template.shape or picture.ndim != 2 or picture.dtype != np.uint8 or template.dtype != np.uint8:
+        raise ValueError(f"picture {picture.shape} and template {template.shape} must be grey uint8 of one size")
+    whole_yx = _whole_shift(picture, template)
+    shifts = _block_shifts(picture, _moved(template, whole_yx))
+    if not shifts.any():
+        return _moved(template, whole_yx)
+    field = np.rint(cv2.resize(shifts, picture.shape[::-1], interpolation=cv2.INTER_LINEAR)).astype(np.float32)
+    ys, xs = np.indices(picture.shape, np.float32)
+    columns, rows = xs - whole_yx[1] - field[..., 1], ys - whole_yx[0] - field[..., 0]
+    moved = cv2.remap(template, columns, rows, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(moved, np.uint8)
+
+
+def _whole_shift(picture: ImageU8, template: ImageU8) -> tuple[int, int]:
+    """Rows and columns to move the template by, found from coarse to fine."""
+    shift_yx = (0, 0)
+    for factor in PYRAMID:
+        small_picture, small_template = (_shrunk(plane, factor) for plane in (picture, template))
+        reach = COARSE_REACH if factor == PYRAMID[0] else FINE_REACH
+        if min(small_picture.shape) <= 4 * (reach + abs(shift_yx[0]) + abs(shift_yx[1])):
+            continue
+        start_yx = (2 * shift_yx[0], 2 * shift_yx[1])
+        steps = _best_shift(small_picture, _moved(small_template, start_yx), reach)[0]
+        shift_yx = (start_yx[0] + steps[0], start_yx[1] + steps[1])
+    return shift_yx
+
+
+def _shrunk(plane: ImageU8, factor: int) -> ImageU8:
+    if factor == 1:
+        return plane
+    size = (max(1, plane.shape[1] // factor), max(1, plane.shape[0] // factor))
+    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _best_shift(picture: ImageU8, template: ImageU8, reach: int) -> tuple[tuple[int, int], float]:
+    """The shift within `reach` that leaves the least squared difference, the smallest on a tie, and its relative gain."""
+    inner = picture[reach:-reach, reach:-reach]
+    errors = cv2.matchTemplate(template, np.ascontiguousarray(inner), cv2.TM_SQDIFF)
+    errors = np.maximum(errors, 0.0) + 1.0
+    distances = np.add.outer(*(2 * [np.abs(np.arange(2 * reach + 1) - reach)]))
+    best = min(np.flatnonzero(errors.ravel() == errors.min()).tolist(), key=lambda at: int(distances.ravel()[at]))
+    row, column = divmod(best, 2 * reach + 1)
+    return (reach - row, reach - column), float(1.0 - errors[row, column] / errors[reach, reach])
+
+
+def _block_shifts(picture: ImageU8, template: ImageU8) -> Floats:
+    """float32 (rows, columns, 2): what each block of `BLOCK_PX` moves by beyond the whole picture's shift."""
+    rows, columns = (max(1, -(-length // BLOCK_PX)) for length in picture.shape)
+    small_picture, small_template = _shrunk(picture, 2), _shrunk(template, 2)
+    shifts = np.zeros((rows, columns, 2), np.float32)
+    for row in range(rows):
+        for column in range(columns):
+            shifts[row, column] = _block_shift(small_picture, small_template, (row, column))
+    return np.dstack([cv2.medianBlur(shifts[..., axis], 3) for axis in range(2)])
+
+
+def _block_shift(picture: ImageU8, template: ImageU8, block: tuple[int, int]) -> tuple[float, float]:
+    """One block's shift in pixels of the full picture, measured at half resolution around it."""
+    reach, half = LOCAL_REACH_PX // 2, WINDOW_PX // 4
+    spans = []
+    for position, length in zip(block, picture.shape, strict=True):
+        centre = position * BLOCK_PX // 2 + BLOCK_PX // 4
+        spans.append(slice(max(0, centre - half), min(length, centre + half)))
+    window, reference = picture[spans[0], spans[1]], template[spans[0], spans[1]]
+    if min(window.shape) <= 4 * reach:
+        return 0.0, 0.0
+    (dy, dx), gain = _best_shift(window, reference, reach)
+    return (2.0 * dy, 2.0 * dx) if gain > GAIN_MIN else (0.0, 0.0)
+
+
+def _moved(plane: ImageU8, shift_yx: tuple[int, int]) -> ImageU8:
+    """The plane moved down and right by whole pixels, its border repeated."""
+    if shift_yx == (0, 0):
+        return plane
+    dy, dx = shift_yx
+    rows = np.clip(np.arange(plane.shape[0]) - dy, 0, plane.shape[0] - 1)
+    columns = np.clip(np.arange(plane.shape[1]) - dx, 0, plane.shape[1] - 1)
+    return np.ascontiguousarray(plane[rows][:, columns])

@@ -1,0 +1,1 @@
+"""Families of segmentation networks: settings in, `tools.graph.Graph` out."""
