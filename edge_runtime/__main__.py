@@ -83,6 +83,9 @@ def inspect(
     pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
     bundle: BundleOption = DEFAULT_BUNDLE,
     recipe: Annotated[Path | None, typer.Option(help="Recipe file (TOML); default: every defect rejects.")] = None,
+    template: Annotated[
+        Path | None, typer.Option(help="Defect-free picture, or a folder with one of the same name for each.")
+    ] = None,
     workers: WorkersOption = 2,
     overlays: Annotated[Path | None, typer.Option(help="Write an overlay picture for each here.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each picture.")] = False,
@@ -90,7 +93,7 @@ def inspect(
     """Inspect picture files: 0 all passed, 1 any reject, 2 trouble."""
     from edge_runtime.commands.inspect import inspect_files
 
-    raise typer.Exit(inspect_files(pictures, bundle, recipe, workers, overlays, json))
+    raise typer.Exit(inspect_files(pictures, bundle, recipe, template, workers, overlays, json))
 
 
 @app.command()

@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_runtime.clock import NS_PER_MS, NS_PER_S, SystemClock
-from edge_runtime.config import FolderCameraSettings, InspectionSettings, Settings, SyntheticCameraSettings
+from edge_runtime.config import (
+    FolderCameraSettings,
+    InspectionSettings,
+    RecipeSettings,
+    Settings,
+    SyntheticCameraSettings,
+)
 from edge_runtime.errors import BundleError, ConfigError
 from edge_runtime.runtime.channel import Channel
 from edge_runtime.runtime.child import run_child
@@ -27,6 +33,7 @@ from edge_runtime.standard_streams import PatientHandler
 
 if TYPE_CHECKING:
     from edge_runtime.inference.bundle import Bundle
+    from edge_runtime.inference.manifest import Manifest
     from edge_runtime.interfaces import BytePort, Camera, DigitalLines, Segmenter
     from edge_runtime.runtime.line import Line
     from edge_runtime.runtime.pool import InspectionPool
@@ -75,7 +82,9 @@ def build_line(settings: Settings) -> Line:
 
     clock = SystemClock()
     line = settings.line
-    check_recipe(settings.recipe.value(), read_class_names(settings.inspection.bundle))
+    manifest = read_manifest(settings.inspection.bundle)
+    check_recipe(settings.recipe.value(), manifest.class_names())
+    check_template(settings.recipe, manifest.input.template)
     ring = _new_ring(settings)
     rules = LineRules(
         deadline_ms=line.deadline_ms,
@@ -122,7 +131,9 @@ def build_pool(settings: Settings, mask_stride_px: int) -> InspectionPool:
     from edge_runtime.runtime.pool import InspectionPool
 
     ring = _new_ring(settings)
-    return InspectionPool(_described(_worker_specs(settings), settings, ring), ring, mask_stride_px, SystemClock())
+    workers = _described(_worker_specs(settings), settings, ring)
+    takes_template = read_manifest(settings.inspection.bundle).input.template
+    return InspectionPool(workers, ring, mask_stride_px, takes_template, SystemClock())
 
 
 def _new_ring(settings: Settings) -> FrameRing:
@@ -156,7 +167,7 @@ def build_signals(settings: Settings) -> Signals:
     return Signals(
         serial=link,
         lines=OutputLines(lines, pulses) if lines is not None else None,
-        class_names=read_class_names(settings.inspection.bundle),
+        class_names=read_manifest(settings.inspection.bundle).class_names(),
         heartbeat_ms=settings.line.heartbeat_ms,
         serial_triggers=settings.line.trigger == "serial",
     )
@@ -197,18 +208,30 @@ def build_lines(settings: Settings) -> DigitalLines | None:
     )
 
 
-def read_class_names(bundle_folder: Path) -> dict[int, str]:
-    """Class names by id, from the manifest alone: no picture or model file is read. Raises BundleError."""
+def read_manifest(bundle_folder: Path) -> Manifest:
+    """The manifest alone: no picture or model file is read. Raises BundleError."""
     from edge_runtime.inference.manifest import parse_manifest
 
     path = bundle_folder / "manifest.json"
     try:
-        manifest = parse_manifest(path.read_bytes(), str(path))
+        return parse_manifest(path.read_bytes(), str(path))
     except OSError as exc:
         raise BundleError(
             f"{path}: cannot be read ({exc.strerror}); inspection.bundle must name a bundle's folder"
         ) from exc
-    return {entry.id: entry.name for entry in manifest.classes}
+
+
+def check_template(recipe: RecipeSettings, takes_template: bool) -> None:
+    """Raise ConfigError unless the recipe names a file as template exactly if the model takes one."""
+    if recipe.template is None:
+        if takes_template:
+            raise ConfigError(
+                f'recipe {recipe.name}: the model compares with a defect-free picture; name it by template = "FILE"'
+            )
+    elif not takes_template:
+        raise ConfigError(f"recipe {recipe.name}: the model takes no template; remove that key or take another bundle")
+    elif not recipe.template.is_file():
+        raise ConfigError(f"recipe {recipe.name}: template {recipe.template} does not exist or is no regular file")
 
 
 # -- the children -----------------------------------------------------------------------------------------------
@@ -230,9 +253,12 @@ def serve_child(role: Role, ring_fd: int, channel: Channel, setup: Setup) -> Non
 
 
 def _serve_capture(channel: Channel, ring: FrameRing, settings: Settings, index: int) -> None:
+    from edge_runtime.pictures import read_grey_picture
     from edge_runtime.runtime.capture import CaptureServer
 
-    CaptureServer(channel, ring, build_camera(settings), SystemClock()).serve()
+    path = settings.recipe.template
+    template = read_grey_picture(path) if path is not None else None
+    CaptureServer(channel, ring, build_camera(settings), SystemClock(), template).serve()
 
 
 def _serve_inspection(channel: Channel, ring: FrameRing, settings: Settings, index: int) -> None:
@@ -311,7 +337,7 @@ def build_segmenter(inspection: InspectionSettings, bundle: Bundle) -> Segmenter
         )
     from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
 
-    return PaddleLiteSegmenter(bundle, threads=inspection.threads)
+    return PaddleLiteSegmenter(bundle, threads=inspection.threads, target=inspection.target)
 
 
 def child_main(arguments: list[str]) -> int:

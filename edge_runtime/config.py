@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from edge_runtime import values
 from edge_runtime.errors import ConfigError
+from edge_runtime.inference.manifest import Target
 from edge_runtime.interfaces import Output
 from edge_runtime.validation import StrictModel, describe
 
@@ -69,6 +70,7 @@ class InspectionSettings(StrictModel):
     """The model and the processes that run it."""
 
     bundle: Path = Field(description="Folder of the model bundle")
+    target: Target | None = Field(default=None, description="Which of its networks; unset: x86 or arm, as the machine")
     backend: Literal["paddle_lite", "scripted"] = Field(
         default="paddle_lite", description="scripted: for tests, its answers are marks in the picture"
     )
@@ -205,6 +207,7 @@ class RecipeSettings(StrictModel):
         default=None, gt=0, le=100, description="Scale of the picture; limits in mm² need it"
     )
     join_px: int = Field(default=6, ge=0, le=256, description="Cells with fewer pixels between them are one defect")
+    template: Path | None = Field(default=None, description="Defect-free picture, for a model that takes one")
     default_rule: ClassRuleSettings = Field(default=ClassRuleSettings(), description="For classes without a rule")
     rules: dict[str, ClassRuleSettings] = Field(default_factory=dict, description="By the class names of the bundle")
     include: tuple[PolygonSettings, ...] = Field(default=(), description="Where to look; unset: the whole picture")
@@ -249,13 +252,18 @@ class Settings(StrictModel):
             raise ValueError("line.trigger 'serial' needs a [serial] section")
         if self.line.trigger == "gpio" and (self.gpio is None or self.gpio.trigger is None):
             raise ValueError("line.trigger 'gpio' needs a [gpio.trigger] section")
-        ring_bytes = self.line.ring_slots * self.camera.width_px * self.camera.height_px * 5
-        if ring_bytes > RING_PAGES_LIMIT_BYTES:
+        if self.ring_bytes > RING_PAGES_LIMIT_BYTES:
             raise ValueError(
-                f"line.ring_slots × camera size needs {ring_bytes / 1e9:.1f} GB of shared memory, more than "
+                f"line.ring_slots × camera size needs {self.ring_bytes / 1e9:.1f} GB of shared memory, more than "
                 f"{RING_PAGES_LIMIT_BYTES / 1e9:.1f} GB: take fewer slots"
             )
         return self
+
+    @property
+    def ring_bytes(self) -> int:
+        """Shared memory for pictures, masks and templates when every slot is in use."""
+        bytes_per_pixel = 5 if self.recipe.template is None else 6
+        return self.line.ring_slots * self.camera.width_px * self.camera.height_px * bytes_per_pixel
 
 
 def load_settings(path: Path) -> Settings:
@@ -283,9 +291,13 @@ def _check_can_be_told(settings: Settings, path: Path) -> None:
 
 
 def load_recipe(path: Path) -> RecipeSettings:
-    """Read a recipe file (TOML). Raises ConfigError."""
+    """Read a recipe file (TOML). A template's path in it is relative to the file's folder. Raises ConfigError."""
     recipe: RecipeSettings = _validate(RecipeSettings, _read_toml(path), path)
-    return recipe
+    return _with_absolute_template(recipe, path.parent.resolve())
+
+
+def _with_absolute_template(recipe: RecipeSettings, folder: Path) -> RecipeSettings:
+    return recipe if recipe.template is None else recipe.model_copy(update={"template": folder / recipe.template})
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -312,7 +324,13 @@ def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
         camera = camera.model_copy(update={"path": folder / camera.path})
     station = settings.station.model_copy(update={"data_dir": folder / settings.station.data_dir})
     inspection = settings.inspection.model_copy(update={"bundle": folder / settings.inspection.bundle})
-    sections: dict[str, StrictModel] = {"camera": camera, "station": station, "inspection": inspection}
+    recipe = _with_absolute_template(settings.recipe, folder)
+    sections: dict[str, StrictModel] = {
+        "camera": camera,
+        "station": station,
+        "inspection": inspection,
+        "recipe": recipe,
+    }
     for name, port in (("serial", settings.serial), ("gpio", settings.gpio)):
         if port is not None and port.journal is not None:
             sections[name] = port.model_copy(update={"journal": folder / port.journal})

@@ -42,6 +42,16 @@ def read_picture(path: Path) -> ImageU8:
     return _as_bgr(np.asarray(decoded, np.uint8))
 
 
+def read_grey_picture(path: Path) -> ImageU8:
+    """As `read_picture`, but grey: uint8 (H, W)."""
+    return grey_of(read_picture(path))
+
+
+def grey_of(picture: ImageU8) -> ImageU8:
+    """A BGR picture (H, W, 3) in OpenCV's grey (H, W); three equal channels keep their value."""
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.uint8)
+
+
 def picture_hw(path: Path) -> tuple[int, int]:
     """Height and width as the file's header tells, without decoding. Raises CameraError."""
     _check_regular(path)

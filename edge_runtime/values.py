@@ -197,7 +197,8 @@ class InputContract:
 
     value = (pixel / 255 - mean) / std per channel, in `channels` order ("BGR", "RGB" or "GRAY"), NCHW float32.
     Tiles are `tile_px` squares at origins that are multiples of `stride_px`; `margin_px` is the effective
-    receptive radius: cells nearer than that to a tile's inner edge are not used.
+    receptive radius: cells nearer than that to a tile's inner edge are not used. With `template` the defect-free
+    picture's channels follow the picture's own, scaled alike.
     """
 
     channels: str
@@ -206,6 +207,7 @@ class InputContract:
     tile_px: int
     stride_px: int
     margin_px: int
+    template: bool = False
 
     def __post_init__(self) -> None:
         count = {"BGR": 3, "RGB": 3, "GRAY": 1}.get(self.channels)
@@ -217,10 +219,13 @@ class InputContract:
             raise ValueError(f"tile_px {self.tile_px} must lie in 8..4096, a multiple of stride_px {self.stride_px}")
         if not 0 <= self.margin_px * 2 < self.tile_px:
             raise ValueError(f"margin_px {self.margin_px} leaves no core in a tile of {self.tile_px}")
+        if self.template and self.channels != "GRAY":
+            raise ValueError(f"a template goes with channels GRAY only, not {self.channels}; train on GRAY pictures")
 
     @property
     def channel_count(self) -> int:
-        return len(self.mean)
+        """Channels of the network's input, the template's included."""
+        return len(self.mean) * (2 if self.template else 1)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,8 @@ def run_demo(options: DemoOptions) -> int:
     """Run all of it and print the summary; 0 when every part got its verdict and the daemon stopped cleanly."""
     console = Console()
     bundle = load_bundle(options.bundle)
+    if bundle.input_contract.template:
+        raise ConfigError(f"{options.bundle}: the model needs a defect-free picture, which the demo does not have")
     parts = len(find_pictures([options.pictures])) if options.pictures else options.parts
     master_fd, slave_fd = os.openpty()
     tty.setraw(slave_fd)

@@ -132,7 +132,7 @@ def _attempt(topic: str, look: Callable[[], str]) -> Observation:
 
 def _model(settings: Settings) -> str:
     bundle = load_bundle(settings.inspection.bundle)
-    return f"{bundle.model_id}, {bundle.artefact_for(machine_target()).file}"
+    return f"{bundle.model_id}, {bundle.artefact_for(settings.inspection.target or machine_target()).file}"
 
 
 def _serial_path(address: str) -> str:

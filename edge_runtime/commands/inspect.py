@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_runtime.app import build_pool
+from edge_runtime.commands.templates import match_templates, read_template
 from edge_runtime.config import (
     MAX_SIDE_PX,
     FolderCameraSettings,
@@ -50,19 +51,27 @@ class Finding:
 
 
 def inspect_files(
-    paths: list[Path], bundle_folder: Path, recipe_file: Path | None, workers: int, overlays: Path | None, as_json: bool
+    paths: list[Path],
+    bundle_folder: Path,
+    recipe_file: Path | None,
+    template: Path | None,
+    workers: int,
+    overlays: Path | None,
+    as_json: bool,
 ) -> int:
-    """Inspect and print; 0 all passed, 1 any reject, 2 any trouble. Raises ConfigError, BundleError, InferenceError."""
+    """Inspect and print; 0 all passed, 1 any reject, 2 any trouble. Raises ConfigError, BundleError, InferenceError,
+    CameraError."""
     files = find_pictures(paths)
     bundle = load_bundle(bundle_folder)
     settings = pool_settings(bundle_folder, load_recipe(recipe_file) if recipe_file else RecipeSettings(), workers)
     recipe = settings.recipe.value()
     check_recipe(recipe, {each.class_id: each.name for each in bundle.classes})
+    templates = match_templates(files, template or settings.recipe.template, bundle.input_contract.template)
     report = _JsonReport(bundle) if as_json else _TableReport(bundle)
     outcomes = set()
     with build_pool(settings, bundle.mask_stride_px) as pool:
         for file in files:
-            finding = _inspect_file(file, pool, bundle, recipe, overlays)
+            finding = _inspect_file(file, templates.get(file), pool, bundle, recipe, overlays)
             outcomes.add(finding.outcome)
             report.add(finding)
     report.end()
@@ -101,12 +110,15 @@ def _natural(path: Path) -> list[Any]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
 
 
-def _inspect_file(file: Path, pool: InspectionPool, bundle: Bundle, recipe: Recipe, overlays: Path | None) -> Finding:
+def _inspect_file(
+    file: Path, template_file: Path | None, pool: InspectionPool, bundle: Bundle, recipe: Recipe, overlays: Path | None
+) -> Finding:
     try:
         image = read_picture(file)
+        template = read_template(template_file, file, image.shape[:2]) if template_file else None
     except CameraError as exc:
         return Finding(file, Outcome.NOT_INSPECTED, (str(exc),))
-    result = pool.inspect(image)
+    result = pool.inspect(image, template)
     if overlays is not None:
         write_overlay(overlays / f"{file.stem}-overlay.jpg", image, result, bundle, recipe)
     verdict = result.verdict

@@ -95,7 +95,9 @@ class Bundle:
         tile_px = self.input_contract.tile_px
         cells = tile_px // self.mask_stride_px
         class_ids, scores = self._picture(entry.class_ids, cells, 1), self._picture(entry.scores, cells, 1)
-        return GoldenTile(self._picture(entry.picture, tile_px, 3), Mask(class_ids, scores, self.mask_stride_px))
+        template = self._picture(entry.template, tile_px, 1) if entry.template else None
+        mask = Mask(class_ids, scores, self.mask_stride_px)
+        return GoldenTile(self._picture(entry.picture, tile_px, 3), mask, template)
 
     def _picture(self, entry: FileEntry, side_px: int, channels: int) -> ImageU8:
         return decode_png(self.read(entry), side_px, channels, str(self.folder / entry.file))
@@ -206,6 +208,7 @@ def _lay_out(
     tiles = []
     for index, tile in enumerate(golden):
         planes = {"picture": tile.picture, "class_ids": tile.mask.class_ids, "scores": tile.mask.scores}
+        planes |= {"template": tile.template} if tile.template is not None else {}
         pictures = {key: (f"golden/{index}_{key}.png", encode_png(plane)) for key, plane in planes.items()}
         files.update(pictures.values())
         tiles.append({key: _file_entry(*named) for key, named in pictures.items()})
@@ -239,7 +242,7 @@ def _check_network(file: str, data: bytes, target: str, where: str) -> None:
 
 def _run_golden(bundle: Bundle, segmenter: Segmenter, entry: Golden) -> TileReport:
     golden = bundle.read_golden(entry)
-    tile = TilePreprocessor(bundle.input_contract).tile(golden.picture, (0, 0))
+    tile = TilePreprocessor(bundle.input_contract).tile(golden.picture, (0, 0), golden.template)
     class_ids, scores = segmenter.predict(tile)
     if class_ids.shape != golden.mask.class_ids.shape or scores.shape != golden.mask.scores.shape:
         raise BundleError(

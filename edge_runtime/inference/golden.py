@@ -23,13 +23,23 @@ PNG_GRAY, PNG_COLOR = 0, 2
 
 @dataclass(frozen=True)
 class GoldenTile:
-    """A tile uint8 (tile_px, tile_px, 3) BGR and the mask the network must give for it."""
+    """A tile uint8 (tile_px, tile_px, 3) BGR and the mask the network must give for it.
+
+    `template` uint8 (tile_px, tile_px) is grey and registered, and there exactly if the bundle's input has one.
+    """
 
     picture: ImageU8
     mask: Mask
+    template: ImageU8 | None = None
 
     def __post_init__(self) -> None:
         check_picture(self.picture)
+        template = self.template
+        if template is not None and (template.dtype != np.uint8 or template.shape != self.picture.shape[:2]):
+            raise ValueError(
+                f"a golden tile's template must be grey uint8 {self.picture.shape[:2]}, "
+                f"not {template.dtype} {template.shape}"
+            )
 
 
 @dataclass(frozen=True)

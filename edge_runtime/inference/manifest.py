@@ -46,7 +46,18 @@ Number = Annotated[float, Field(strict=True)]
 Measures = Annotated[dict[Label, Number], Field(min_length=1, max_length=32)]
 
 OutputKind = Literal["class_and_score", "class_ids", "score"]
-Target = Literal["x86", "arm", "arm+fp16", "opencl,arm"]
+# What opt calls `valid_targets`; +fp16 and +int8 tell CPU networks apart. The last ones are devices of NNAdapter.
+Target = Literal[
+    "x86",
+    "arm",
+    "arm+fp16",
+    "arm+int8",
+    "opencl,arm",
+    "rockchip_npu,arm",
+    "amlogic_npu,arm",
+    "verisilicon_timvx,arm",
+    "imagination_nna,arm",
+]
 Precision = Literal["fp32", "fp16", "int8", "int8_weights", "int16_weights"]
 
 
@@ -59,6 +70,7 @@ class Input(StrictModel):
     tile_px: Pixels
     stride_px: Pixels
     margin_px: Pixels
+    template: Annotated[bool, Field(strict=True)] = False
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -110,11 +122,18 @@ class Artefact(FileEntry):
 
 
 class Golden(StrictModel):
-    """A tile's picture (uint8 BGR) and the planes the network must give for it, all PNG."""
+    """A tile's picture (uint8 BGR) and the planes the network must give for it, all PNG.
+
+    `template` is the registered part of the defect-free picture, 8-bit grey.
+    """
 
     picture: FileEntry
     class_ids: FileEntry
     scores: FileEntry
+    template: FileEntry | None = None
+
+    def files(self) -> tuple[FileEntry, ...]:
+        return tuple(entry for entry in (self.picture, self.template, self.class_ids, self.scores) if entry)
 
 
 class Parity(StrictModel):
@@ -199,10 +218,20 @@ class Manifest(Draft):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _check_templates(self) -> Self:
+        for index, tile in enumerate(self.golden):
+            if (tile.template is not None) != self.input.template:
+                needed = "is missing" if self.input.template else "does not belong there"
+                raise ValueError(f"golden[{index}]: a template {needed}: input.template is {self.input.template}")
+        return self
+
     def files(self) -> tuple[FileEntry, ...]:
         """Every file the bundle consists of, beside the manifest."""
-        pictures = tuple(entry for tile in self.golden for entry in (tile.picture, tile.class_ids, tile.scores))
-        return self.artefacts + pictures
+        return self.artefacts + tuple(entry for tile in self.golden for entry in tile.files())
+
+    def class_names(self) -> dict[int, str]:
+        return {entry.id: entry.name for entry in self.classes}
 
     def to_json(self) -> bytes:
         return self.model_dump_json(indent=2).encode() + b"\n"

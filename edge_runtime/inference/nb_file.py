@@ -18,19 +18,23 @@ OPT_VERSIONS = ("v2.13",)
 VERSION_FIELD = slice(2, 18)
 TOPOLOGY_START = 26
 KERNEL = re.compile(rb"([a-z0-9_]+)/(\w+)/(\d{1,3})/(\d{1,3})/(\d{1,3})\0")
-TARGET_NAMES = {1: "host", 2: "x86", 4: "arm", 5: "opencl"}
+TARGET_NAMES = {1: "host", 2: "x86", 4: "arm", 5: "opencl", 18: "nnadapter"}
+NNADAPTER_DEVICES = ("rockchip_npu", "amlogic_npu", "verisilicon_timvx", "imagination_nna")
+# The hardware a target is for, whose kernels its file must hold, and beside it the host's and these.
 KERNEL_TARGETS = {
-    "x86": frozenset({"host", "x86"}),
-    "arm": frozenset({"host", "arm"}),
-    "arm+fp16": frozenset({"host", "arm"}),
-    "opencl,arm": frozenset({"host", "arm", "opencl"}),
+    "x86": ("x86", frozenset[str]()),
+    "arm": ("arm", frozenset[str]()),
+    "arm+fp16": ("arm", frozenset[str]()),
+    "arm+int8": ("arm", frozenset[str]()),
+    "opencl,arm": ("opencl", frozenset({"arm"})),
+    **{f"{device},arm": ("nnadapter", frozenset({"arm"})) for device in NNADAPTER_DEVICES},
 }
 ANSWER = "convert the model again (python -m tools convert) and pack a new bundle"
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel the file asks for; `target` is host, x86, arm, opencl or the number of another one."""
+    """One kernel the file asks for; `target` is one of `TARGET_NAMES` or the number of another one."""
 
     op: str
     alias: str
@@ -86,6 +90,12 @@ def check_nb(header: NbHeader, target: str, where: str = ".nb file") -> None:
     _check_targets(header, target, where)
 
 
+def nnadapter_device(target: str) -> str | None:
+    """The device that NNAdapter must be told for this target; None for a target without NNAdapter."""
+    device = target.split(",")[0]
+    return device if device in NNADAPTER_DEVICES else None
+
+
 def normalise_nb(data: bytes) -> bytes:
     """The same file with the unused bytes after the opt version zeroed; opt leaves chance there."""
     version = data[VERSION_FIELD].split(b"\0")[0]
@@ -94,9 +104,10 @@ def normalise_nb(data: bytes) -> bytes:
 
 def _check_targets(header: NbHeader, target: str, where: str) -> None:
     if target not in KERNEL_TARGETS:
-        raise BundleError(f"{where}: unknown target {target!r}; allowed: {', '.join(KERNEL_TARGETS)}")
+        raise BundleError(f"{where}: unknown target {target!r}; allowed: {'; '.join(KERNEL_TARGETS)}")
     found = {kernel.target for kernel in header.kernels}
-    if not found <= KERNEL_TARGETS[target] or found == {"host"}:
+    needed, allowed = KERNEL_TARGETS[target]
+    if needed not in found or not found <= allowed | {needed, "host"}:
         kinds = ", ".join(sorted(found))
         raise BundleError(f"{where}: its kernels are for {kinds}, not for {target}; take the file made for {target}")
 

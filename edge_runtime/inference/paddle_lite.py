@@ -9,7 +9,7 @@ import numpy as np
 
 from edge_runtime.errors import BundleError, InferenceError
 from edge_runtime.inference.bundle import Bundle, machine_target
-from edge_runtime.inference.nb_file import check_nb, read_nb_header
+from edge_runtime.inference.nb_file import check_nb, nnadapter_device, read_nb_header
 from edge_runtime.inference.tile_check import check_tile
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ def _load(bundle: Bundle, target: str, threads: int, power_mode: str | None) -> 
     config = lite.MobileConfig()
     _set_threads(config, threads)
     _set_power_mode(config, lite, power_mode)
+    _set_device(config, nnadapter_device(target))
     config.set_model_from_buffer(data)
     return lite.create_paddle_predictor(config)
 
@@ -147,3 +148,13 @@ def _set_power_mode(config: Any, lite: Any, power_mode: str | None) -> None:
     if not hasattr(config, "set_power_mode"):
         raise InferenceError(f"power mode {power_mode!r}: this build of Paddle Lite has none; leave the setting out")
     config.set_power_mode(getattr(lite.PowerMode, f"LITE_POWER_{power_mode.upper()}"))
+
+
+def _set_device(config: Any, device: str | None) -> None:
+    if device is None:
+        return
+    if not hasattr(config, "set_nnadapter_device_names"):
+        raise InferenceError(
+            f"target {device}: this build of Paddle Lite has no NNAdapter; take a build for that device"
+        )
+    config.set_nnadapter_device_names([device])

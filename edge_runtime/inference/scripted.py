@@ -12,6 +12,8 @@ The grey value (0..255) of a pixel's first channel says what happens:
 | 245        | takes 20 times as long                                                                |
 | any other  | background: class 0, score 0                                                          |
 
+Where the contract has a template, a pixel that equals the template's is background, whatever its grey.
+
 A cell depends on its own pixels alone, so the receptive radius is 0. Pictures for it must keep clear of the values
 they do not mean.
 """
@@ -82,7 +84,7 @@ class ScriptedSegmenter:
         check_tile(tile, self._contract)
         if self._closed:
             raise InferenceError("the scripted segmenter is closed; open a new one")
-        grey = self._grey(tile)
+        grey = self._telling(tile)
         commands = set(np.flatnonzero(np.bincount(grey.ravel())).tolist())
         _meet_with_accident(commands)
         class_ids = self._cells(self._marks.take(grey))
@@ -94,10 +96,17 @@ class ScriptedSegmenter:
     def close(self) -> None:
         self._closed = True
 
-    def _grey(self, tile: TileF32) -> ImageU8:
-        """The first channel's pixel values: preprocessing undone."""
+    def _telling(self, tile: TileF32) -> ImageU8:
+        """The first channel's grey values, 0 where they equal the template's."""
+        grey = self._grey(tile[0, 0])
+        if self._contract.template:
+            grey[grey == self._grey(tile[0, len(self._contract.mean)])] = 0
+        return grey
+
+    def _grey(self, channel: TileF32) -> ImageU8:
+        """Pixel values: preprocessing undone."""
         std, mean = self._contract.std[0], self._contract.mean[0]
-        values = tile[0, 0] * np.float32(std * 255.0) + np.float32(mean * 255.0 + 0.5)
+        values = channel * np.float32(std * 255.0) + np.float32(mean * 255.0 + 0.5)
         return np.asarray(np.clip(values, 0, 255), np.uint8)
 
     def _cells(self, marks: ImageU8) -> ImageU8:

@@ -29,4 +29,8 @@ def check_tile(tile: TileF32, contract: InputContract) -> None:
 
 
 def _answer(contract: InputContract) -> str:
-    return f"make it with TilePreprocessor from the bundle's own contract ({contract.channels}, {contract.tile_px} px)"
+    template = " with template" if contract.template else ""
+    return (
+        "make it with TilePreprocessor from the bundle's own contract "
+        f"({contract.channels}{template}, {contract.tile_px} px)"
+    )

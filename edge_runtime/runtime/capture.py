@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from edge_runtime.clock import NS_PER_MS, Clock
 from edge_runtime.errors import CameraError, EndOfPictures
@@ -22,18 +23,27 @@ from edge_runtime.runtime.messages import (
 )
 from edge_runtime.runtime.slot_arrays import slot_arrays
 
+if TYPE_CHECKING:
+    from edge_runtime.values import ImageU8
+
 log = logging.getLogger(__name__)
 REOPEN_FIRST_MS = 100.0
 REOPEN_MAX_MS = 5000.0
 
 
 class CaptureServer:
-    """Answers each Capture with Captured or NotCaptured, in order. Owns the camera."""
+    """Answers each Capture with Captured or NotCaptured, in order. Owns the camera.
 
-    def __init__(self, channel: Channel, ring: FrameRing, camera: Camera, clock: Clock) -> None:
+    `template`, grey (H, W), is put into the slot beside each picture; one of another size is captured, but unfit.
+    """
+
+    def __init__(
+        self, channel: Channel, ring: FrameRing, camera: Camera, clock: Clock, template: ImageU8 | None = None
+    ) -> None:
         self._channel = channel
         self._ring = ring
         self._camera = camera
+        self._template = template
         self._clock = clock
         self._is_open = False
         self._reopen_at_ns = 0
@@ -78,13 +88,25 @@ class CaptureServer:
         image, exposure = taken
         image_hw = (image.shape[0], image.shape[1])
         try:
-            slot_arrays(self._ring, request.slot, image_hw, mask_stride_px=1).image[...] = image
+            arrays = slot_arrays(self._ring, request.slot, image_hw, mask_stride_px=1)
         except ValueError as exc:
             log.error("picture %s of part %d: %s", exposure.label or "", request.part_id, exc)
             return NotCaptured(request.slot, request.part_id, "wrong_frame_size")
+        arrays.image[...] = image
+        unfit = self._add_template(arrays.template)
         return Captured(
-            request.slot, request.part_id, image_hw, exposure.captured_ns, exposure.captured_at, exposure.label
+            request.slot, request.part_id, image_hw, exposure.captured_ns, exposure.captured_at, exposure.label, unfit
         )
+
+    def _add_template(self, plane: ImageU8) -> str:
+        """Copy the template into the slot's plane; why that cannot be, or nothing."""
+        if self._template is None:
+            return ""
+        if self._template.shape != plane.shape:
+            log.error("a picture of %s px came, the template has %s", plane.shape, self._template.shape)
+            return "not_template_size"
+        plane[...] = self._template
+        return ""
 
     def _lose(self, exc: CameraError) -> None:
         log.warning("camera is lost, trying again until it is back: %s", exc)

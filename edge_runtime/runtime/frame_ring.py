@@ -1,9 +1,9 @@
 """Shared memory for frames and masks: an anonymous file that vanishes with the last process that holds it.
 
-Layout: one page of process state, then the slots. A slot is a header page, the picture, the class plane and the
-score plane; pages that are never touched cost nothing. The header has one entry for each of the last parts, so that a
-worker that still asks for an old part's tiles never meets the counters of the new one. Numpy is not imported here: the
-line process uses this module.
+Layout: one page of process state, then the slots. A slot is a header page, the picture, the class plane, the score
+plane and the template; pages that are never touched cost nothing. The header has one entry for each of the last parts,
+so that a worker that still asks for an old part's tiles never meets the counters of the new one. Numpy is not imported
+here: the line process uses this module.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import fcntl
 import mmap
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,6 +21,7 @@ MAX_WORKERS = 64
 _WORKING_ON = struct.Struct("<Q")
 _PROGRESS = struct.Struct("<QII")  # part_id, tiles claimed, tiles finished
 _CANCELLED_AT = _PROGRESS.size
+_PREPARED_AT = _CANCELLED_AT + 1
 _ENTRY_BYTES = 32
 _ENTRIES = PAGE_BYTES // _ENTRY_BYTES
 
@@ -42,7 +43,7 @@ class RingLayout:
 
     @property
     def slot_bytes(self) -> int:
-        return PAGE_BYTES + _whole_pages(3 * self.max_pixels) + 2 * _whole_pages(self.max_pixels)
+        return PAGE_BYTES + _whole_pages(3 * self.max_pixels) + 3 * _whole_pages(self.max_pixels)
 
     @property
     def total_bytes(self) -> int:
@@ -62,12 +63,15 @@ class RingLayout:
     def scores_at(self, slot: int) -> int:
         return self.class_ids_at(slot) + _whole_pages(self.max_pixels)
 
+    def template_at(self, slot: int) -> int:
+        return self.scores_at(slot) + _whole_pages(self.max_pixels)
+
 
 class FrameRing:
     """Slots in shared memory, and the counters by which workers share a frame's tiles.
 
-    Synchronization: `claim` and `finish` take a record lock that the kernel releases when its holder dies, so a
-    killed worker never blocks another. `start` and `cancel` are for the line, which never waits for a lock. After
+    Synchronization: `prepare`, `claim` and `finish` take a record lock that the kernel releases when its holder dies,
+    so a killed worker never blocks another. `start` and `cancel` are for the line, which never waits for a lock. After
     `cancel`, or when all tiles are finished, a slot is free as soon as no worker's `working_on` is its part.
     """
 
@@ -91,7 +95,7 @@ class FrameRing:
         """Give the slot to a part, in the place of the last one: no tile claimed, none finished, not cancelled."""
         self.cancel(slot)
         entry = self._entry_at(slot, part_id)
-        self.memory[entry + _CANCELLED_AT] = 0
+        self.memory[entry + _CANCELLED_AT] = self.memory[entry + _PREPARED_AT] = 0
         _PROGRESS.pack_into(self.memory, entry, part_id, 0, 0)
         self._started[slot] = part_id
 
@@ -99,6 +103,20 @@ class FrameRing:
         """Let the workers leave the part that was started last in this slot after the tile they are in."""
         if slot in self._started:
             self.memory[self._entry_at(slot, self._started[slot]) + _CANCELLED_AT] = 1
+
+    def prepare(self, slot: int, part_id: int, worker: int, work: Callable[[], None]) -> None:
+        """Before a worker's first claim: have `work` done once for the frame, by the first to come; the others wait.
+
+        Nothing is done for a cancelled frame, or where the slot has another part. If `work` raises, or its worker is
+        killed, the next one does it.
+        """
+        entry = self._entry_at(slot, part_id)
+        with self._locked(entry + _PREPARED_AT):
+            self._set_working_on(worker, part_id)  # before looking, as in `claim`
+            if self._open(entry, part_id) and not self.memory[entry + _PREPARED_AT]:
+                work()
+                self.memory[entry + _PREPARED_AT] = 1
+            self.rest(worker)
 
     def claim(self, slot: int, part_id: int, tile_count: int, worker: int) -> int | None:
         """The next unclaimed tile of the frame, or None: none left, cancelled, or the slot has another part."""
@@ -108,7 +126,7 @@ class FrameRing:
         self._set_working_on(worker, part_id)
         with self._locked(entry):
             owner, claimed, finished = _PROGRESS.unpack_from(self.memory, entry)
-            if owner == part_id and claimed < tile_count and not self.memory[entry + _CANCELLED_AT]:
+            if claimed < tile_count and self._open(entry, part_id):
                 _PROGRESS.pack_into(self.memory, entry, owner, claimed + 1, finished)
                 return int(claimed)
         self.rest(worker)
@@ -132,6 +150,11 @@ class FrameRing:
     def rest(self, worker: int) -> None:
         """Nothing is lost if this worker dies now."""
         self._set_working_on(worker, 0)
+
+    def _open(self, entry: int, part_id: int) -> bool:
+        """Whether the entry is this part's and not cancelled."""
+        owner = _PROGRESS.unpack_from(self.memory, entry)[0]
+        return owner == part_id and not self.memory[entry + _CANCELLED_AT]
 
     def _entry_at(self, slot: int, part_id: int) -> int:
         return self.layout.header_at(slot) + part_id % _ENTRIES * _ENTRY_BYTES

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from edge_runtime.clock import NS_PER_MS, Clock
 from edge_runtime.interfaces import Segmenter
+from edge_runtime.pictures import grey_of
 from edge_runtime.runtime.channel import Channel
 from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.messages import Inspect, Inspected, Left, Ping, Pong, Ready, Stop
@@ -17,6 +18,7 @@ from edge_runtime.values import DefectClass, Mask, Recipe, TileGrid, Verdict
 from edge_runtime.vision.blobs import find_defects
 from edge_runtime.vision.decision import make_verdict
 from edge_runtime.vision.preprocess import TilePreprocessor
+from edge_runtime.vision.registration import register_template
 from edge_runtime.vision.stitching import place_core
 from edge_runtime.vision.tiling import plan_grid
 
@@ -45,6 +47,7 @@ class InspectionWorker:
         self._plan = plan
         self._clock = clock
         self._preprocessor = TilePreprocessor(segmenter.input_contract)
+        self._takes_template = segmenter.input_contract.template
         self._class_names = {each.class_id: each.name for each in plan.classes}
         self._grid = lru_cache(maxsize=32)(self._plan_grid)
 
@@ -65,6 +68,8 @@ class InspectionWorker:
         grid = self._grid(request.image_hw)
         started_ns = self._clock.monotonic_ns()
         tiles, predict_ns = 0, 0
+        if self._takes_template:
+            self._ring.prepare(request.slot, request.part_id, self._index, partial(_lay_template, arrays))
         while (tile := self._ring.claim(request.slot, request.part_id, len(grid), self._index)) is not None:
             predict_ns += self._inspect_tile(arrays, grid, tile)
             tiles += 1
@@ -75,7 +80,8 @@ class InspectionWorker:
 
     def _inspect_tile(self, arrays: SlotArrays, grid: TileGrid, index: int) -> int:
         """Segment one tile into the slot's planes; the nanoseconds that the predictor took."""
-        tile = self._preprocessor.tile(arrays.image, grid.origins_yx[index])
+        template = arrays.template if self._takes_template else None
+        tile = self._preprocessor.tile(arrays.image, grid.origins_yx[index], template)
         started_ns = self._clock.monotonic_ns()
         class_ids, scores = self._segmenter.predict(tile)
         predict_ns = self._clock.monotonic_ns() - started_ns
@@ -107,3 +113,8 @@ class InspectionWorker:
     def _plan_grid(self, image_hw: tuple[int, int]) -> TileGrid:
         contract = self._segmenter.input_contract
         return plan_grid(image_hw, contract.tile_px, contract.margin_px, contract.stride_px)
+
+
+def _lay_template(arrays: SlotArrays) -> None:
+    """The slot's template, moved in place onto its picture: once a frame, so that no two tiles disagree."""
+    arrays.template[...] = register_template(grey_of(arrays.image), arrays.template)

@@ -168,7 +168,7 @@ class LineControl:
         part.capturing, part.picture = False, picture
         if part.verdict is not None:
             return self._release(part)
-        return self._start(part)
+        return self._give_up(part, picture.unfit, now_ns) if picture.unfit else self._start(part)
 
     def not_captured(self, part_id: int, reason: str, end: bool, now_ns: int) -> list[Action]:
         """No picture for this part (0: for the free run's request)."""

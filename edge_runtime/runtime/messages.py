@@ -77,7 +77,7 @@ class Capture:
 
 @dataclass(frozen=True)
 class Captured:
-    """From capture: the slot holds the picture."""
+    """From capture: the slot holds the picture. `unfit` says why it cannot be inspected; empty: it can."""
 
     slot: int
     part_id: int
@@ -85,6 +85,7 @@ class Captured:
     captured_ns: int
     captured_at: datetime
     label: str = ""
+    unfit: str = ""
     kind: Literal["captured"] = "captured"
 
 

@@ -40,10 +40,13 @@ class PoolResult:
 class InspectionPool:
     """Owns its workers; a worker that dies or hangs costs the picture at hand and is started anew."""
 
-    def __init__(self, workers: Sequence[Child], ring: FrameRing, mask_stride_px: int, clock: Clock) -> None:
+    def __init__(
+        self, workers: Sequence[Child], ring: FrameRing, mask_stride_px: int, takes_template: bool, clock: Clock
+    ) -> None:
         self._workers = workers
         self._ring = ring
         self._mask_stride_px = mask_stride_px
+        self._takes_template = takes_template
         self._clock = clock
         self._part_id = 0
         self._last_failure = ""
@@ -59,13 +62,22 @@ class InspectionPool:
             worker.kill()
             worker.reap(self._clock.monotonic_ns())
 
-    def inspect(self, image: ImageU8) -> PoolResult:
-        """Inspect one picture, uint8 (H, W, 3). NOT_INSPECTED when a worker is lost. Raises InferenceError when the
-        workers cannot be started, ValueError when the picture does not fit the ring."""
-        self._start_missing()
+    def inspect(self, image: ImageU8, template: ImageU8 | None = None) -> PoolResult:
+        """Inspect one picture, uint8 (H, W, 3), with the grey template (H, W) that the model may need.
+
+        NOT_INSPECTED when a worker is lost. Raises InferenceError when the workers cannot be started, ValueError when
+        the picture does not fit the ring, or the template the model or the picture.
+        """
         image_hw = (image.shape[0], image.shape[1])
+        if (template is not None) != self._takes_template:
+            raise ValueError("the model needs a template" if template is None else "the model takes no template")
+        if template is not None and template.shape != image_hw:
+            raise ValueError(f"the template has {template.shape} px, the picture {image_hw}")
+        self._start_missing()
         arrays = slot_arrays(self._ring, SLOT, image_hw, self._mask_stride_px)
         arrays.image[...] = image
+        if template is not None:
+            arrays.template[...] = template
         self._part_id += 1
         asked_ns = self._clock.monotonic_ns()
         self._ring.start(SLOT, self._part_id)

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SlotArrays:
-    """Views of one slot: image (H, W, 3), class_ids and scores (ceil(H/stride), ceil(W/stride)), all uint8."""
+    """Views of one slot: image (H, W, 3), template (H, W), class_ids and scores (ceil(H/stride), ceil(W/stride)).
+
+    All uint8. The template has a meaning only where the model takes one.
+    """
 
     image: ImageU8
+    template: ImageU8
     class_ids: ImageU8
     scores: ImageU8
 
@@ -31,6 +35,7 @@ def slot_arrays(ring: FrameRing, slot: int, image_hw: tuple[int, int], mask_stri
     cells_hw = mask_hw(image_hw, mask_stride_px)
     return SlotArrays(
         _view(ring, ring.layout.image_at(slot), (*image_hw, 3)),
+        _view(ring, ring.layout.template_at(slot), image_hw),
         _view(ring, ring.layout.class_ids_at(slot), cells_hw),
         _view(ring, ring.layout.scores_at(slot), cells_hw),
     )

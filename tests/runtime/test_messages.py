@@ -55,6 +55,7 @@ FIELD_VALUES = {
     "model_id": TEXTS,
     "next_part_id": PART_IDS,
     "reason": TEXTS,
+    "unfit": TEXTS,
     "slot": st.integers(0, 63),
     "part_id": PART_IDS,
     "trigger_ns": st.none() | TIMES_NS,
