@@ -1,0 +1,116 @@
+"""The worker's side: pictures to verdicts through the daemon's own code. The predictor may abort the process."""
+
+from __future__ import annotations
+
+import faulthandler
+import threading
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from edge_runtime.config import RecipeSettings
+from edge_runtime.errors import BundleError, CameraError, EdgeRuntimeError
+from edge_runtime.inference.bundle import Bundle, check_golden, load_bundle
+from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
+from edge_runtime.interfaces import Segmenter
+from edge_runtime.pictures import read_picture
+from edge_runtime.values import Mask, Recipe
+from edge_runtime.vision.blobs import find_defects
+from edge_runtime.vision.decision import decide
+from edge_runtime.vision.preprocess import TilePreprocessor
+from edge_runtime.vision.stitching import mask_hw, place_core
+from edge_runtime.vision.tiling import plan_grid
+from tools.reinspection.values import FAILED, UNREADABLE, InspectionSpec, PictureResult, Results, not_inspected
+
+if TYPE_CHECKING:
+    from edge_runtime.values import ImageU8
+
+PICTURE_LIMIT_S = 300
+_one_at_a_time = threading.Lock()
+
+
+def inspect_pictures(spec: InspectionSpec, paths: Sequence[str]) -> Results:
+    """The results of `paths`, in their order; a picture that cannot be inspected is one that says why.
+
+    Raises BundleError or InferenceError when this process cannot inspect at all. Dies when the predictor does, and when
+    a picture takes longer than PICTURE_LIMIT_S. The process keeps its predictor for the next call.
+    Synchronization: any thread; calls wait for each other.
+    """
+    with _one_at_a_time:
+        inspector = _inspector(spec)
+        return tuple(inspector.inspect(path) for path in paths)
+
+
+def check_worker(spec: InspectionSpec) -> str:
+    """Make the predictor and run the golden tiles; the model's id. Raises and dies as `inspect_pictures` does."""
+    if not Path(spec.pictures_folder).is_dir():
+        raise CameraError(
+            f"{spec.pictures_folder}: no such folder on this worker; mount the archive there at this path"
+        )
+    with _one_at_a_time:
+        return _inspector(spec).model_id
+
+
+@lru_cache(maxsize=1)
+def _inspector(spec: InspectionSpec) -> PictureInspector:
+    cv2.setNumThreads(1)
+    bundle = load_bundle(Path(spec.bundle_folder))
+    if bundle.digest != spec.bundle_digest:
+        raise BundleError(
+            f"{bundle.folder}: is {bundle.model_id} on this worker, not the bundle asked for; copy that one"
+        )
+    segmenter = PaddleLiteSegmenter(bundle)
+    check_golden(bundle, segmenter)
+    recipe = RecipeSettings.model_validate_json(spec.recipe_json).value()
+    return PictureInspector(bundle, segmenter, recipe, Path(spec.pictures_folder))
+
+
+class PictureInspector:
+    """One predictor and what it needs to judge whole pictures of any size."""
+
+    def __init__(self, bundle: Bundle, segmenter: Segmenter, recipe: Recipe, pictures_folder: Path) -> None:
+        self.model_id = bundle.model_id
+        self._classes = bundle.classes
+        self._class_names = {each.class_id: each.name for each in bundle.classes}
+        self._segmenter = segmenter
+        self._preprocessor = TilePreprocessor(segmenter.input_contract)
+        self._recipe = recipe
+        self._pictures_folder = pictures_folder
+
+    def inspect(self, path: str) -> PictureResult:
+        """Never raises for what is wrong with a picture."""
+        faulthandler.dump_traceback_later(PICTURE_LIMIT_S, exit=True, file=2)
+        try:
+            image = read_picture(self._pictures_folder / path)
+            return self._inspect_image(path, image)
+        except CameraError as exc:
+            return not_inspected(path, UNREADABLE, str(exc))
+        except (EdgeRuntimeError, ValueError, MemoryError, cv2.error) as exc:
+            return not_inspected(path, FAILED, f"{type(exc).__name__}: {exc}")
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    def _inspect_image(self, path: str, image: ImageU8) -> PictureResult:
+        started_s = time.perf_counter()
+        image_hw = (image.shape[0], image.shape[1])
+        mask, tiles = self._segment(image, image_hw)
+        defects = find_defects(mask, self._classes, self._recipe, image_hw)
+        outcome, reasons = decide(defects, self._recipe, self._class_names)
+        ms = (time.perf_counter() - started_s) * 1000
+        return PictureResult(path, outcome, reasons, None, image_hw, tiles, ms, tuple(defects))
+
+    def _segment(self, image: ImageU8, image_hw: tuple[int, int]) -> tuple[Mask, int]:
+        """The stitched mask and how many tiles it took."""
+        contract, stride_px = self._segmenter.input_contract, self._segmenter.mask_stride_px
+        grid = plan_grid(image_hw, contract.tile_px, contract.margin_px, contract.stride_px)
+        planes = [np.zeros(mask_hw(image_hw, stride_px), np.uint8) for _ in range(2)]
+        for index, origin_yx in enumerate(grid.origins_yx):
+            answers = self._segmenter.predict(self._preprocessor.tile(image, origin_yx))
+            for plane, answer in zip(planes, answers, strict=True):
+                place_core(plane, answer, grid, index, stride_px)
+        return Mask(planes[0], planes[1], stride_px), len(grid)
