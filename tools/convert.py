@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +13,22 @@ import numpy.typing as npt
 
 from edge_runtime.errors import BundleError
 from edge_runtime.files import write_atomically
-from edge_runtime.inference.nb_file import check_nb, normalise_nb, read_nb_header
+from edge_runtime.inference.nb_file import NbHeader, check_nb, nnadapter_device, normalise_nb, read_nb_header
+from tools.children import run_child
 from tools.errors import ConversionError
 from tools.model_files import ModelFiles, find_model
-from tools.program_file import FLOAT32
+from tools.opt_answers import check_program, explain_opt
+from tools.opt_targets import ALL_TARGETS, TARGETS, choose_precision, file_name, opt_flags
+from tools.program_file import FLOAT32, parse_program
+from tools.simulate import run_lite, run_paddle
 
-TARGETS = ("x86", "arm")
-CHILD_LIMIT_S = 600
+__all__ = ["TARGETS", "Converted", "Parity", "convert_model", "explain_opt", "run_opt"]
+
 FREE_SIDE_PX = 512
+SIDES_PX = range(8, 4097)
 FLOAT_TOLERANCE = 1e-3
 UNEQUAL_SHARE_MAX = 1e-3
-REPLACEMENTS = {
-    "bicubic_interp_v2": "bilinear interpolation",
-    "pixel_unshuffle": "reshape and transpose",
-    "conv2d_transpose": "a dense transposed convolution (groups=1) or bilinear interpolation",
-    "depthwise_conv2d_transpose": "a dense transposed convolution (groups=1) or bilinear interpolation",
-}
-OPT_ANSWERS = (
-    (r"No attributes called (\w+)", "attribute {0} was dropped on export; use paddle.jit.save(…, clip_extra=False)"),
-    (r"Wrong target '([^']+)'", "opt knows no target {0}"),
-    (r"Unable to open file: (\S+)", "cannot write {0}; check that the folder exists and is writable"),
-    (r"BN bias's size should be equal", "the parameters belong to another model; take both files of one export"),
-    (r"Failed to read \d+ bytes|not allowed to load partial data|needs weights but", "the parameter file is damaged"),
-)
+KERNEL_PRECISIONS = {"int8": 2, "fp16": 5}
 
 
 @dataclass(frozen=True)
@@ -53,96 +41,144 @@ class Parity:
 
 @dataclass(frozen=True)
 class Converted:
-    """A Paddle Lite file that was checked; `parity` is None for targets that do not run here."""
+    """A Paddle Lite file that was checked; `parity` is None for targets that do not run here.
+
+    `agrees` is False for an x86 file of 8-bit kernels or weights that answers otherwise than the program. That is to be
+    expected and no refusal: Paddle Lite's x86 INT8 kernels diverge from Paddle's simulation and say nothing about ARM.
+    `tile_px` is the side the tiles were asked for in, else None.
+    """
 
     path: Path
     target: str
     opt_version: str
     parity: tuple[Parity, ...] | None
+    precision: str = "fp32"
+    tile_px: int | None = None
+    agrees: bool = True
 
 
-def convert_model(path: Path, out: Path, targets: Sequence[str]) -> list[Converted]:
-    """Convert one model for each target into `out`/NAME.TARGET.nb. Raises ConversionError and then leaves no file.
+def convert_model(
+    path: Path,
+    out: Path,
+    targets: Sequence[str],
+    precision: str | None = None,
+    sizes_px: Sequence[int] = (),
+) -> list[Converted]:
+    """Convert one model for each target and size into `out`/NAME[.SIZE].TARGET[.PRECISION].nb.
 
+    precision: None takes the program as it is (INT8 programs stay so). sizes_px: sides of square tiles, one file each.
     The x86 twin is always made and run against Paddle, because opt can report success on a useless file.
+    Raises ConversionError and then leaves no file.
     """
-    unknown = sorted(set(targets) - set(TARGETS))
-    if unknown or not targets:
-        raise ConversionError(f"target {', '.join(unknown) or 'missing'}; allowed: {', '.join(TARGETS)}")
     model = find_model(path)
-    out.mkdir(parents=True, exist_ok=True)
+    where = model.where
+    if not targets:
+        raise ConversionError(f"target missing; allowed: {' '.join(ALL_TARGETS)}")
+    quantized = model.program.is_quantized()
+    wanted = {target: choose_precision(target, precision, quantized, where) for target in targets}
+    check_program(model.program, where)
+    _check_sizes(model, sizes_px)
     with tempfile.TemporaryDirectory(prefix="convert-") as scratch:
-        twin = run_opt(model, "x86", Path(scratch))
-        parity = compare_with_paddle(model, twin, Path(scratch))
-        compiled = {t: twin if t == "x86" else run_opt(model, t, Path(scratch)) for t in dict.fromkeys(targets)}
-        return [_keep(model, nb, target, out, parity) for target, nb in compiled.items()]
+        made: list[tuple[Converted, bytes]] = []
+        for side_px in dict.fromkeys(sizes_px) or [None]:
+            folder = Path(scratch) / str(side_px)
+            folder.mkdir()
+            sized = model if side_px is None else _with_side(model, side_px, folder)
+            made += _convert_all(sized, wanted, side_px, folder)
+    out.mkdir(parents=True, exist_ok=True)
+    return [_keep(item, data, out) for item, data in made]
 
 
-def run_opt(model: ModelFiles, target: str, scratch: Path) -> Path:
+def run_opt(model: ModelFiles, target: str, scratch: Path, precision: str = "fp32") -> Path:
     """The `.nb` that opt makes in a child process. Raises ConversionError with opt's abort put into words."""
-    output = scratch / f"opt.{target}"
+    flags = opt_flags(target, precision)
+    output = scratch / f"opt.{target}.{precision}"
     files = (str(model.program_path), str(model.params_path))
-    done = run_child("opt_child.py", *files, target, str(output))
+    done = run_child("opt_child.py", *files, flags.places, str(int(flags.fp16)), flags.weight_type, str(output))
     if done.returncode:
-        raise ConversionError(f"{model.program_path}: opt for {target} failed: {explain_opt(done)}")
+        raise ConversionError(f"{model.where}: opt for {target} failed: {explain_opt(done)}")
     nb_path = output.with_name(f"{output.name}.nb")
     try:
-        check_nb(read_nb_header(nb_path), target, str(nb_path))
+        header = read_nb_header(nb_path)
+        check_nb(header, target, str(nb_path))
     except BundleError as exc:
-        raise ConversionError(f"{model.program_path}: opt for {target} made a useless file: {exc}") from exc
+        raise ConversionError(f"{model.where}: opt for {target} made a useless file: {exc}") from exc
+    _check_precision(header, target, precision, model.where)
     return nb_path
 
 
-def explain_opt(done: subprocess.CompletedProcess[str]) -> str:
-    """What opt's last words mean and what to do about it."""
-    text = done.stdout + done.stderr
-    unsupported = re.search(r"not supported on '\S*'\. These unsupported ops are: ([^.\n]+)", text)
-    if unsupported:
-        names = re.findall(r"'([^']+)'", unsupported.group(1))
-        return "; ".join(f"operator {n} is not supported; use {REPLACEMENTS.get(n, 'another operator')}" for n in names)
-    for pattern, answer in OPT_ANSWERS:
-        found = re.search(pattern, text)
-        if found:
-            return answer.format(*found.groups())
-    return _last_words(done)
+def compare_with_paddle(model: ModelFiles, nb_path: Path) -> tuple[tuple[Parity, ...], bool]:
+    """Run the x86 file and Paddle on the same noise: each output's parity, and whether all of them agree.
 
-
-def compare_with_paddle(model: ModelFiles, nb_path: Path, scratch: Path) -> tuple[Parity, ...]:
-    """Run the x86 file and Paddle on the same noise. Raises ConversionError when they do not agree."""
-    inputs: dict[str, Any] = {str(i): values for i, values in enumerate(_noise_inputs(model))}
-    np.savez(scratch / "in.npz", **inputs)
-    files = (str(model.program_path), str(model.params_path))
-    wanted = _outputs(model, scratch, "paddle", "paddle_child.py", *files)
-    found = _outputs(model, scratch, "lite", "lite_child.py", str(nb_path))
+    Raises ConversionError when one cannot run or their shapes differ.
+    """
+    where = model.where
+    inputs = [values[None] for values in _noise_inputs(model)]
+    wanted, found = run_paddle(model, inputs), run_lite(nb_path, inputs, where)
     if [plane.shape for plane in wanted] != [plane.shape for plane in found]:
-        shapes = f"{[plane.shape for plane in found]}, Paddle {[plane.shape for plane in wanted]}"
-        raise ConversionError(f"{model.program_path}: the converted model answers {shapes}; do not use it")
+        shapes = f"{[plane.shape[1:] for plane in found]}, Paddle {[plane.shape[1:] for plane in wanted]}"
+        raise ConversionError(f"{where}: the converted model answers {shapes}; do not use it")
     parity = tuple(_parity(a, b) for a, b in zip(wanted, found, strict=True))
-    for index, (plane, measured) in enumerate(zip(wanted, parity, strict=True)):
-        if not _agrees(plane, measured):
-            raise ConversionError(
-                f"{model.program_path}: output {index} of the converted model differs from Paddle by up to "
-                f"{measured.max_difference:.3g} ({measured.unequal_share:.2%} of the values); do not use it"
-            )
-    return parity
+    return parity, all(_agrees(plane, measured) for plane, measured in zip(wanted, parity, strict=True))
 
 
-def run_child(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run one of this package's child scripts on one thread, its output captured."""
-    command = [sys.executable, str(Path(__file__).with_name(script)), *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    try:
-        return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            env=environment,
-            timeout=CHILD_LIMIT_S,
-            check=False,
+def _convert_all(
+    model: ModelFiles, wanted: dict[str, str], side_px: int | None, scratch: Path
+) -> list[tuple[Converted, bytes]]:
+    precision = "int8" if model.program.is_quantized() else "fp32"
+    twin = run_opt(model, "x86", scratch, precision)
+    parity, agrees = compare_with_paddle(model, twin)
+    if precision == "fp32" and not agrees:
+        raise ConversionError(f"{model.where}: {_difference(parity)}; do not use it")
+    made = []
+    for target, chosen in wanted.items():
+        is_twin = (target, chosen) == ("x86", precision)
+        nb_path = twin if is_twin else run_opt(model, target, scratch, chosen)
+        judged = (parity, agrees) if is_twin else _judge(model, target, nb_path)
+        data = normalise_nb(nb_path.read_bytes())
+        path = Path(file_name(model.name, target, chosen, side_px))
+        made.append(
+            (Converted(path, target, read_nb_header(data).opt_version, judged[0], chosen, side_px, judged[1]), data)
         )
-    except subprocess.TimeoutExpired as exc:
-        raise ConversionError(f"{script}: no answer within {CHILD_LIMIT_S} s") from exc
+    return made
+
+
+def _judge(model: ModelFiles, target: str, nb_path: Path) -> tuple[tuple[Parity, ...] | None, bool]:
+    return compare_with_paddle(model, nb_path) if target == "x86" else (None, True)
+
+
+def _check_sizes(model: ModelFiles, sizes_px: Sequence[int]) -> None:
+    """Raise ConversionError unless every input can take square tiles of each of these sides."""
+    for side_px in sizes_px:
+        if side_px not in SIDES_PX:
+            raise ConversionError(f"size {side_px}; allowed: {SIDES_PX.start} to {SIDES_PX.stop - 1} px")
+        for variable in model.program.inputs():
+            fixed = variable.dims[2:]
+            if len(fixed) != 2 or not {side_px, -1}.issuperset(fixed):
+                raise ConversionError(
+                    f"{model.where}: input {variable.name} is fixed to {list(variable.dims)}; for tiles of "
+                    f"{side_px} px export the model at that size, or with free sides (-1)"
+                )
+
+
+def _with_side(model: ModelFiles, side_px: int, folder: Path) -> ModelFiles:
+    """The model with all free sides of its inputs fixed, its program written into `folder`."""
+    from tools.program_edit import fix_side
+
+    data = model.program_path.read_bytes()
+    for variable in model.program.inputs():
+        data = fix_side(data, variable.name, side_px)
+    path = folder / "sized.pdmodel"
+    path.write_bytes(data)
+    where = f"{model.where} at {side_px} px"
+    return replace(model, program_path=path, program=parse_program(data, where), where=where)
+
+
+def _check_precision(header: NbHeader, target: str, precision: str, where: str) -> None:
+    """Raise ConversionError when opt took the flags and made no kernel of the precision; NPU kernels do not tell."""
+    wanted = KERNEL_PRECISIONS.get(precision)
+    if wanted and not nnadapter_device(target) and wanted not in {kernel.precision for kernel in header.kernels}:
+        raise ConversionError(f"{where}: opt for {target} made no {precision} kernel; nothing in the model can use it")
 
 
 def _noise_inputs(model: ModelFiles) -> list[npt.NDArray[np.float32]]:
@@ -151,21 +187,12 @@ def _noise_inputs(model: ModelFiles) -> list[npt.NDArray[np.float32]]:
     for variable in model.program.inputs():
         if variable.dtype != FLOAT32:
             raise ConversionError(
-                f"{model.program_path}: input {variable.name} is not float32; keep casts out of the exported model"
+                f"{model.where}: input {variable.name} is not float32; keep casts out of the exported model"
             )
         batch, *rest = variable.dims
         dims = [max(1, batch), *(FREE_SIDE_PX if side < 0 else side for side in rest)]
         inputs.append(rng.standard_normal(dims, np.float32))
     return inputs
-
-
-def _outputs(model: ModelFiles, scratch: Path, kind: str, script: str, *files: str) -> list[npt.NDArray[Any]]:
-    answer = scratch / f"{kind}.npz"
-    done = run_child(script, *files, str(scratch / "in.npz"), str(answer))
-    if done.returncode:
-        raise ConversionError(f"{model.program_path}: {kind} cannot run it: {_last_words(done)}")
-    with np.load(answer, allow_pickle=False) as stored:
-        return [stored[str(index)] for index in range(len(stored.files))]
 
 
 def _parity(wanted: npt.NDArray[Any], found: npt.NDArray[Any]) -> Parity:
@@ -180,18 +207,16 @@ def _agrees(wanted: npt.NDArray[Any], measured: Parity) -> bool:
     return measured.unequal_share <= UNEQUAL_SHARE_MAX
 
 
-def _keep(model: ModelFiles, nb_path: Path, target: str, out: Path, parity: tuple[Parity, ...]) -> Converted:
-    path = out / f"{model.name}.{target}.nb"
-    data = normalise_nb(nb_path.read_bytes())
+def _difference(parity: Sequence[Parity]) -> str:
+    worst = max(parity, key=lambda measured: measured.max_difference)
+    index = parity.index(worst)
+    return (
+        f"output {index} of the converted model differs from Paddle by up to {worst.max_difference:.3g} "
+        f"({worst.unequal_share:.2%} of the values)"
+    )
+
+
+def _keep(item: Converted, data: bytes, out: Path) -> Converted:
+    path = out / item.path
     write_atomically(path, data)
-    return Converted(path, target, read_nb_header(data).opt_version, parity if target == "x86" else None)
-
-
-def _last_words(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    telling = [line for line in lines if "Check failed" in line or "Error" in line] or lines or ["no message"]
-    return f"{_how_it_ended(done.returncode)}: {telling[-1][:300]}"
-
-
-def _how_it_ended(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+    return replace(item, path=path)

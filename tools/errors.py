@@ -13,3 +13,7 @@ class DatasetError(ToolError):
 
 class ConversionError(ToolError):
     """A model cannot be converted for Paddle Lite, or the converted one does not compute the same."""
+
+
+class CalibrationError(ToolError):
+    """Calibration tiles cannot teach a network the ranges of its activations."""

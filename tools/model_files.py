@@ -13,12 +13,13 @@ OLD_NAMES = ("__model__", "__params__")
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A program and its combined parameter file, both read and proved whole."""
+    """A program and its combined parameter file, both read and proved whole; `where` names it in messages."""
 
     name: str
     program_path: Path
     params_path: Path
     program: Program
+    where: str
 
 
 def find_model(path: Path) -> ModelFiles:
@@ -31,7 +32,7 @@ def find_model(path: Path) -> ModelFiles:
     program = parse_program(_read(program_path), str(program_path))
     check_parameters(program, _read(params_path), str(params_path))
     name = program_path.parent.name if program_path.name == OLD_NAMES[0] else program_path.stem
-    return ModelFiles(name, program_path, params_path, program)
+    return ModelFiles(name, program_path, params_path, program, str(program_path))
 
 
 def _program_in(folder: Path) -> Path:

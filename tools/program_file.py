@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from tools.errors import ConversionError
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-FLOAT32, UINT8, INT32, INT64 = 5, 20, 2, 3
-DTYPE_NAMES = {FLOAT32: "float32", UINT8: "uint8", INT32: "int32", INT64: "int64"}
+BOOL, INT32, INT64, FLOAT32, UINT8, INT8 = 0, 2, 3, 5, 20, 21
+DTYPE_NAMES = {BOOL: "bool", INT32: "int32", INT64: "int64", FLOAT32: "float32", UINT8: "uint8", INT8: "int8"}
+DTYPE_NAMES.update({1: "int16", 4: "float16", 6: "float64", 22: "bfloat16"})
 DTYPE_BYTES = {0: 1, 1: 2, 2: 4, 3: 8, 4: 2, 5: 4, 6: 8, 20: 1, 21: 1, 22: 2}
 HOLDER_TYPES = (9, 10)
+QUANTIZED_MARKS = ("quantize_linear", "fake_quantize", "fake_channel_wise", "fake_dequantize")
 _NO_DIMS: tuple[int, ...] = ()
 PIR_ADVICE = (
     "is a PaddlePaddle 3 program (PIR), which opt cannot read; export again with PaddlePaddle 2.6, or with 3.0-3.1 and "
@@ -37,11 +39,12 @@ class Variable:
 
 @dataclass(frozen=True)
 class Op:
-    """An operator and the variables it reads and writes."""
+    """An operator, the variables it reads and writes, and the names of its attributes."""
 
     kind: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    attributes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,10 @@ class Program:
     def parameters(self) -> tuple[Variable, ...]:
         """What the parameter file must hold."""
         return tuple(variable for variable in self.variables if variable.persistable and not variable.holder)
+
+    def is_quantized(self) -> bool:
+        """Whether 8-bit quantisation is written into the graph."""
+        return any(op.kind.startswith(QUANTIZED_MARKS) for op in self.ops)
 
     def _named(self, name: str) -> Variable:
         return next(variable for variable in self.variables if variable.name == name)
@@ -104,15 +111,25 @@ def check_parameters(program: Program, data: bytes, where: str) -> None:
             dtype, dims, offset = _tensor(data, offset)
         except (_Malformed, struct.error) as exc:
             raise ConversionError(f"{where}: cut off or damaged at {variable.name} ({exc}); copy it again") from exc
-        if (dtype, dims) != (variable.dtype, variable.dims):
+        if not _matches(variable, dtype, dims):
             raise ConversionError(
-                f"{where}: {variable.name} has shape {list(dims)}, the program says {list(variable.dims)}; "
-                "program and parameters must come from one export"
+                f"{where}: {variable.name} is {_describe(dtype, dims)}, the program says "
+                f"{_describe(variable.dtype, variable.dims)}; program and parameters must come from one export"
             )
     if offset != len(data):
         raise ConversionError(
             f"{where}: {len(data) - offset} bytes too many; program and parameters must belong together"
         )
+
+
+def _matches(variable: Variable, dtype: int, dims: tuple[int, ...]) -> bool:
+    """Paddle's quantiser keeps 8-bit weights under a float32 name, and scales with more or fewer axes of length 1."""
+    same_type = dtype == variable.dtype or (dtype, variable.dtype) == (INT8, FLOAT32)
+    return same_type and [side for side in dims if side != 1] == [side for side in variable.dims if side != 1]
+
+
+def _describe(dtype: int, dims: tuple[int, ...]) -> str:
+    return f"{DTYPE_NAMES.get(dtype, f'type {dtype}')} {list(dims)}"
 
 
 def _refuse_other_formats(data: bytes, where: str) -> None:
@@ -138,7 +155,8 @@ def _op(fields: list[tuple[int, int | bytes]]) -> Op:
         raise _Malformed("an operator without type")
     inputs = tuple(name for number, value in fields if number == 1 for name in _arguments(value))
     outputs = tuple(name for number, value in fields if number == 2 for name in _arguments(value))
-    return Op(kinds[0], inputs, outputs)
+    attributes = frozenset(_text(dict(_message(value)).get(1, 0)) for number, value in fields if number == 4)
+    return Op(kinds[0], inputs, outputs, attributes)
 
 
 def _arguments(value: int | bytes) -> list[str]:
