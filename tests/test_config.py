@@ -116,6 +116,7 @@ WRONG = {
         MINIMAL + '[serial]\nport = "p"\nacknowledge = "perhaps"\n',
         "serial.acknowledge: must be a valid boolean",
     ),
+    "unknown target": (MINIMAL + 'target = "npu"\n', "inspection.target: must be 'x86', 'arm', 'arm+fp16', 'arm+int8'"),
     "no workers": (MINIMAL + "workers = 0\n", "inspection.workers: must be greater than or equal to 1, not 0"),
     "too many workers": (MINIMAL + "workers = 65\n", "inspection.workers: must be less than or equal to 64, not 65"),
     "one slot": (MINIMAL + "[line]\nring_slots = 1\n", "line.ring_slots: must be greater than or equal to 2, not 1"),
@@ -265,6 +266,18 @@ def test_a_recipe_is_a_section_or_a_file(write):
     section = RECIPE.replace("[default_rule]", "[recipe.default_rule]").replace("[rules", "[recipe.rules")
     assert load_settings(write(MINIMAL + "[recipe]\n" + section)).recipe == from_file
     assert load_recipe(write(RECIPE, "board-7.toml")) == from_file
+
+
+def test_a_template_counts_from_the_folder_of_the_file_that_names_it(write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write('template = "good.png"\n', "recipes/board.toml")
+    from_file = load_settings(write('recipe = "recipes/board.toml"\n' + MINIMAL).relative_to(tmp_path))
+    assert from_file.recipe.template == tmp_path / "recipes" / "good.png"
+    section = load_settings(write(MINIMAL + '[recipe]\ntemplate = "good.png"\n'))
+    assert section.recipe.template == tmp_path / "good.png"
+    assert load_recipe(Path("recipes/board.toml")).template == tmp_path / "recipes" / "good.png"
+    assert load_settings(write(MINIMAL)).recipe.template is None
+    assert section.ring_bytes * 5 == load_settings(write(MINIMAL)).ring_bytes * 6
 
 
 @pytest.mark.parametrize(

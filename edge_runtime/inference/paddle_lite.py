@@ -108,6 +108,8 @@ def _load(bundle: Bundle, target: str, threads: int, power_mode: str | None) -> 
     """A predictor on the very bytes that were verified."""
     artefact = bundle.artefact_for(target)
     where = str(bundle.folder / artefact.file)
+    if (target == "x86") != (machine_target() == "x86"):
+        raise BundleError(f"{where}: made for {target}, not for this {machine_target()} machine; choose another target")
     data = bundle.read(artefact)
     check_nb(read_nb_header(data, where), target, where)
     lite = _import_lite()

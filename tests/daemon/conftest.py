@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -197,6 +198,16 @@ line = 4
 @pytest.fixture(scope="session")
 def scripted_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle for the scripted backend: a contract and classes; its artefact is never opened."""
+    return write_scripted(tmp_path_factory.mktemp("bundles") / "scripted" / "1", takes_template=False)
+
+
+@pytest.fixture(scope="session")
+def template_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `scripted_bundle`, for a model that takes a template."""
+    return write_scripted(tmp_path_factory.mktemp("bundles") / "template" / "1", takes_template=True)
+
+
+def write_scripted(folder: Path, takes_template: bool) -> Path:
     classes = [
         {"id": class_id, "name": name, "color_bgr": (0, 0, 255), "threshold": 128}
         for class_id, name in enumerate(("open", "short", "mousebite", "spur", "copper", "pin-hole"), 1)
@@ -205,29 +216,39 @@ def scripted_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name="scripted",
         version="1",
         created=datetime(2026, 1, 1, tzinfo=timezone.utc),
-        input={"channels": "GRAY", "mean": (0.5,), "std": (0.25,), "tile_px": 256, "stride_px": 8, "margin_px": 0},
+        input={
+            "channels": "GRAY",
+            "mean": (0.5,),
+            "std": (0.25,),
+            "tile_px": 256,
+            "stride_px": 8,
+            "margin_px": 0,
+            "template": takes_template,
+        },
         output={"kind": "class_and_score", "mask_stride_px": 2},
         classes=classes,
         figures={"parameters": 0, "macs_per_tile": 0},
         terms="none: no training data",
     )
     cells = np.zeros((128, 128), np.uint8)
-    golden = GoldenTile(np.zeros((256, 256, 3), np.uint8), Mask(cells, cells, 2))
-    folder = tmp_path_factory.mktemp("bundles") / "scripted" / "1"
+    template = np.zeros((256, 256), np.uint8) if takes_template else None
+    golden = GoldenTile(np.zeros((256, 256, 3), np.uint8), Mask(cells, cells, 2), template)
     write_bundle(folder, draft, [NewArtefact("model.bin", b"none", machine_target(), "fp32", "none")], [golden])
     return folder
 
 
 @pytest.fixture
 def start_station(tmp_path: Path, scripted_bundle: Path) -> Iterator[Callable[..., Station]]:
-    """Start a daemon on pictures given as name -> marker grey value; settings by keyword, see CONFIG."""
+    """Start a daemon on pictures given as name -> marker grey value, and files; settings by keyword, see CONFIG."""
     stations: list[Station] = []
 
-    def start(pictures: dict[str, int], more: str = "", **changes: object) -> Station:
+    def start(pictures: dict[str, int], more: str = "", files: Sequence[Path] = (), **changes: object) -> Station:
         folder = tmp_path / f"station-{len(stations)}"
         (folder / "pictures").mkdir(parents=True)
         for name, marker in pictures.items():
             paint(folder / "pictures", name, marker)
+        for file in files:
+            shutil.copy(file, folder / "pictures")
         settings = {
             "side_px": SIDE_PX, "loop": "true", "workers": 2, "predict_ms": 5, "hang_timeout_ms": 1000,
             "trigger": "serial", "deadline_ms": 1000, "guard_ms": 10, "realtime_priority": 0, "restarts_max": 1000,

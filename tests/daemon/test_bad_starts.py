@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 CONFIG = """
@@ -28,9 +30,9 @@ ring_slots = 20
 
 @pytest.fixture
 def settings(tmp_path: Path, scripted_bundle: Path) -> Callable[..., Path]:
-    def write(more: str = "", side_px: int = 256) -> Path:
+    def write(more: str = "", side_px: int = 256, bundle: Path = scripted_bundle) -> Path:
         path = tmp_path / "config.toml"
-        path.write_text(CONFIG.format(bundle=scripted_bundle, side_px=side_px) + more)
+        path.write_text(CONFIG.format(bundle=bundle, side_px=side_px) + more)
         return path
 
     return write
@@ -54,6 +56,34 @@ def complaint(*words: object, memory_bytes: int | None = None) -> str:
 def test_rules_for_a_class_that_the_model_does_not_have(settings: Callable[..., Path]) -> None:
     said = complaint("run", "-c", settings("[recipe.rules.nonsense]\nmax_count = 1\n"))
     assert "rules for ['nonsense']" in said
+
+
+@pytest.mark.parametrize("command", ["run", "check-config"])
+def test_a_template_and_a_model_that_do_not_go_together(
+    settings: Callable[..., Path], template_bundle: Path, command: str
+) -> None:
+    none_named = complaint(command, "-c", settings(bundle=template_bundle))
+    assert 'the model compares with a defect-free picture; name it by template = "FILE"' in none_named
+    not_there = complaint(command, "-c", settings('[recipe]\ntemplate = "good.png"\n', bundle=template_bundle))
+    assert "good.png does not exist" in not_there
+    not_wanted = complaint(command, "-c", settings('[recipe]\ntemplate = "good.png"\n'))
+    assert "the model takes no template; remove that key" in not_wanted
+
+
+@pytest.mark.parametrize(
+    ("picture_hw", "problem"),
+    [(None, "is not a picture this program reads"), ((256, 255), "is 255 x 256 px, the camera gives 256 x 256 px")],
+)
+def test_a_template_that_no_picture_can_be_compared_with(
+    settings: Callable[..., Path], template_bundle: Path, picture_hw: tuple[int, int] | None, problem: str
+) -> None:
+    config = settings('[recipe]\ntemplate = "good.png"\n', bundle=template_bundle)
+    template = config.with_name("good.png")
+    if picture_hw is None:
+        template.write_text("no picture")
+    else:
+        cv2.imwrite(str(template), np.zeros(picture_hw, np.uint8))
+    assert f"{template} {problem}" in complaint("check-config", "-c", config)
 
 
 def test_too_little_memory_for_the_pictures(settings: Callable[..., Path]) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import psutil
+import pytest
 
 from edge_runtime.interfaces import Output
 from edge_runtime.protocol.messages import Down, FaultChanged, Heartbeat, Status, StatusQuery, TriggerAccepted
@@ -135,6 +139,34 @@ def test_sigterm_under_load_answers_every_part_and_exits_in_time(start_station: 
     assert len(outcomes_of(station)) == 4
     assert [r.line_seqno for r in station.records()] == [0, 1, 2, 3]
     assert station.output_levels == SAFE
+
+
+@pytest.mark.parametrize("trigger", ["serial", "free_run"])
+def test_what_the_template_shows_passes_and_a_picture_of_another_size_is_not_inspected(
+    start_station: Any, template_bundle: Path, tmp_path: Path, trigger: str
+) -> None:
+    template, pictures = np.full((256, 256), CLEAN, np.uint8), {"1": CLEAN, "2": DEFECT, "3": DEFECT + 1}
+    template[103:143, 55:85] = DEFECT  # the pictures' patch, moved by 3 rows and -5 columns
+    cv2.imwrite(str(tmp_path / "good.png"), template)
+    cv2.imwrite(str(tmp_path / "4.png"), template[:200])
+    more = f'[recipe]\ntemplate = "{tmp_path / "good.png"}"\n'
+    changes = {"bundle": template_bundle, "trigger": trigger, "loop": "false", "deadline_ms": 5000}
+    station = start_station(pictures, more=more, files=[tmp_path / "4.png"], **changes)
+    if trigger == "serial":
+        station.wait_until_ready()
+        for seqno in range(4):
+            station.trigger(seqno)
+    station.until(lambda: len(station.results) == 4)
+    assert station.stop() == 0
+    records = station.records()
+    assert [(r.label, r.verdict.outcome, r.verdict.reasons) for r in records] == [
+        ("1.png", Outcome.PASS, ()),
+        ("2.png", Outcome.PASS, ()),
+        ("3.png", Outcome.REJECT, ("short: count 1 > 0",)),
+        ("4.png", Outcome.NOT_INSPECTED, ("not_template_size",)),
+    ]
+    assert [d.xyxy_px for d in records[2].verdict.defects] == [(60, 100, 90, 140)]
+    assert list((station.folder / "data" / "pictures").rglob("000000004-picture.jpg"))
 
 
 def test_free_run_ends_with_the_pictures(start_station: Any) -> None:

@@ -20,7 +20,7 @@ TILE_PX, CELL_PX = 64, 2
 OPT_VERSION = "v2.13-rc"
 
 
-def draft_of(kind: str, class_count: int) -> Draft:
+def draft_of(kind: str, class_count: int, template: bool = False) -> Draft:
     classes = tuple(
         ClassEntry(id=i, name=f"kind {i}", color_bgr=(0, 40 * i, 255), threshold=128) for i in range(1, class_count + 1)
     )
@@ -28,7 +28,9 @@ def draft_of(kind: str, class_count: int) -> Draft:
         name="tiny",
         version=1,
         created=datetime(2026, 1, 31, 12, tzinfo=timezone.utc),
-        input=Input(channels="GRAY", mean=(0.0,), std=(1.0,), tile_px=TILE_PX, stride_px=16, margin_px=4),
+        input=Input(
+            channels="GRAY", mean=(0.0,), std=(1.0,), tile_px=TILE_PX, stride_px=16, margin_px=4, template=template
+        ),
         output=Output(kind=kind, mask_stride_px=CELL_PX),
         classes=classes,
         figures=Figures(parameters=107, macs_per_tile=98_304),
@@ -42,9 +44,10 @@ def picture_of(greys: list[int]) -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(row[None, :, None], (TILE_PX, TILE_PX, 3)))
 
 
-def tiny_answer(picture: np.ndarray) -> Mask:
+def tiny_answer(picture: np.ndarray, template: np.ndarray | None = None) -> Mask:
     """What tiny_network.py computes, as a formula."""
     v = picture[::CELL_PX, ::CELL_PX, 0] / 255.0
+    v = v if template is None else np.maximum(v - template[::CELL_PX, ::CELL_PX] / 255.0, 0.0)
     logits = np.stack([np.full_like(v, 4.0), 8.0 * v, 24.0 * v - 12.0])
     background = 1.0 / np.exp(logits - 4.0).sum(axis=0)
     class_ids = np.where(logits[2] > logits[1], 2, 1).astype(np.uint8)
@@ -53,7 +56,7 @@ def tiny_answer(picture: np.ndarray) -> Mask:
 
 @pytest.fixture
 def draft():
-    """`draft(kind, class_count)`: a valid Draft."""
+    """`draft(kind, class_count, template)`: a valid Draft."""
     return draft_of
 
 
@@ -65,7 +68,7 @@ def stripes():
 
 @pytest.fixture
 def expected():
-    """`expected(picture)`: the mask that the tiny network must give."""
+    """`expected(picture, template)`: the mask that the tiny network must give."""
     return tiny_answer
 
 
@@ -85,9 +88,26 @@ def scripted_bundle(tmp_path, scripted_golden):
     return write_bundle(tmp_path / "tiny" / "1", draft_of("class_and_score", 6), [artefact], [scripted_golden])
 
 
+@pytest.fixture
+def template_golden() -> GoldenTile:
+    """Class 3 everywhere, but the template has the right half of it, too."""
+    class_ids = np.zeros((TILE_PX // CELL_PX,) * 2, np.uint8)
+    class_ids[:, : TILE_PX // CELL_PX // 2] = 3
+    scores = np.where(class_ids > 0, 255, 0).astype(np.uint8)
+    return GoldenTile(picture_of([103, 103]), Mask(class_ids, scores, CELL_PX), picture_of([10, 103])[..., 0].copy())
+
+
+@pytest.fixture
+def template_bundle(tmp_path, template_golden):
+    """As `scripted_bundle`, for a model that takes a template."""
+    artefact = NewArtefact("model.x86.bin", b"not a network", "x86", "fp32", "none")
+    draft = draft_of("class_and_score", 6, template=True)
+    return write_bundle(tmp_path / "template" / "1", draft, [artefact], [template_golden])
+
+
 @pytest.fixture(scope="session")
 def networks(tmp_path_factory) -> Path:
-    """A folder with two.x86.nb, two.arm.nb and one.x86.nb."""
+    """A folder with the files that tiny_network.py makes."""
     for name in ("paddle", "paddlelite"):
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"needs {name} to make a real network")
@@ -117,6 +137,15 @@ def tiny_bundle_folder(networks, tmp_path_factory) -> Path:
 def tiny_bundle(tiny_bundle_folder, tmp_path):
     """A copy of the real bundle that a test may damage."""
     return load_bundle(shutil.copytree(tiny_bundle_folder, tmp_path / "copy"))
+
+
+@pytest.fixture
+def comparing_bundle(networks, tmp_path):
+    """A bundle of the network that takes a template."""
+    artefact = NewArtefact("model.x86.nb", (networks / "template.x86.nb").read_bytes(), "x86", "fp32", OPT_VERSION)
+    picture, template = picture_of([60, 160, 220, 10]), picture_of([10, 10, 210, 200])[..., 0].copy()
+    golden = GoldenTile(picture, tiny_answer(picture, template), template)
+    return write_bundle(tmp_path / "comparing", draft_of("class_and_score", 2, template=True), [artefact], [golden])
 
 
 @pytest.fixture

@@ -54,6 +54,25 @@ def test_the_golden_tile_comes_back_as_it_was_packed(scripted_bundle, scripted_g
     assert np.array_equal(tile.mask.scores, scripted_golden.mask.scores)
 
 
+def test_the_golden_template_comes_back_as_it_was_packed(template_bundle, template_golden):
+    (entry,) = template_bundle.manifest.golden
+    assert entry.template.file == "golden/0_template.png"
+    assert np.array_equal(template_bundle.read_golden(entry).template, template_golden.template)
+    assert sorted(os.listdir(template_bundle.folder / "golden")) == [
+        f"0_{name}.png" for name in ("class_ids", "picture", "scores", "template")
+    ]
+
+
+@pytest.mark.parametrize("takes_template", [False, True])
+def test_golden_tiles_have_a_template_exactly_if_the_model_takes_one(
+    tmp_path, draft, scripted_golden, template_golden, takes_template
+):
+    golden = [scripted_golden if takes_template else template_golden]
+    message = refusal(write_bundle, tmp_path / "1", draft("class_and_score", 6, takes_template), [MODEL], golden)
+    assert f"golden[0]: a template {'is missing' if takes_template else 'does not belong there'}" in message
+    assert not (tmp_path / "1").exists()
+
+
 def test_a_readme_is_packed(tmp_path, draft, scripted_golden):
     bundle = write_bundle(tmp_path / "1", draft("class_and_score", 6), [MODEL], [scripted_golden], "# Tiny\n")
     assert (bundle.folder / "README.md").read_text() == "# Tiny\n"
@@ -206,6 +225,14 @@ def test_golden_tiles_that_come_out_equal_pass(scripted_bundle):
     assert tile.equal_share == 1.0
 
 
+def test_the_golden_template_is_part_of_the_question(template_bundle, template_golden, tmp_path, draft):
+    (tile,) = verify_bundle(template_bundle.folder, scripted).tiles
+    assert (tile.passed, tile.equal_share) == (True, 1.0)
+    moved = replace(template_golden, template=np.roll(template_golden.template, 8, axis=1))
+    bundle = write_bundle(tmp_path / "moved", draft("class_and_score", 6, True), [MODEL], [moved])
+    assert "1 of 1 golden tiles came out differently" in refusal(verify_bundle, bundle.folder, scripted)
+
+
 @pytest.mark.parametrize(("offset", "passes"), [(2, True), (3, False)])
 def test_scores_may_differ_by_two(tmp_path, draft, scripted_golden, offset, passes):
     mask = scripted_golden.mask
@@ -255,6 +282,12 @@ def test_the_segmenter_is_closed_after_verifying(scripted_bundle):
 
 def test_a_real_network_passes_its_golden_tiles(tiny_bundle):
     (tile,) = verify_bundle(tiny_bundle.folder, PaddleLiteSegmenter).tiles
+    assert tile.passed
+    assert tile.equal_share > 0.95
+
+
+def test_a_real_network_that_takes_a_template_passes_its_golden_tiles(comparing_bundle):
+    (tile,) = verify_bundle(comparing_bundle.folder, PaddleLiteSegmenter).tiles
     assert tile.passed
     assert tile.equal_share > 0.95
 

@@ -74,3 +74,11 @@ def test_another_picture_is_refused_by_name(data):
 def test_a_golden_tile_is_a_bgr_picture():
     with pytest.raises(ValueError, match=r"uint8 \(H, W, 3\)"):
         GoldenTile(np.zeros((8, 8), np.uint8), one_cell(0, 0))
+
+
+@pytest.mark.parametrize(
+    "template", [np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9), np.uint8), np.zeros((8, 8), np.float32)]
+)
+def test_a_golden_tiles_template_is_a_grey_plane_of_its_size(template):
+    with pytest.raises(ValueError, match=r"template must be grey uint8 \(8, 8\)"):
+        GoldenTile(np.zeros((8, 8, 3), np.uint8), one_cell(0, 0), template)

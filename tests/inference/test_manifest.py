@@ -48,6 +48,23 @@ def test_the_input_section_is_the_contract(scripted_bundle):
     assert scripted_bundle.manifest.input.contract() == InputContract("GRAY", (0.0,), (1.0,), 64, 16, 4)
 
 
+def test_a_manifest_that_knows_nothing_of_templates_is_valid(raw, scripted_bundle):
+    del raw["input"]["template"], raw["golden"][0]["template"]
+    assert parse_manifest(json.dumps(raw).encode(), "m") == scripted_bundle.manifest
+
+
+def test_a_template_doubles_the_channels(template_bundle):
+    contract = template_bundle.manifest.input.contract()
+    assert contract == InputContract("GRAY", (0.0,), (1.0,), 64, 16, 4, template=True)
+    assert contract.channel_count == 2
+
+
+@pytest.mark.parametrize("target", ["arm+int8", "rockchip_npu,arm", "verisilicon_timvx,arm"])
+def test_networks_for_accelerators_and_of_less_precision_have_targets(raw, target):
+    raw["artefacts"].append({**raw["artefacts"][0], "file": "model.bin", "target": target, "precision": "int8"})
+    assert [each.target for each in parse_manifest(json.dumps(raw).encode(), "m").artefacts] == ["x86", target]
+
+
 WRONG = {
     "unknown key": (set_key("nam", 1), ["unknown key 'nam'", "did you mean 'name'?", "allowed: ", "classes"]),
     "unknown nested key": (set_key("input", "tilepx", 1), ["input: unknown key 'tilepx'", "tile_px", "margin_px"]),
@@ -70,6 +87,15 @@ WRONG = {
     "means": (set_key("input", "mean", [0.5, 0.5, 0.5]), ["input: GRAY needs 1 means"]),
     "NaN": (set_key("input", "mean", [float("nan")]), ["input.mean[0]: must be a finite number"]),
     "std 0": (set_key("input", "std", [0.0]), ["input: GRAY needs 1 means and 1 positive stds"]),
+    "template": (set_key("input", "template", 1), ["input.template: must be a valid boolean, not 1"]),
+    "template of colour": (
+        lambda raw: raw["input"].update(channels="RGB", mean=[0.0] * 3, std=[1.0] * 3, template=True),
+        ["input: a template goes with channels GRAY only, not RGB"],
+    ),
+    "no golden template": (
+        set_key("input", "template", True),
+        ["golden[0]: a template is missing: input.template is True"],
+    ),
     "margin": (set_key("input", "margin_px", 32), ["input: margin_px 32 leaves no core in a tile of 64"]),
     "output kind": (set_key("output", "kind", "logits"), ["output.kind", "'class_and_score', 'class_ids' or 'score'"]),
     "mask stride": (set_key("output", "mask_stride_px", 3), ["output.mask_stride_px must divide input.stride_px"]),

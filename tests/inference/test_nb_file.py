@@ -1,13 +1,24 @@
 """The head of `.nb` files: real ones are read, any damage to it is refused before a predictor sees it."""
 
+import re
 import struct
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.errors import BundleError
-from edge_runtime.inference.nb_file import Kernel, NbHeader, check_nb, normalise_nb, read_nb_header
+from edge_runtime.inference.manifest import Target
+from edge_runtime.inference.nb_file import (
+    KERNEL_TARGETS,
+    Kernel,
+    NbHeader,
+    check_nb,
+    nnadapter_device,
+    normalise_nb,
+    read_nb_header,
+)
 
 
 @pytest.fixture
@@ -42,6 +53,27 @@ def test_each_file_passes_for_its_own_target_alone(networks, target):
         BundleError, match=rf"model\.nb: its kernels are for .*{target}.*, not for {other}; take the file"
     ):
         check_nb(header, other, "model.nb")
+
+
+def test_an_npus_file_holds_subgraphs_for_it(networks):
+    header = read_nb_header(networks / "two.rockchip_npu,arm.nb")
+    check_nb(header, "rockchip_npu,arm")
+    for other in ("x86", "arm", "arm+int8", "opencl,arm"):
+        with pytest.raises(BundleError, match=f"its kernels are for .*nnadapter, not for {re.escape(other)}"):
+            check_nb(header, other)
+    arm = read_nb_header(networks / "two.arm.nb")
+    check_nb(arm, "arm+int8")
+    with pytest.raises(BundleError, match="its kernels are for arm, host, not for rockchip_npu,arm"):
+        check_nb(arm, "rockchip_npu,arm")
+
+
+@pytest.mark.parametrize("target", KERNEL_TARGETS)
+def test_only_nnadapter_is_told_a_device(target):
+    assert nnadapter_device(target) == (target.split(",")[0] if target in get_args(Target)[-4:] else None)
+
+
+def test_each_target_of_the_manifest_has_its_kernels():
+    assert set(KERNEL_TARGETS) == set(get_args(Target))
 
 
 REFUSED = {

@@ -142,6 +142,21 @@ def test_an_artefact_the_bundle_lacks_is_refused(tiny_bundle):
         PaddleLiteSegmenter(tiny_bundle, target="arm+fp16")
 
 
+def test_a_network_for_another_machine_is_refused(tiny_bundle):
+    with pytest.raises(BundleError, match=r"model\.arm\.nb: made for arm, not for this x86 machine"):
+        PaddleLiteSegmenter(tiny_bundle, target="arm")
+
+
+def test_a_template_is_the_second_channel(comparing_bundle, stripes, expected):
+    preprocessor, segmenter = TilePreprocessor(comparing_bundle.input_contract), PaddleLiteSegmenter(comparing_bundle)
+    picture, template = stripes([200, 90, 250, 30]), stripes([180, 90, 40, 60])[..., 0]
+    class_ids, scores = segmenter.predict(preprocessor.tile(picture, (0, 0), template))
+    answer = expected(picture, template)
+    assert np.array_equal(class_ids, answer.class_ids)
+    assert np.abs(scores.astype(int) - answer.scores).max() <= 1
+    assert (scores != segmenter.predict(preprocessor.tile(picture, (0, 0), stripes([0] * 4)[..., 0]))[1]).any()
+
+
 def test_without_paddle_lite_the_message_says_what_to_install(tiny_bundle, monkeypatch):
     real_import = builtins.__import__
 

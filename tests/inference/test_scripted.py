@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,6 +56,18 @@ def test_each_cell_has_the_highest_class_of_its_own_pixels(contract, stride, gre
             block = grey[y * stride : (y + 1) * stride, x * stride : (x + 1) * stride]
             best = max((int(value) - 100 for value in block.flat if 101 <= value <= 106), default=0)
             assert (class_ids[y, x], scores[y, x]) == (best, 255 if best else 0)
+
+
+@given(
+    arrays(np.uint8, (16, 16), elements=st.integers(99, 107)), arrays(np.uint8, (16, 16), elements=st.integers(99, 107))
+)
+def test_what_equals_the_template_is_background(grey, template):
+    contract = replace(GRAY, template=True)
+    picture = np.ascontiguousarray(np.repeat(grey[:, :, None], 3, axis=2))
+    tile = TilePreprocessor(contract).tile(picture, (0, 0), template)
+    class_ids, _ = ScriptedSegmenter(contract, 1).predict(tile)
+    expected = np.where((grey != template) & (grey > 100) & (grey < 107), grey - 100, 0)
+    assert np.array_equal(class_ids, expected)
 
 
 def test_classes_it_was_not_given_are_background():

@@ -8,10 +8,17 @@ from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
 from edge_runtime.inference.scripted import ScriptedSegmenter
 from edge_runtime.vision.preprocess import TilePreprocessor
 
+BUNDLES = {
+    "scripted": "scripted_bundle",
+    "paddle_lite": "tiny_bundle",
+    "scripted with template": "template_bundle",
+    "paddle_lite with template": "comparing_bundle",
+}
 
-@pytest.fixture(params=["scripted", "paddle_lite"])
+
+@pytest.fixture(params=BUNDLES)
 def bundle(request):
-    return request.getfixturevalue({"scripted": "scripted_bundle", "paddle_lite": "tiny_bundle"}[request.param])
+    return request.getfixturevalue(BUNDLES[request.param])
 
 
 @pytest.fixture
@@ -26,7 +33,8 @@ def segmenter(bundle):
 
 @pytest.fixture
 def tile(segmenter, stripes):
-    return TilePreprocessor(segmenter.input_contract).tile(stripes([104, 200, 10, 102]), (0, 0))
+    template = stripes([104, 10, 10, 10])[..., 0] if segmenter.input_contract.template else None
+    return TilePreprocessor(segmenter.input_contract).tile(stripes([104, 200, 10, 102]), (0, 0), template)
 
 
 def test_it_knows_its_contract(segmenter, bundle):
@@ -83,12 +91,13 @@ SPOILT = {
     "float16": (lambda tile: tile.astype(np.float16), "dtype must be float32, not float16"),
     "big-endian": (lambda tile: tile.astype(">f4"), "dtype must be float32, not >f4"),
     "list": (lambda tile: tile.tolist(), "must be an array, not list"),
-    "rank": (lambda tile: tile[0], r"shape must be \(1, 1, 64, 64\) for life, not \(1, 64, 64\)"),
-    "smaller": (lambda tile: np.ascontiguousarray(tile[..., :32]), r"not \(1, 1, 64, 32\)"),
-    "bigger": (lambda tile: np.concatenate([tile, tile], axis=2), r"not \(1, 1, 128, 64\)"),
-    "batch": (lambda tile: np.concatenate([tile, tile]), r"not \(2, 1, 64, 64\)"),
-    "no batch": (lambda tile: tile[:0], r"not \(0, 1, 64, 64\)"),
-    "channels": (lambda tile: np.concatenate([tile] * 3, axis=1), r"not \(1, 3, 64, 64\)"),
+    "rank": (lambda tile: tile[0], r"shape must be \(1, {same}, 64, 64\) for life, not \({same}, 64, 64\)"),
+    "smaller": (lambda tile: np.ascontiguousarray(tile[..., :32]), r"not \(1, {same}, 64, 32\)"),
+    "bigger": (lambda tile: np.concatenate([tile, tile], axis=2), r"not \(1, {same}, 128, 64\)"),
+    "batch": (lambda tile: np.concatenate([tile, tile]), r"not \(2, {same}, 64, 64\)"),
+    "no batch": (lambda tile: tile[:0], r"not \(0, {same}, 64, 64\)"),
+    "a channel more": (lambda tile: np.concatenate([tile, tile[:, :1]], axis=1), r"not \(1, {more}, 64, 64\)"),
+    "a channel less": (lambda tile: np.ascontiguousarray(tile[:, 1:]), r"not \(1, {less}, 64, 64\)"),
     "transposed": (lambda tile: tile.transpose(0, 1, 3, 2), "must be C-contiguous"),
     "NaN": (with_value(np.nan), "holds NaN or infinity"),
     "infinity": (with_value(-np.inf), "holds NaN or infinity"),
@@ -98,6 +107,8 @@ SPOILT = {
 @pytest.mark.parametrize("kind", SPOILT)
 def test_a_tile_outside_the_contract_is_refused_and_does_no_harm(segmenter, tile, kind):
     spoil, reason = SPOILT[kind]
+    same = tile.shape[1]
+    reason = reason.format(same=same, more=same + 1, less=same - 1)
     before = segmenter.predict(tile)
     with pytest.raises(InferenceError, match=rf"^tile: .*{reason}.*TilePreprocessor"):
         segmenter.predict(spoil(tile))

@@ -1,6 +1,7 @@
 """Run as a process of its own: export the tests' tiny network with Paddle and convert it with opt.
 
-Argument: a folder, which then holds two.x86.nb and two.arm.nb (class ids and scores) and one.x86.nb (class ids).
+Argument: a folder, which then holds two.x86.nb and two.arm.nb (class ids and scores), one.x86.nb (class ids), and
+template.x86.nb (class ids and scores of what the picture is brighter than its template).
 The weights are chosen so that a plain formula, `tiny_answer` in conftest.py, gives the same.
 """
 
@@ -17,12 +18,14 @@ from paddlelite.lite import Opt
 class TwoOutputs(nn.Layer):
     """Looks at every other pixel v: logits 4, 8 v and 24 v - 12 for background, class 1 and class 2."""
 
+    taps = (1.0,)
+
     def __init__(self):
         super().__init__()
-        self.stem = nn.Conv2D(1, 8, 3, stride=2, padding=1)
+        self.stem = nn.Conv2D(len(self.taps), 8, 3, stride=2, padding=1)
         self.head = nn.Conv2D(8, 3, 1)
-        stem, head = np.zeros((8, 1, 3, 3), np.float32), np.zeros((3, 8, 1, 1), np.float32)
-        stem[:, 0, 1, 1] = 1.0
+        stem, head = np.zeros((8, len(self.taps), 3, 3), np.float32), np.zeros((3, 8, 1, 1), np.float32)
+        stem[:, :, 1, 1] = self.taps
         head[:, 0, 0, 0] = (0.0, 8.0, 24.0)
         self.stem.weight.set_value(stem)
         self.stem.bias.set_value(np.zeros(8, np.float32))
@@ -44,12 +47,25 @@ class OneOutput(TwoOutputs):
         return self.planes(tile)[0]
 
 
+class Comparing(TwoOutputs):
+    """Its v is picture - template, at least 0."""
+
+    taps = (1.0, -1.0)
+
+
+NETWORKS = (
+    ("two", TwoOutputs, ("x86", "arm", "rockchip_npu,arm")),
+    ("one", OneOutput, ("x86",)),
+    ("template", Comparing, ("x86",)),
+)
+
+
 def main():
     folder, tile_px = Path(sys.argv[1]), int(sys.argv[2])
-    for name, network, targets in (("two", TwoOutputs, ("x86", "arm")), ("one", OneOutput, ("x86",))):
+    for name, network, targets in NETWORKS:
         layer = network()
         layer.eval()
-        spec = paddle.static.InputSpec([1, 1, tile_px, tile_px], "float32", "tile")
+        spec = paddle.static.InputSpec([1, len(network.taps), tile_px, tile_px], "float32", "tile")
         paddle.jit.save(layer, str(folder / name), input_spec=[spec], clip_extra=False)
         for target in targets:
             convert(folder / name, target)

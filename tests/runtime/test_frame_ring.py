@@ -43,6 +43,18 @@ print(*[ring.claim(part % 4, part, tiles, worker) for _ in range(count)], flush=
 signal.pause()
 """
 
+# Prepares part 1: says so, waits for a line, and says that it is done.
+PREPARER = """
+import sys
+from edge_runtime.runtime.frame_ring import FrameRing, RingLayout
+ring = FrameRing(RingLayout(4, 64), int(sys.argv[1]))
+def work():
+    print("inside", flush=True)
+    sys.stdin.readline()
+ring.prepare(1, 1, int(sys.argv[2]), work)
+print("done", flush=True)
+"""
+
 # Is stopped inside `claim`, while it holds the lock of part 1, by a tracer that stops at its first look at a counter.
 HOLDER = """
 import os, signal, sys
@@ -163,6 +175,30 @@ def test_the_line_never_waits_for_a_worker(ring, run):
     assert ring.claim(1, 2, TILES, 1) == 0
 
 
+def test_one_worker_prepares_a_frame_and_the_others_wait_for_it(ring, run):
+    ring.start(1, 1)
+    first = run(PREPARER, 0)
+    assert first.stdout.readline() == "inside\n"
+    assert ring.working_on(0) == 1
+    waiting = run(PREPARER, 1)
+    with pytest.raises(subprocess.TimeoutExpired):
+        waiting.wait(0.5)
+    assert ring.working_on(1) is None, "nothing is lost if a waiting worker dies"
+    assert (first.communicate("\n")[0], waiting.communicate()[0]) == ("done\n", "done\n")
+    assert [ring.working_on(worker) for worker in range(2)] == [None, None]
+
+
+def test_a_worker_killed_while_it_prepares_is_replaced_by_the_next(ring, run):
+    ring.start(1, 1)
+    first = run(PREPARER, 0)
+    assert first.stdout.readline() == "inside\n"
+    waiting = run(PREPARER, 1)
+    first.kill()
+    first.wait()
+    assert ring.working_on(0) == 1
+    assert waiting.stdout.readline() == "inside\n"
+
+
 # -- in one process ---------------------------------------------------------------------------------------------
 
 
@@ -182,6 +218,38 @@ def test_a_cancelled_frame_gives_no_more_tiles_until_the_slot_is_started_anew(ri
     assert ring.working_on(6) is None
     ring.start(0, 2)
     assert claim_all(ring, 0, 2, 3) == [0, 1, 2]
+
+
+def test_a_frame_is_prepared_once_and_its_next_part_anew(ring):
+    done = []
+    for part_id in (1, 1 + PAGE_BYTES // 32, 1):
+        ring.start(0, part_id)
+        for worker in range(3):
+            ring.prepare(0, part_id, worker, lambda part_id=part_id: done.append((part_id, ring.working_on(0))))
+    assert done == [(1, 1), (129, 129), (1, 1)]
+
+
+def test_a_frame_that_is_cancelled_or_gone_is_not_prepared(ring):
+    done = []
+    ring.start(0, 1)
+    ring.start(1, 3)
+    ring.cancel(0)
+    for slot, part_id in ((0, 1), (1, 2), (2, 5)):
+        ring.prepare(slot, part_id, 0, lambda part_id=part_id: done.append(part_id))
+    assert done == []
+
+
+def test_a_worker_that_fails_to_prepare_holds_the_part_and_lets_the_next_try(ring):
+    def fail() -> None:
+        raise OSError("no")
+
+    ring.start(0, 1)
+    with pytest.raises(OSError, match="no"):
+        ring.prepare(0, 1, 4, fail)
+    assert ring.working_on(4) == 1
+    done = []
+    ring.prepare(0, 1, 5, lambda: done.append(5))
+    assert done == [5]
 
 
 def test_nobody_works_on_a_frame_without_tiles_left(ring):
@@ -237,6 +305,7 @@ def test_regions_lie_apart_on_whole_pages_inside_the_memory(slot_count, max_pixe
             (layout.image_at(slot), 3 * max_pixels),
             (layout.class_ids_at(slot), max_pixels),
             (layout.scores_at(slot), max_pixels),
+            (layout.template_at(slot), max_pixels),
         ]
     assert all(start % PAGE_BYTES == 0 for start, _ in regions)
     assert all(start + length <= next_start for (start, length), (next_start, _) in pairwise(regions))
@@ -260,8 +329,9 @@ def test_what_is_written_into_one_array_is_seen_there_by_others_and_nowhere_else
         ring.start(slot, slot + 1)
         arrays = slot_arrays(ring, slot, (high, wide), stride)
         assert arrays.image.shape == (high, wide, 3)
+        assert arrays.template.shape == (high, wide)
         assert arrays.class_ids.shape == arrays.scores.shape == (math.ceil(high / stride), math.ceil(wide / stride))
-        for name in ("image", "class_ids", "scores"):
+        for name in ("image", "template", "class_ids", "scores"):
             getattr(arrays, name)[...] = value = next(values)
             written.append((slot, name, value))
     seen = [

@@ -206,6 +206,19 @@ def test_a_picture_that_does_not_come_is_an_answer(reason):
     assert kinds(here.trigger()) == [Capture]
 
 
+@pytest.mark.parametrize("free_run", [False, True])
+def test_a_picture_that_is_unfit_is_never_inspected_and_kept(free_run):
+    here = Here(free_run=free_run)
+    (capture,) = here.control.ask_free_run() if free_run else here.trigger()
+    picture = Captured(capture.slot, capture.part_id, HW, here.now_ns, UTC, "1.png", "not_template_size")
+    actions = here.control.captured(picture, here.now_ns)
+    assert kinds(actions) == [Archive, Announce]
+    assert answers(actions) == not_inspected(7, "not_template_size")
+    assert (actions[0].slot, actions[0].record.label) == (capture.slot, "1.png")
+    assert here.control.worker_ready(1, "model") == []
+    assert here.control.counters.not_inspected_by_reason == {"not_template_size": 1}
+
+
 def test_a_lost_camera_costs_the_pictures_asked_for_and_no_others():
     here = Here()
     here.start()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,6 +16,10 @@ MEAN, STD = (0.406, 0.456, 0.485), (0.225, 0.224, 0.229)
 def contract(channels: str, tile_px: int = 16) -> InputContract:
     count = 1 if channels == "GRAY" else 3
     return InputContract(channels, MEAN[:count], STD[:count], tile_px, stride_px=8, margin_px=2)
+
+
+def with_template() -> InputContract:
+    return replace(contract("GRAY"), template=True)
 
 
 def picture(seed: int, height: int, width: int) -> np.ndarray:
@@ -41,6 +47,39 @@ def test_a_tile_is_the_formula_of_the_contract(seed, height, width, channels, da
     assert tile.dtype == np.float32
     assert tile.flags.c_contiguous
     np.testing.assert_array_equal(tile, naive_tile(image, origin_yx, channels, 16).astype(np.float32))
+
+
+@given(st.integers(0, 99), st.integers(1, 40), st.integers(1, 40), st.data())
+def test_with_a_template_a_tile_is_both_pictures_tiles_one_after_the_other(seed, height, width, data):
+    image, template = picture(seed, height, width), picture(seed + 100, height, width)[..., 0].copy()
+    template_bgr = np.repeat(template[..., None], 3, axis=2)
+    origin_yx = data.draw(st.tuples(st.integers(0, height - 1), st.integers(0, width - 1)))
+    tile = TilePreprocessor(with_template()).tile(image, origin_yx, template)
+    alone = TilePreprocessor(contract("GRAY"))
+    parts = [alone.tile(each, origin_yx).copy() for each in (image, template_bgr)]
+    assert (tile.dtype, tile.flags.c_contiguous) == (np.float32, True)
+    np.testing.assert_array_equal(tile, np.concatenate(parts, axis=1))
+
+
+@pytest.mark.parametrize(
+    ("takes_one", "template", "message"),
+    [
+        (True, None, "the model needs a template"),
+        (False, np.zeros((20, 30), np.uint8), "the model takes no template"),
+        (True, np.zeros((20, 31), np.uint8), r"must be uint8 \(20, 30\) as the picture, not uint8 \(20, 31\)"),
+        (True, np.zeros((20, 30, 3), np.uint8), r"not uint8 \(20, 30, 3\)"),
+        (True, np.zeros((20, 30), np.float32), r"not float32 \(20, 30\)"),
+    ],
+)
+def test_a_template_that_does_not_belong_to_the_picture_is_refused(takes_one, template, message):
+    preprocessor = TilePreprocessor(with_template() if takes_one else contract("GRAY"))
+    with pytest.raises(ValueError, match=message):
+        preprocessor.tile(picture(0, 20, 30), (0, 0), template)
+
+
+def test_only_grey_pictures_have_a_template():
+    with pytest.raises(ValueError, match="a template goes with channels GRAY only, not BGR"):
+        replace(contract("BGR"), template=True)
 
 
 @given(st.floats(0, 1), st.floats(0.01, 4))
