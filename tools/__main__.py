@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from edge_runtime.errors import EdgeRuntimeError
+from tools.commands_train import distill, train
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -18,29 +19,8 @@ RunFolder = Annotated[Path, typer.Argument(help="Folder of a training run.")]
 BundleFolder = Annotated[Path, typer.Argument(help="Bundle folder, opt_models/NAME/VERSION.")]
 
 
-@app.command()
-def train(
-    out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    data: Annotated[list[Path] | None, typer.Option(help="Data set folder; repeat for several.")] = None,
-    share: Annotated[list[float] | None, typer.Option(help="Share of crops, one per --data; together 1.")] = None,
-    steps: int = 3000,
-    batch: int = 16,
-    crop: Annotated[int, typer.Option(help="Side of a training crop in pixels.")] = 256,
-    seed: int = 1,
-    replicas: Annotated[int, typer.Option(help="Processes; one per free core.")] = 2,
-    resume: Annotated[bool, typer.Option(help="Go on from the run's checkpoint with the run's settings.")] = False,
-) -> None:
-    """Train the network on crops of labelled pictures."""
-    from tools.runs import TrainSettings, data_shares
-    from tools.train import resume_run, run_training, start_run
-
-    if resume:
-        settings = resume_run(out)
-    else:
-        sources = data_shares(data or [], share)
-        settings = TrainSettings(sources, steps=steps, batch=batch, crop_px=crop, seed=seed, replicas=replicas)
-        start_run(out, settings)
-    run_training(out, settings, resume, Console())
+app.command()(train)
+app.command()(distill)
 
 
 @app.command()

@@ -1,37 +1,54 @@
-"""Data sets on disk: pictures, class-id masks and boxes in one folder, checked before anything is computed.
+"""Data sets on disk: labelled pictures in one folder, checked before anything is computed.
 
-A folder holds `annotations.json` in COCO style; `images[]` carry id, file_name, mask, width and height (paths relative
-to the folder), `annotations[]` image_id, category_id and bbox [x, y, w, h], `categories[]` id and name. Masks are 8-bit
-grey, value = class id, 0 = background. Where an annotation has a `mask_bbox`, the box of its pixels in the mask, the
-margin that the labels keep around defects is known; without one it is taken as 0.
+A folder holds `annotations.json` in COCO style. `images[]` carry id, file_name, width, height and, where they exist,
+mask and template (paths relative to the folder); `annotations[]` image_id, category_id, bbox [x, y, w, h] and, where
+it exists, segmentation (polygons); `categories[]` id and name, and `"defect": false` for a lawful part that only looks
+like one: it counts as background. Masks are 8-bit grey, value = category id, 0 = background. A picture without mask
+gets one from its annotations: polygons filled, or else the ellipse inside each box. Where an annotation has a
+`mask_bbox`, the box of its pixels in the mask, the margin that the labels keep around defects is known; else it is 0.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.vision.registration import register_template
 from tools.errors import DatasetError
-from tools.paddle_first import cv2
 from tools.scoring import LabelledBox
 
 GreyU8 = npt.NDArray[np.uint8]
+Polygon = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The outline of one annotation without a mask: polygons in pixels, or none for the ellipse inside its box."""
+
+    class_id: int
+    xywh_px: tuple[float, float, float, float]
+    polygons: tuple[Polygon, ...]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One labelled picture on disk."""
+    """One labelled picture on disk. `class_of` maps each value of its mask to a class id, 255 to "not allowed"."""
 
     image_path: Path
-    mask_path: Path
+    mask_path: Path | None
+    template_path: Path | None
     size_hw: tuple[int, int]
     boxes: tuple[LabelledBox, ...]
+    shapes: tuple[Shape, ...]
+    class_of: bytes
 
     @property
     def name(self) -> str:
@@ -42,8 +59,32 @@ class Picture:
         return _read_grey(self.image_path, self.size_hw)
 
     def read_mask(self) -> GreyU8:
-        """Class ids, uint8 (H, W)."""
-        return _read_grey(self.mask_path, self.size_hw)
+        """Class ids, uint8 (H, W). Raises DatasetError for a mask value that no category has."""
+        if self.mask_path is None:
+            return _drawn(self.shapes, self.size_hw)
+        raw = _read_grey(self.mask_path, self.size_hw)
+        mask = np.frombuffer(self.class_of, np.uint8)[raw]
+        if (mask == 255).any():
+            raise DatasetError(
+                f"{self.mask_path}: value {int(raw[mask == 255].max())} in the mask is no category's id; "
+                "name the category or correct the mask"
+            )
+        return mask
+
+    def read_template(self) -> GreyU8:
+        """The defect-free picture as it is on disk, uint8 (H, W)."""
+        if self.template_path is None:
+            raise DatasetError(
+                f"{self.image_path}: the labels name no template for it; training with template needs one"
+            )
+        return _read_grey(self.template_path, self.size_hw)
+
+    def read_planes(self, with_template: bool) -> GreyU8:
+        """What the network sees: the picture and, if wanted, its registered template, uint8 (planes, H, W)."""
+        image = self.read_image()
+        if not with_template:
+            return image[None]
+        return np.stack([image, register_template(image, self.read_template())])
 
 
 @dataclass(frozen=True)
@@ -75,23 +116,34 @@ def load_dataset(folder: Path) -> Dataset:
     except ValueError as exc:
         raise DatasetError(f"{index_path}: not JSON ({exc})") from exc
     try:
-        names = _class_names(index["categories"])
-        boxes = _boxes_by_image(index["annotations"])
+        names, class_of = _classes(index["categories"])
         margin_px = _label_margin_px(index["annotations"])
-        pictures = [_picture(folder, entry, boxes.get(entry["id"], ())) for entry in index["images"]]
-    except (KeyError, TypeError, ValueError) as exc:
+        shapes = _shapes_by_image(index["annotations"], class_of)
+        pictures = [_picture(folder, entry, shapes.get(entry["id"], ()), class_of) for entry in index["images"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise DatasetError(f"{index_path}: an entry lacks or misspells {exc}; expected COCO style labels") from exc
     if not pictures:
         raise DatasetError(f"{index_path}: lists no pictures; at least one is needed")
     return Dataset(folder, names, tuple(sorted(pictures, key=lambda picture: picture.name)), margin_px)
 
 
-def check_pictures(dataset: Dataset) -> None:
-    """Open every picture and mask once. Raises DatasetError that lists what is missing, of another size or class."""
-    wrong = [problem for picture in dataset.pictures for problem in _problems(picture, len(dataset.class_names))]
+def check_pictures(dataset: Dataset, with_template: bool = False) -> None:
+    """Open every picture, mask and template once. Raises DatasetError that lists what is missing or wrong."""
+    wrong = [problem for picture in dataset.pictures for problem in _problems(picture, with_template)]
     if wrong:
         more = f" … and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise DatasetError(f"{dataset.folder}: {'; '.join(wrong[:5])}{more}")
+
+
+def check_every_class_occurs(datasets: Sequence[Dataset]) -> None:
+    """Raise DatasetError when a class has no example in all of `datasets`: nothing could be learned of it."""
+    labelled = Counter(box.class_id for d in datasets for picture in d.pictures for box in picture.boxes)
+    missing = [name for class_id, name in enumerate(datasets[0].class_names, 1) if not labelled[class_id]]
+    if missing:
+        folders = ", ".join(str(d.folder) for d in datasets)
+        raise DatasetError(
+            f"{folders}: no example of {', '.join(missing)} to train on; add some, or drop the category from the labels"
+        )
 
 
 def same_classes(datasets: Sequence[Dataset]) -> tuple[str, ...]:
@@ -108,20 +160,39 @@ def gray_to_bgr(image: GreyU8) -> GreyU8:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
 
 
-def _class_names(categories: list[dict[str, Any]]) -> tuple[str, ...]:
+def _classes(categories: list[dict[str, Any]]) -> tuple[tuple[str, ...], bytes]:
+    """The defect classes' names, and the class id of each mask value: lawful parts are background."""
     ordered = sorted(categories, key=lambda category: int(category["id"]))
-    if [c["id"] for c in ordered] != list(range(1, len(ordered) + 1)):
-        raise ValueError("categories[].id (they must count from 1)")
-    return tuple(str(c["name"]) for c in ordered)
+    ids = [int(category["id"]) for category in ordered]
+    if len(set(ids)) != len(ids) or not all(1 <= number <= 254 for number in ids):
+        raise ValueError("categories[].id (each must be given once and lie in 1..254)")
+    class_of = [0] + [255] * 255
+    names: list[str] = []
+    for category in ordered:
+        defect = category.get("defect", True)
+        class_of[int(category["id"])] = len(names) + 1 if defect else 0
+        names += [str(category["name"])] if defect else []
+    if not names:
+        raise ValueError("categories[] (none is a defect)")
+    return tuple(names), bytes(class_of)
 
 
-def _boxes_by_image(annotations: list[dict[str, Any]]) -> dict[int, tuple[LabelledBox, ...]]:
-    boxes: dict[int, tuple[LabelledBox, ...]] = {}
+def _shapes_by_image(annotations: list[dict[str, Any]], class_of: bytes) -> dict[int, tuple[Shape, ...]]:
+    shapes: dict[int, list[Shape]] = {}
     for entry in annotations:
-        x, y, width, height = (int(v) for v in entry["bbox"])
-        box = LabelledBox(int(entry["category_id"]), (x, y, x + width, y + height))
-        boxes[entry["image_id"]] = (*boxes.get(entry["image_id"], ()), box)
-    return boxes
+        x, y, width, height = (float(value) for value in entry["bbox"])
+        number = int(entry["category_id"])
+        class_id = class_of[number] if 0 <= number <= 255 else 255
+        polygons = _polygons(entry.get("segmentation"))
+        if class_id:
+            shapes.setdefault(entry["image_id"], []).append(Shape(class_id, (x, y, width, height), polygons))
+    return {image_id: tuple(found) for image_id, found in shapes.items()}
+
+
+def _polygons(segmentation: Any) -> tuple[Polygon, ...]:
+    if not isinstance(segmentation, list):
+        return ()
+    return tuple(tuple(zip(flat[::2], flat[1::2], strict=True)) for flat in segmentation)
 
 
 def _label_margin_px(annotations: list[dict[str, Any]]) -> int:
@@ -135,22 +206,52 @@ def _margins_px(outer_xywh: list[int], inner_xywh: list[int]) -> tuple[int, int,
     return inner_x - x, inner_y - y, right, below
 
 
-def _picture(folder: Path, entry: dict[str, Any], boxes: tuple[LabelledBox, ...]) -> Picture:
-    size_hw = (int(entry["height"]), int(entry["width"]))
-    return Picture(folder / entry["file_name"], folder / entry["mask"], size_hw, boxes)
-
-
-def _problems(picture: Picture, class_count: int) -> list[str]:
-    try:
-        picture.read_image()
-        top = int(picture.read_mask().max())
-    except DatasetError as exc:
-        return [str(exc)]
-    wrong_boxes = [b.class_id for b in picture.boxes if not 1 <= b.class_id <= class_count]
-    problems = (
-        [f"{picture.mask_path}: class {top} in the mask, the labels name {class_count}"] if top > class_count else []
+def _picture(folder: Path, entry: dict[str, Any], shapes: tuple[Shape, ...], class_of: bytes) -> Picture:
+    mask, template = (folder / entry[key] if entry.get(key) else None for key in ("mask", "template"))
+    return Picture(
+        image_path=folder / entry["file_name"],
+        mask_path=mask,
+        template_path=template,
+        size_hw=(int(entry["height"]), int(entry["width"])),
+        boxes=tuple(_labelled_box(shape) for shape in shapes),
+        shapes=shapes if mask is None else (),
+        class_of=class_of,
     )
-    return problems + [f"{picture.image_path}: box of unknown class {class_id}" for class_id in wrong_boxes]
+
+
+def _labelled_box(shape: Shape) -> LabelledBox:
+    x, y, width, height = shape.xywh_px
+    return LabelledBox(shape.class_id, (round(x), round(y), round(x + width), round(y + height)))
+
+
+def _problems(picture: Picture, with_template: bool) -> list[str]:
+    problems = []
+    for read in (picture.read_image, picture.read_mask, *([picture.read_template] if with_template else [])):
+        try:
+            read()
+        except DatasetError as exc:
+            problems.append(str(exc))
+    height, width = picture.size_hw
+    for box in picture.boxes:
+        x0, y0, x1, y1 = box.xyxy_px
+        if box.class_id == 255:
+            problems.append(f"{picture.image_path}: an annotation names no listed category")
+        elif not (x0 < x1 and y0 < y1 and x1 > 0 and y1 > 0 and x0 < width and y0 < height):
+            problems.append(f"{picture.image_path}: box {box.xyxy_px} is empty or outside the picture")
+    return problems
+
+
+def _drawn(shapes: Sequence[Shape], size_hw: tuple[int, int]) -> GreyU8:
+    mask = np.zeros(size_hw, np.uint8)
+    for shape in shapes:
+        if shape.polygons:
+            outlines = [np.rint(np.array(polygon)).astype(np.int32) for polygon in shape.polygons]
+            cv2.fillPoly(mask, outlines, shape.class_id)
+        else:
+            x, y, width, height = shape.xywh_px
+            centre, axes = (round(x + width / 2), round(y + height / 2)), (round(width / 2), round(height / 2))
+            cv2.ellipse(mask, centre, axes, 0, 0, 360, shape.class_id, cv2.FILLED)
+    return mask
 
 
 def _read_grey(path: Path, size_hw: tuple[int, int]) -> GreyU8:

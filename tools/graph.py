@@ -107,7 +107,7 @@ class Graph:
         sides = {INPUT: 1.0}
         for node in self.nodes:
             side_px = min(sides[name] for name in node.inputs)
-            sides[node.name] = side_px * _CELL_GROWTH.get(node.op, lambda _: 1.0)(node)
+            sides[node.name] = side_px * _cell_growth(node)
         return sides
 
     @property
@@ -145,13 +145,10 @@ class Graph:
         return replace(self, nodes=tuple(changed.get(node.name, node) for node in self.nodes))
 
 
-_CELL_GROWTH = {
-    "conv": lambda node: float(node.stride),
-    "deconv": lambda node: 1.0 / node.stride,
-    "resize": lambda node: 1.0 / node.stride,
-    "maxpool": lambda _: 2.0,
-    "mean": lambda _: float("inf"),
-}
+def _cell_growth(node: Node) -> float:
+    if node.op in ("deconv", "resize"):
+        return 1.0 / node.stride
+    return {"conv": float(node.stride), "maxpool": 2.0, "mean": float("inf")}.get(node.op, 1.0)
 
 
 def is_statistic(name: str) -> bool:
@@ -234,7 +231,7 @@ def _output_channels(node: Node, inputs: list[int]) -> int:
 
 def _weight_shapes(node: Node, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
     if node.op == "bn":
-        return {part: (outputs,) for part in ("scale", "offset", *BN_STATISTICS)}
+        return dict.fromkeys(("scale", "offset", *BN_STATISTICS), (outputs,))
     if node.op not in ("conv", "deconv"):
         return {}
     kernel = (node.kernel, node.kernel)
@@ -253,7 +250,7 @@ def _initial(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Flo
     if part != "weight":
         return np.full(shape, 1.0 if part in ("scale", "variance") else 0.0, np.float32)
     deviation = np.sqrt(2.0 / prod(shape[1:]))
-    return (rng.standard_normal(shape) * deviation).astype(np.float32)
+    return np.asarray(rng.standard_normal(shape) * deviation, np.float32)
 
 
 def check_weights(graph: Graph, weights: Mapping[str, FloatArray]) -> None:

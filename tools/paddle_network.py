@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -44,11 +44,13 @@ class PaddleNetwork(nn.Layer):  # type: ignore[misc,name-defined]
         layer = getattr(self, _attribute(node.name), None)
         return layer(inputs[0]) if layer is not None else _FUNCTIONS[node.op](node, inputs)
 
+    def layer(self, node_name: str) -> Any:
+        return getattr(self, _attribute(node_name))
+
     def tensor(self, name: str) -> Any:
         """The parameter or statistic that the graph calls `name`."""
         node_name, _, part = name.rpartition(".")
-        layer = getattr(self, _attribute(node_name))
-        return getattr(layer, BN_PARTS.get(part, part) if self.graph[node_name].op == "bn" else part)
+        return getattr(self.layer(node_name), BN_PARTS.get(part, part) if self.graph[node_name].op == "bn" else part)
 
     def set_weights(self, weights: Mapping[str, FloatArray]) -> None:
         """Take over weights by name; those not given stay. Raises ValueError for a wrong shape."""
@@ -78,7 +80,7 @@ def _resize(node: Node, inputs: list[Any]) -> Any:
     return functional.interpolate(inputs[0], scale_factor=node.stride, mode="bilinear", align_corners=False)
 
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Callable[[Node, list[Any]], Any]] = {
     "relu": lambda node, inputs: functional.relu(inputs[0]),
     "sigmoid": lambda node, inputs: functional.sigmoid(inputs[0]),
     "mean": lambda node, inputs: functional.adaptive_avg_pool2d(inputs[0], 1),

@@ -1,7 +1,7 @@
-"""Data-parallel training on one machine: N processes of one thread each, which average one gradient vector a step.
+"""Training, in one process or data-parallel in N that average one gradient vector a step.
 
 Paddle's CPU convolutions spend most of their time outside the threaded matrix product: two processes train nearly
-twice as fast as one process with two threads. Each replica also prepares its own crops.
+twice as fast as one process with two threads. PyTorch threads well: there one replica with all cores is right.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.processes import die_with_parent
-from tools.crops import crop_source, make_batch
-from tools.dataset import load_dataset
+from tools.batches import batches
+from tools.dataset import Dataset, load_dataset
+from tools.engines import Teacher, feature_nodes, open_engine, predictor
 from tools.errors import ToolError
-from tools.learner import Learner, averaged_network, learning_rate
-from tools.runs import Checkpoint, TrainSettings, Vector, load_checkpoint, save_checkpoint
+from tools.graph import Graph
+from tools.learner import Learner, learning_rate
+from tools.network_file import FILE_NAME, load_network, save_network
+from tools.runs import START_NAME, TEACHER_NAME, TrainSettings, Vector, load_checkpoint, save_checkpoint
 from tools.validation import mean_iou
 
 STRAGGLER_S = 900.0
@@ -58,39 +61,44 @@ class GradientExchange:
         return mean[:-1], float(mean[-1])
 
 
+def load_teacher(run: Path, graph: Graph) -> Teacher | None:
+    """The run's teacher, compared at the nodes both networks have; None when the run has none."""
+    if not (run / TEACHER_NAME).exists():
+        return None
+    teacher, weights = load_network(run / TEACHER_NAME)
+    shared = tuple(name for name in feature_nodes(teacher) if name in graph.channels())
+    return Teacher(teacher, weights, shared)
+
+
 def training_steps(
     settings: TrainSettings, run: Path, rank: int, resume: bool, exchange: GradientExchange | None
 ) -> Iterator[StepReport]:
-    """Train to the last step, one report a step; the replica of rank 0 validates and writes checkpoints.
-
-    Crops depend on seed, step and rank alone, so a resumed run goes on exactly as the first would have.
-    """
-    kept = [load_dataset(Path(source.folder)).split(settings.holdout_every) for source in settings.data]
-    sources = [crop_source(train) for train, _ in kept]
-    shares = [source.share for source in settings.data]
-    learner = Learner(settings)
+    """Train to the last step, one report a step; the replica of rank 0 validates and writes checkpoints."""
+    graph, start = load_network(run / START_NAME)
+    learner = Learner(settings, graph, start, open_engine(settings, graph, load_teacher(run, graph)))
     if resume:
         learner.restore(load_checkpoint(run))
-    while learner.step < settings.steps:
-        rng = np.random.default_rng([settings.seed, learner.step, rank])
-        images, classes = make_batch(sources, shares, settings.crop_px, settings.batch // settings.replicas, rng)
-        rate = learning_rate(settings, learner.step)
-        gradient, loss = learner.gradient(images, classes)
-        if exchange is not None:
-            gradient, loss = exchange.average(rank, gradient, loss)
-        learner.update(gradient)
-        iou = None
-        if rank == 0:
-            iou = _save_and_validate(settings, run, learner.checkpoint(), [held for _, held in kept])
-        yield StepReport(learner.step, loss, rate, iou)
+    held = [load_dataset(Path(source.folder)).split(settings.holdout_every)[1] for source in settings.data]
+    with batches(settings, graph.output_stride_px, rank, learner.step) as prepared:
+        for images, classes in prepared:
+            rate = learning_rate(settings, learner.step)
+            gradient, loss = learner.gradient(images, classes)
+            if exchange is not None:
+                gradient, loss = exchange.average(rank, gradient, loss)
+            learner.update(gradient)
+            iou = _save_and_validate(settings, run, graph, learner, held) if rank == 0 else None
+            yield StepReport(learner.step, loss, rate, iou)
 
 
-def _save_and_validate(settings: TrainSettings, run: Path, state: Checkpoint, held: list[Any]) -> float | None:
-    last = state.step == settings.steps
-    if last or state.step % settings.checkpoint_every == 0:
-        save_checkpoint(run, state)
-    if last or state.step % settings.validate_every == 0:
-        return mean_iou(averaged_network(settings, state), held)
+def _save_and_validate(
+    settings: TrainSettings, run: Path, graph: Graph, learner: Learner, held: list[Dataset]
+) -> float | None:
+    last = learner.step == settings.steps
+    if last or learner.step % settings.checkpoint_every == 0:
+        save_checkpoint(run, learner.checkpoint())
+        save_network(run / FILE_NAME, graph, learner.averaged())
+    if last or learner.step % settings.validate_every == 0:
+        return mean_iou(predictor(settings.engine, graph, learner.averaged()), graph, held)
     return None
 
 
@@ -116,12 +124,12 @@ def train(settings: TrainSettings, run: Path, resume: bool) -> Iterator[StepRepo
 
 @contextmanager
 def _replica_processes(settings: TrainSettings, run: Path, resume: bool) -> Iterator[tuple[list[Any], Connection]]:
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["OMP_NUM_THREADS"] = str(settings.threads)
     context = mp.get_context("spawn")
-    exchange = GradientExchange(context, settings.replicas, Learner(settings).checkpoint().weights.size)
+    exchange = GradientExchange(context, settings.replicas, _gradient_size(run))
     receive, send = context.Pipe(duplex=False)
     processes = [
-        context.Process(target=_replica_main, args=(settings, run, rank, resume, exchange, send), daemon=True)
+        context.Process(target=_replica_main, args=(settings, run, rank, resume, exchange, send))
         for rank in range(settings.replicas)
     ]
     for process in processes:
@@ -135,6 +143,11 @@ def _replica_processes(settings: TrainSettings, run: Path, resume: bool) -> Iter
         for process in processes:
             process.terminate()
             process.join()
+
+
+def _gradient_size(run: Path) -> int:
+    graph, start = load_network(run / START_NAME)
+    return sum(start[name].size for name in graph.trained_shapes())
 
 
 def _replica_main(

@@ -1,24 +1,28 @@
-"""A training run on disk: settings.json, checkpoint.npz, log.csv and, at the end, result.json."""
+"""A training run on disk: settings.json, start.npz, teacher.npz, checkpoint.npz, network.npz, log.csv, result.json."""
 
 from __future__ import annotations
 
 import fcntl
 import io
-import json
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from edge_runtime.files import write_atomically
+from edge_runtime.validation import describe
+from tools.crops import Augmentation
 from tools.errors import ToolError
-from tools.networks import NetworkShape
 
 Vector = npt.NDArray[np.float32]
+
+START_NAME, TEACHER_NAME = "start.npz", "teacher.npz"
 
 
 @dataclass(frozen=True)
@@ -38,21 +42,46 @@ def data_shares(folders: Sequence[Path], shares: Sequence[float] | None) -> tupl
 
 
 @dataclass(frozen=True)
+class Distillation:
+    """How much of the loss comes from the teacher: of its outputs (the rest is the labels), and of its features."""
+
+    outputs: float = 0.5
+    features: float = 20.0
+    temperature: float = 2.0
+
+
+@dataclass(frozen=True)
 class TrainSettings:
-    """Everything that decides the result of a run, together with the pictures and the replica count."""
+    """Everything that decides the result of a run, together with the pictures and the network it starts from.
+
+    `engine` computes gradients: `paddle`, or `torch` where PyTorch is installed; `precision` auto takes bfloat16 where
+    the processor multiplies it in hardware. `frozen`: patterns of node names whose weights and statistics stay.
+    `class_weights`: background first; empty gives the background 1 and every defect `defect_weight`.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     data: tuple[DataShare, ...]
-    shape: NetworkShape = field(default_factory=NetworkShape)
+    template: bool = False
+    engine: Literal["paddle", "torch"] = "paddle"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: int = 1
+    replicas: int = 2
+    loaders: int = 1
     steps: int = 3000
     batch: int = 16
     crop_px: int = 256
     seed: int = 1
-    replicas: int = 2
     peak_rate: float = 3e-3
     warmup_steps: int = 150
     weight_decay: float = 1e-3
     defect_weight: float = 3.0
+    class_weights: tuple[float, ...] = ()
+    dice_weight: float = 1.0
     ema_decay: float = 0.998
+    frozen: tuple[str, ...] = ()
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    distillation: Distillation | None = None
     holdout_every: int = 16
     checkpoint_every: int = 100
     validate_every: int = 500
@@ -67,10 +96,18 @@ class TrainSettings:
         if self.holdout_every < 2:
             raise ToolError("holdout_every must be at least 2, or nothing is left to train on")
 
+    def weights_of_classes(self, class_count: int) -> tuple[float, ...]:
+        """The loss's weight of each class, background first. Raises ToolError when a wrong number is set."""
+        if self.class_weights and len(self.class_weights) != class_count:
+            raise ToolError(
+                f"class_weights has {len(self.class_weights)} entries; background and classes need {class_count}"
+            )
+        return self.class_weights or (1.0, *[self.defect_weight] * (class_count - 1))
+
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run's state after `step` steps; every vector is flat, in the order of the network's parameters.
+    """A run's state after `step` steps; every vector is flat, in the order of the graph's weights.
 
     `buffers` are the batch norm statistics; `ema_*` are the averaged weights and statistics, which get exported.
     """
@@ -95,22 +132,35 @@ def only_trainer(run: Path) -> Iterator[None]:
         yield
 
 
+_SETTINGS: TypeAdapter[TrainSettings] = TypeAdapter(TrainSettings)
+
+
 def save_settings(run: Path, settings: TrainSettings) -> None:
     run.mkdir(parents=True, exist_ok=True)
-    write_atomically(run / "settings.json", json.dumps(asdict(settings), indent=1).encode() + b"\n")
+    write_atomically(run / "settings.json", _SETTINGS.dump_json(settings, indent=1) + b"\n")
 
 
 def load_settings(run: Path) -> TrainSettings:
     """The settings of a run. Raises ToolError when `run` is none."""
     path = run / "settings.json"
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        raw["data"] = tuple(DataShare(**source) for source in raw["data"])
-        raw["shape"]["widths"] = tuple(raw["shape"]["widths"])
-        raw["shape"] = NetworkShape(**raw["shape"])
-        return TrainSettings(**raw)
-    except (OSError, ValueError, TypeError, KeyError) as exc:
-        raise ToolError(f"{path}: no training run's settings ({exc}); give the folder that `train --out` made") from exc
+        return _SETTINGS.validate_json(path.read_bytes())
+    except OSError as exc:
+        raise ToolError(
+            f"{path}: no training run's settings ({exc.strerror}); give the folder of `train --out`"
+        ) from exc
+    except ValidationError as exc:
+        raise ToolError(
+            f"{path}: no training run's settings: {describe(exc)}; give the folder of `train --out`"
+        ) from exc
+
+
+def parse_settings(values: dict[str, object], where: str) -> TrainSettings:
+    """Settings from plain values, as a TOML table holds them. Raises ToolError that names the key."""
+    try:
+        return _SETTINGS.validate_python(values)
+    except ValidationError as exc:
+        raise ToolError(f"{where}: {describe(exc)}") from exc
 
 
 def save_checkpoint(run: Path, checkpoint: Checkpoint) -> None:

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from edge_runtime.files import write_atomically
 from edge_runtime.vision.boards import CLASS_NAMES, Board, BoardStyle, paint_board
 from tools.errors import ToolError
-from tools.paddle_first import cv2
 
 
 def write_boards(folder: Path, seed: int, count: int, side_px: int, style: BoardStyle) -> None:

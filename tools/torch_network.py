@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from tools.graph import INPUT, FloatArray, Graph, Node, Weights
 BN_PARTS = {"scale": "weight", "offset": "bias", "mean": "running_mean", "variance": "running_var"}
 
 
-class TorchNetwork(nn.Module):
+class TorchNetwork(nn.Module):  # type: ignore[misc]
     """(N, graph.input_channels, H, W) float32, sides multiples of the total stride → logits (N, classes, H/s, W/s)."""
 
     def __init__(self, graph: Graph) -> None:
@@ -39,20 +39,23 @@ class TorchNetwork(nn.Module):
         key = _key(node.name)
         return self.layers[key](inputs[0]) if key in self.layers else _FUNCTIONS[node.op](node, inputs)
 
+    def layer(self, node_name: str) -> Any:
+        return self.layers[_key(node_name)]
+
     def tensor(self, name: str) -> Any:
         """The parameter or statistic that the graph calls `name`."""
         node_name, _, part = name.rpartition(".")
-        layer = self.layers[_key(node_name)]
-        return getattr(layer, BN_PARTS.get(part, part) if self.graph[node_name].op == "bn" else part)
+        return getattr(self.layer(node_name), BN_PARTS.get(part, part) if self.graph[node_name].op == "bn" else part)
 
-    @torch.no_grad()
     def set_weights(self, weights: Mapping[str, FloatArray]) -> None:
-        for name, values in weights.items():
-            self.tensor(name).copy_(torch.from_numpy(np.ascontiguousarray(values)))
+        """Take over weights by name; those not given stay."""
+        with torch.no_grad():
+            for name, values in weights.items():
+                self.tensor(name).copy_(torch.from_numpy(np.ascontiguousarray(values)))
 
-    @torch.no_grad()
     def weights(self) -> Weights:
-        return {name: self.tensor(name).cpu().float().numpy().copy() for name in self.graph.weight_shapes()}
+        named = ((name, self.tensor(name).detach()) for name in self.graph.weight_shapes())
+        return {name: np.array(tensor.cpu().float().numpy()) for name, tensor in named}
 
 
 def _key(name: str) -> str:
@@ -72,7 +75,7 @@ def _resize(node: Node, inputs: list[Any]) -> Any:
     return functional.interpolate(inputs[0], scale_factor=node.stride, mode="bilinear", align_corners=False)
 
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Callable[[Node, list[Any]], Any]] = {
     "relu": lambda node, inputs: functional.relu(inputs[0]),
     "sigmoid": lambda node, inputs: torch.sigmoid(inputs[0]),
     "mean": lambda node, inputs: inputs[0].mean((2, 3), keepdim=True),

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
+from pydantic import ConfigDict
 
 from tools.architectures.layers import GraphBuilder
 from tools.architectures.unet import UnetSettings, unet_decoder
@@ -26,6 +27,8 @@ class RegnetSettings:
     `se_ratio` 0 gives RegNetX, 0.25 RegNetY. The stem halves the resolution and each of the stages does again, so
     the answer has half the picture's resolution for the `unet` decoder and a quarter for `fpn`.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     w_0: int
     w_a: float

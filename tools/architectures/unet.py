@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict
 
 from tools.architectures.layers import GraphBuilder
 from tools.errors import ToolError
@@ -20,6 +22,8 @@ class UnetSettings:
     `stem_stride` 2 makes the finest level and the answer half as fine as the picture. Skips are added (cheap) or
     concatenated (as published); upsampling is a transposed convolution or a bilinear resize.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     widths: tuple[int, ...] = (16, 32, 64)
     depths: tuple[int, ...] = (0, 1, 2)
