@@ -63,7 +63,7 @@ def reinspect(
         with _Bar(console) as watcher:
             finished = run_job(request, lambda spec: _open_executor(spec, workers, cluster), watcher)
     except KeyboardInterrupt:
-        console.print(f"stopped; what is done is kept in {out}: run the same command again to go on", highlight=False)
+        console.print(f"stopped; what is done is kept in {out}: run the same command again to go on", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     _show(finished, time.monotonic() - started_s, json)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -149,7 +150,7 @@ def version_conflicts(versions: Mapping[str, Any]) -> list[str]:
 def _release(package: str, version: str | None) -> str:
     """Python's patch releases and NumPy's agree with each other."""
     if package in ("python", "numpy") and version:
-        return ".".join(re.split(r"[.]", version)[:2])
+        return ".".join(version.split(".")[:2])
     return str(version)
 
 
@@ -161,8 +162,12 @@ def _import_dask() -> Any:
 
 
 def _connect(dask: Any, address: str) -> Any:
+    if not re.fullmatch(r"[a-z]+://.+:\d+", address):
+        raise ToolError(f"--cluster {address}: give the address that `dask scheduler` prints, tcp://HOST:8786")
+    for name in ("distributed", "distributed.client", "distributed.utils"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what it reports is raised here, in our words
     try:
-        return dask.Client(address, timeout=CONNECT_S, set_as_default=False)
+        return dask.Client(address, timeout=CONNECT_S)
     except (OSError, ValueError, RuntimeError, asyncio.TimeoutError) as exc:
         raise ToolError(
             f"{address}: no Dask scheduler answers within {CONNECT_S} s ({exc}); give the address that "

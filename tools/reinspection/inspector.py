@@ -17,9 +17,10 @@ from edge_runtime.config import RecipeSettings
 from edge_runtime.errors import BundleError, CameraError, EdgeRuntimeError
 from edge_runtime.inference.bundle import Bundle, check_golden, load_bundle
 from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
+from edge_runtime.inference.scripted import ScriptedSegmenter
 from edge_runtime.interfaces import Segmenter
 from edge_runtime.pictures import read_picture
-from edge_runtime.values import Mask, Recipe
+from edge_runtime.values import Mask
 from edge_runtime.vision.blobs import find_defects
 from edge_runtime.vision.decision import decide
 from edge_runtime.vision.preprocess import TilePreprocessor
@@ -30,7 +31,6 @@ from tools.reinspection.values import FAILED, UNREADABLE, InspectionSpec, Pictur
 if TYPE_CHECKING:
     from edge_runtime.values import ImageU8
 
-PICTURE_LIMIT_S = 300
 _one_at_a_time = threading.Lock()
 
 
@@ -38,7 +38,7 @@ def inspect_pictures(spec: InspectionSpec, paths: Sequence[str]) -> Results:
     """The results of `paths`, in their order; a picture that cannot be inspected is one that says why.
 
     Raises BundleError or InferenceError when this process cannot inspect at all. Dies when the predictor does, and when
-    a picture takes longer than PICTURE_LIMIT_S. The process keeps its predictor for the next call.
+    a picture takes longer than it may. The process keeps its predictor for the next call.
     Synchronization: any thread; calls wait for each other.
     """
     with _one_at_a_time:
@@ -64,27 +64,34 @@ def _inspector(spec: InspectionSpec) -> PictureInspector:
         raise BundleError(
             f"{bundle.folder}: is {bundle.model_id} on this worker, not the bundle asked for; copy that one"
         )
-    segmenter = PaddleLiteSegmenter(bundle)
+    segmenter = _open_segmenter(bundle, spec.backend)
     check_golden(bundle, segmenter)
-    recipe = RecipeSettings.model_validate_json(spec.recipe_json).value()
-    return PictureInspector(bundle, segmenter, recipe, Path(spec.pictures_folder))
+    return PictureInspector(bundle, segmenter, spec)
+
+
+def _open_segmenter(bundle: Bundle, backend: str) -> Segmenter:
+    if backend == "scripted":
+        class_ids = [each.class_id for each in bundle.classes]
+        return ScriptedSegmenter(bundle.input_contract, bundle.mask_stride_px, classes=class_ids)
+    return PaddleLiteSegmenter(bundle)
 
 
 class PictureInspector:
     """One predictor and what it needs to judge whole pictures of any size."""
 
-    def __init__(self, bundle: Bundle, segmenter: Segmenter, recipe: Recipe, pictures_folder: Path) -> None:
+    def __init__(self, bundle: Bundle, segmenter: Segmenter, spec: InspectionSpec) -> None:
         self.model_id = bundle.model_id
         self._classes = bundle.classes
         self._class_names = {each.class_id: each.name for each in bundle.classes}
         self._segmenter = segmenter
         self._preprocessor = TilePreprocessor(segmenter.input_contract)
-        self._recipe = recipe
-        self._pictures_folder = pictures_folder
+        self._recipe = RecipeSettings.model_validate_json(spec.recipe_json).value()
+        self._pictures_folder = Path(spec.pictures_folder)
+        self._picture_limit_s = spec.picture_limit_s
 
     def inspect(self, path: str) -> PictureResult:
         """Never raises for what is wrong with a picture."""
-        faulthandler.dump_traceback_later(PICTURE_LIMIT_S, exit=True, file=2)
+        faulthandler.dump_traceback_later(self._picture_limit_s, exit=True, file=2)
         try:
             image = read_picture(self._pictures_folder / path)
             return self._inspect_image(path, image)

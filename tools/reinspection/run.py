@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,8 @@ class Request:
     recipe_file: Path | None = None
     chunk_pictures: int = 32
     overlays: int = 20
+    backend: str = "paddle_lite"
+    picture_limit_s: int = 300
 
 
 @dataclass(frozen=True)
@@ -68,29 +71,32 @@ def reinspect(
     check_recipe(recipe.value(), {each.class_id: each.name for each in bundle.classes})
     archive = open_archive(request.archive_folder)
     settings = recipe.model_dump(mode="json")
-    with open_job(request.out, archive, bundle.model_id, bundle.digest, settings, request.chunk_pictures) as job:
+    with (
+        closing(open_executor(_spec(request, bundle, recipe, archive))) as executor,
+        open_job(request.out, archive, bundle.model_id, bundle.digest, settings, request.chunk_pictures) as job,
+    ):
         resumed = job.pictures_done
         watcher.begin(job.description.pictures, resumed)
         if resumed < job.description.pictures:
-            _inspect(job, open_executor(_spec(bundle, recipe, archive)), watcher)
+            executor.check()
+        for task, results in inspect_tasks(executor, job.missing_tasks()):
+            job.keep(task.chunk, results)
+            watcher.kept(len(results))
         watcher.combine()
         summary = _combine(job, bundle, request.overlays)
         write_report(job.folder, job.description, bundle, recipe.value(), archive.pictures_folder, summary)
     return Finished(request.out, bundle, summary, resumed)
 
 
-def _spec(bundle: Bundle, recipe: RecipeSettings, archive: Archive) -> InspectionSpec:
-    return InspectionSpec(str(bundle.folder), bundle.digest, recipe.model_dump_json(), str(archive.pictures_folder))
-
-
-def _inspect(job: JobFolder, executor: Executor, watcher: Watcher) -> None:
-    try:
-        executor.check()
-        for task, results in inspect_tasks(executor, job.missing_tasks()):
-            job.keep(task.chunk, results)
-            watcher.kept(len(results))
-    finally:
-        executor.close()
+def _spec(request: Request, bundle: Bundle, recipe: RecipeSettings, archive: Archive) -> InspectionSpec:
+    return InspectionSpec(
+        str(bundle.folder),
+        bundle.digest,
+        recipe.model_dump_json(),
+        str(archive.pictures_folder),
+        request.backend,
+        request.picture_limit_s,
+    )
 
 
 def inspect_tasks(executor: Executor, tasks: Iterable[Task]) -> Iterator[tuple[Task, Results]]:

@@ -15,12 +15,16 @@ class InspectionSpec:
     """All that an inspection depends on beside the picture; `recipe_json` is a `RecipeSettings`.
 
     Folders are absolute paths, valid on every machine that works. A worker refuses a bundle of another digest.
+    A picture that takes longer than `picture_limit_s` costs its worker. `backend` is `paddle_lite`, or `scripted` for
+    the fake.
     """
 
     bundle_folder: str
     bundle_digest: str
     recipe_json: str
     pictures_folder: str
+    backend: str = "paddle_lite"
+    picture_limit_s: int = 300
 
 
 @dataclass(frozen=True)
