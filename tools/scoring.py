@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from edge_runtime.values import Box, Defect
 from edge_runtime.vision.matching import match_boxes
@@ -65,6 +66,33 @@ class Scores:
         return 2 * self.right / (self.found + self.labelled) if self.found + self.labelled else 0.0
 
 
+@dataclass(frozen=True)
+class Curve:
+    """What a limit on the score would give: one point for each distinct score, the surest first.
+
+    `right` and `found` count the boxes with at least that score, pooled over all pictures.
+    """
+
+    scores: npt.NDArray[np.float64]
+    right: npt.NDArray[np.intp]
+    found: npt.NDArray[np.intp]
+    labelled: int
+
+    @property
+    def precision(self) -> npt.NDArray[np.float64]:
+        return np.asarray(self.right / self.found, np.float64)
+
+    @property
+    def recall(self) -> npt.NDArray[np.float64]:
+        return np.asarray(self.right / max(1, self.labelled), np.float64)
+
+    @property
+    def average_precision(self) -> float:
+        """Area under the curve, precision made non-increasing (all-point interpolation); 0 without labels."""
+        envelope = np.maximum.accumulate(self.precision[::-1])[::-1]
+        return float(np.sum(np.diff(self.recall, prepend=0.0) * envelope))
+
+
 def padded(box: Box, pad_px: int, image_hw: tuple[int, int]) -> Box:
     """`box` grown by `pad_px` on each side, clipped to the image."""
     x0, y0, x1, y1 = box
@@ -85,27 +113,49 @@ def scored_picture(
     )
 
 
-def match_found(found: Sequence[FoundBox], truth: Sequence[LabelledBox], iou_min: float = IOU_MIN) -> list[bool]:
-    """For each found box whether it is right; see `vision.matching.match_boxes`."""
-    hits = match_boxes(
+def match_labels(found: Sequence[FoundBox], truth: Sequence[LabelledBox], iou_min: float = IOU_MIN) -> list[int | None]:
+    """For each found box the index of the label it hits, or None; see `vision.matching.match_boxes`."""
+    return match_boxes(
         [(box.class_id, box.xyxy_px, box.score) for box in found],
         [(box.class_id, box.xyxy_px) for box in truth],
         iou_min,
     )
-    return [hit is not None for hit in hits]
+
+
+def match_found(found: Sequence[FoundBox], truth: Sequence[LabelledBox], iou_min: float = IOU_MIN) -> list[bool]:
+    """For each found box whether it is right."""
+    return [hit is not None for hit in match_labels(found, truth, iou_min)]
 
 
 def score_pictures(pictures: Sequence[ScoredPicture], iou_min: float = IOU_MIN) -> Scores:
     """Pooled counts over all pictures, and average precision as the mean over the classes that are labelled."""
     hits = [match_found(picture.found, picture.truth, iou_min) for picture in pictures]
-    classes = sorted({box.class_id for picture in pictures for box in picture.truth})
-    precisions = [_average_precision(pictures, hits, class_id) for class_id in classes]
     return Scores(
         right=sum(map(sum, hits)),
         found=sum(len(picture.found) for picture in pictures),
         labelled=sum(len(picture.truth) for picture in pictures),
-        average_precision=float(np.mean(precisions)) if precisions else 0.0,
+        average_precision=mean_average_precision(pictures, iou_min),
     )
+
+
+def mean_average_precision(pictures: Sequence[ScoredPicture], iou_min: float = IOU_MIN) -> float:
+    """The mean over the classes that are labelled; 0 without labels."""
+    labelled = sorted({box.class_id for picture in pictures for box in picture.truth})
+    curves = [precision_recall(of_class(pictures, class_id), iou_min) for class_id in labelled]
+    return float(np.mean([curve.average_precision for curve in curves])) if curves else 0.0
+
+
+def precision_recall(pictures: Sequence[ScoredPicture], iou_min: float = IOU_MIN) -> Curve:
+    """The curve over all boxes of the pictures; of one class with `of_class`.
+
+    Boxes of equal score form one point, so the order of the pictures does not matter.
+    """
+    scores = np.array([box.score for picture in pictures for box in picture.found], np.float64)
+    hits = np.array([hit for p in pictures for hit in match_found(p.found, p.truth, iou_min)], np.bool_)
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.diff(scores[order], append=-np.inf) != 0)
+    right = np.cumsum(hits[order], dtype=np.intp)[last]
+    return Curve(scores[order][last], right, last + 1, sum(len(picture.truth) for picture in pictures))
 
 
 def of_class(pictures: Sequence[ScoredPicture], class_id: int) -> list[ScoredPicture]:
@@ -117,18 +167,3 @@ def of_class(pictures: Sequence[ScoredPicture], class_id: int) -> list[ScoredPic
         )
         for picture in pictures
     ]
-
-
-def _average_precision(pictures: Sequence[ScoredPicture], hits: Sequence[list[bool]], class_id: int) -> float:
-    """Area under the precision-recall curve of one class, precision made non-increasing (all-point interpolation)."""
-    ranked = [
-        (box.score, hit)
-        for picture, its_hits in zip(pictures, hits, strict=True)
-        for box, hit in zip(picture.found, its_hits, strict=True)
-        if box.class_id == class_id
-    ]
-    labelled = sum(box.class_id == class_id for picture in pictures for box in picture.truth)
-    in_order = np.array([hit for _, hit in sorted(ranked, key=lambda entry: -entry[0])], bool)
-    precision = np.cumsum(in_order) / np.arange(1, len(in_order) + 1)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(envelope[in_order].sum() / labelled)
