@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 import cv2
-from markdown_it import MarkdownIt
 
 from edge_runtime.errors import CameraError
 from edge_runtime.files import write_atomically
@@ -17,6 +15,7 @@ from edge_runtime.inference.bundle import Bundle
 from edge_runtime.pictures import read_picture
 from edge_runtime.values import Outcome, Recipe
 from edge_runtime.vision.overlay import draw_overlay
+from tools.markdown import as_html, code, escape, table
 from tools.reinspection.comparison import Reinspected
 from tools.reinspection.job import JobDescription
 from tools.reinspection.outcome_tables import DEFECTS_NAME, PICTURES_NAME
@@ -24,11 +23,6 @@ from tools.reinspection.summary import LISTED_MAX, Summary
 from tools.reinspection.tables import disk_errors
 
 OVERLAYS_NAME = "overlays"
-STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em}"
-    "table{border-collapse:collapse;display:block;overflow-x:auto}"
-    "td,th{border:1px solid #ccc;padding:.2em .6em;text-align:left}img{max-width:100%}"
-)
 FOLDERS_SHOWN = 50
 
 
@@ -66,14 +60,6 @@ def report_text(
         _section("Overlays", _overlays(overlays)),
     ]
     return "\n".join(section for section in sections if section)
-
-
-def as_html(title: str, markdown: str) -> str:
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f"<style>{STYLE}</style></head><body>\n{body}</body></html>\n"
-    )
 
 
 def _head(description: JobDescription, summary: Summary) -> str:
@@ -176,29 +162,6 @@ def _draw_overlays(
 
 def _section(title: str, lines: Sequence[str]) -> str:
     return "\n".join([f"## {title}", "", *lines, ""]) if lines else ""
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A Markdown table; cells are markup already."""
-    return [_line(head), _line(["---"] * len(head)), *map(_line, rows)]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def code(text: str) -> str:
-    """Text as it is, in a fixed-width font; a grave accent becomes an apostrophe, a control character a `?`."""
-    return f"`{_one_line(text).replace('`', chr(39)).replace('|', chr(92) + '|')}`" if text else ""
-
-
-def escape(text: str) -> str:
-    """Text as it is."""
-    return "".join(f"\\{letter}" if letter in "\\`*_{}[]<>()#+-.!|~&" else letter for letter in _one_line(text))
-
-
-def _one_line(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _share(part: int, whole: int) -> str:
