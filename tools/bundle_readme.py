@@ -5,13 +5,13 @@ from __future__ import annotations
 from edge_runtime.inference.manifest import Draft
 
 
-def bundle_readme(draft: Draft) -> str:
-    """Markdown text; everything in it comes from the manifest."""
+def bundle_readme(draft: Draft, notes: str = "") -> str:
+    """Markdown text; all but `notes` comes from the manifest."""
     figures, contract = draft.figures, draft.input
     sections = [
         f"# {draft.name}, version {draft.version}",
         f"Segments {len(draft.classes)} kinds of defects on tiles of {contract.tile_px} x {contract.tile_px} px, "
-        f"{contract.channels} input, one answer for each {draft.output.mask_stride_px} x "
+        f"{contract.channels} input{' with the defect-free picture' if contract.template else ''}, one answer for each {draft.output.mask_stride_px} x "
         f"{draft.output.mask_stride_px} px. Made {draft.created:%Y-%m-%d} by `python -m tools pack`; this text "
         "repeats `manifest.json`.",
         f"{figures.parameters:,} parameters, {figures.macs_per_tile / 1e9:.2f} G multiply-adds a tile, margin "
@@ -20,6 +20,7 @@ def bundle_readme(draft: Draft) -> str:
         *(_measures(f"## {p.subject} against {p.reference}, {p.tiles} tiles", p.values) for p in figures.parity),
         *(_measures(f"## Accuracy on {a.data_set}, {a.pictures} pictures", a.values) for a in figures.accuracy),
         *(_measures(f"## Time on {t.machine}, {t.threads} thread", t.values) for t in figures.timing),
+        *([notes] if notes else []),
         f"## Terms\n{draft.terms}",
     ]
     return "\n\n".join(sections) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -76,17 +77,18 @@ def distill(
 
 
 def read_settings_file(path: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A TOML file's training settings and its [network] table; both empty without a file."""
+    """A TOML or JSON file's training settings and its `network` table; both empty without a file."""
     if path is None:
         return {}, {}
     try:
-        values = tomli.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if path.suffix == ".json" else tomli.loads(text)
     except OSError as exc:
         raise ToolError(f"{path}: {exc.strerror}; give a TOML file of training settings") from exc
     except ValueError as exc:
-        raise ToolError(f"{path}: not TOML ({exc})") from exc
-    network = values.pop("network", {})
-    if not isinstance(network, dict):
+        raise ToolError(f"{path}: not {'JSON' if path.suffix == '.json' else 'TOML'} ({exc})") from exc
+    network = values.pop("network", {}) if isinstance(values, dict) else None
+    if not isinstance(values, dict) or not isinstance(network, dict):
         raise ToolError(f"{path}: network must be a table, as in [network] kind = 'unet'")
     return values, network
 

@@ -1,47 +1,106 @@
-"""`export`: a run's averaged network as a float Paddle program of one fixed tile size."""
+"""`export`: a network as a float Paddle program of one tile size, with bytes coming out and, if wanted, going in."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from tools.learner import averaged_network
-from tools.networks import BytesOut
+import numpy as np
+
+from tools.crops import MEAN, STD
+from tools.errors import ToolError
+from tools.graph import FloatArray, Graph, Weights
 from tools.paddle_first import paddle
-from tools.runs import load_checkpoint, load_settings
+from tools.paddle_network import evaluating
+
+nn = paddle.nn
 
 TILE_PX = 512
-BACKGROUND = 0
-PRIOR_SHIFT = 4.0
 MODEL_NAME = "model"
+PRIOR_SHIFT = 4.0
+
+InputForm = Literal["float32", "uint8"]
+OutputForm = Literal["class_and_score", "score", "probabilities"]
 
 
-def load_run_network(run: Path) -> Any:
-    """The averaged network of a run's last checkpoint, in evaluation mode, its background made likelier.
+class Exported(nn.Layer):  # type: ignore[misc,name-defined]
+    """The form that leaves the tools.
+
+    class_and_score: class ids and scores, uint8 (N, H/s, W/s); score = 1 - P(background), 255 = certain; the class is
+    the likeliest defect, whatever the score, so that the threshold stays adjustable on the device. score: the scores
+    alone, for one class. probabilities: softmax, float32 (N, classes, H/s, W/s), for comparisons. With uint8 input
+    (N, H, W, C) the normalisation is part of the graph.
+    Paddle Lite casts neither bool nor int32 to uint8, hence the way by float32.
+    """
+
+    def __init__(self, network: Any, input_form: InputForm, output_form: OutputForm) -> None:
+        super().__init__()
+        self.network = network
+        self.input_form, self.output_form = input_form, output_form
+
+    def forward(self, x: Any) -> Any:
+        if self.input_form == "uint8":
+            x = paddle.transpose(paddle.cast(x, "float32"), [0, 3, 1, 2]) * (1 / (255.0 * STD)) - MEAN / STD
+        logits = self.network(x)
+        probabilities = nn.functional.softmax(logits, axis=1)
+        if self.output_form == "probabilities":
+            return probabilities
+        scores = paddle.cast((1.0 - probabilities[:, 0]) * 255.0 + 0.5, "uint8")
+        if self.output_form == "score":
+            return scores
+        likeliest = paddle.cast(paddle.argmax(logits[:, 1:], axis=1), "float32")
+        return paddle.cast(likeliest + 1.0, "uint8"), scores
+
+
+def with_prior(graph: Graph, weights: Weights, shift: float = PRIOR_SHIFT) -> Weights:
+    """The same weights with the background made likelier by `shift` on its logit.
 
     Training sees defects far more often than the line does (crops around them, class weights, Dice) and is too sure of
-    them: without `PRIOR_SHIFT` on the background's logit all useful thresholds would crowd at the end of a byte.
+    them: without the shift all useful thresholds would crowd at the end of a byte.
     """
-    network = averaged_network(load_settings(run), load_checkpoint(run))
-    bias = network.head.bias.numpy()
-    bias[BACKGROUND] += PRIOR_SHIFT
-    network.head.bias.set_value(bias)
-    return network
+    name = f"{graph.output}.bias"
+    if name not in weights:
+        raise ToolError(f"the network's last node {graph.output} has no bias to hold the background's prior")
+    bias = weights[name].copy()
+    bias[0] += np.float32(shift)
+    return {**weights, name: bias}
 
 
-def export_run(run: Path, out: Path, tile_px: int = TILE_PX) -> Path:
-    """Write `out`/model.pdmodel and .pdiparams, two uint8 outputs; returns the .pdmodel."""
-    out.mkdir(parents=True, exist_ok=True)
-    return export_network(load_run_network(run), out / MODEL_NAME, tile_px)
-
-
-def export_network(network: Any, prefix: Path, tile_px: int) -> Path:
-    """Write the bytes-out form of a logits network to `prefix`.pdmodel and .pdiparams.
-
-    clip_extra=False keeps attributes that opt needs.
-    """
-    exported = BytesOut(network)
+def exported_network(
+    graph: Graph,
+    weights: Mapping[str, FloatArray],
+    input_form: InputForm = "float32",
+    output_form: OutputForm = "class_and_score",
+) -> Any:
+    """The network in its exported form, as a Paddle layer in evaluation mode."""
+    if output_form == "score" and graph.class_count != 2:
+        raise ToolError(f"output 'score' is for one defect class, the network has {graph.class_count - 1}")
+    exported = Exported(evaluating(graph, weights), input_form, output_form)
     exported.eval()
-    tile = paddle.static.InputSpec([1, 1, tile_px, tile_px], "float32", "tile")
+    return exported
+
+
+def export_network(
+    graph: Graph,
+    weights: Mapping[str, FloatArray],
+    prefix: Path,
+    tile_px: int = TILE_PX,
+    input_form: InputForm = "float32",
+    output_form: OutputForm = "class_and_score",
+) -> Path:
+    """Write `prefix`.pdmodel and .pdiparams for tiles of `tile_px`; returns the .pdmodel.
+
+    clip_extra=False keeps attributes that opt needs. Raises ToolError for a side the network cannot take.
+    """
+    if tile_px < graph.total_stride_px or tile_px % graph.total_stride_px:
+        raise ToolError(
+            f"tile {tile_px} px: must be a multiple of the network's total stride {graph.total_stride_px} px"
+        )
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    exported = exported_network(graph, weights, input_form, output_form)
+    channels = graph.input_channels
+    shape = [1, tile_px, tile_px, channels] if input_form == "uint8" else [1, channels, tile_px, tile_px]
+    tile = paddle.static.InputSpec(shape, input_form, "tile")
     paddle.jit.save(exported, str(prefix), input_spec=[tile], clip_extra=False)
     return prefix.with_suffix(".pdmodel")

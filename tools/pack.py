@@ -1,4 +1,4 @@
-"""`pack`: from a training run to a bundle with thresholds, figures and golden tiles."""
+"""`pack`: from a network to a bundle with thresholds, figures and golden tiles."""
 
 from __future__ import annotations
 
@@ -24,127 +24,157 @@ from edge_runtime.inference.manifest import (
     Timing,
 )
 from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
+from edge_runtime.interfaces import Segmenter
 from edge_runtime.values import DefectClass, Mask
 from tools.bundle_readme import bundle_readme
-from tools.convert import TARGETS, Converted, convert_model
+from tools.convert import Converted, convert_model
+from tools.crops import MEAN, STD
 from tools.dataset import Dataset, check_pictures, load_dataset, same_classes
+from tools.errors import ToolError
 from tools.evaluate import choose_thresholds, score_masks, scores_by_class, segment_all
-from tools.export import TILE_PX, export_network, load_run_network
+from tools.export import PRIOR_SHIFT, TILE_PX, export_network, with_prior
+from tools.golden_pictures import Motif, golden_tiles, made_pictures
+from tools.graph import Graph, Weights, count_macs, count_parameters, receptive_radius_px
 from tools.machine import cpu_name
-from tools.networks import (
-    MEAN,
-    OUTPUT_STRIDE_PX,
-    STD,
-    TOTAL_STRIDE_PX,
-    count_macs,
-    count_parameters,
-    receptive_radius_px,
-)
+from tools.network_file import load_network
+from tools.paddle_segmenter import PaddleSegmenter
 from tools.runs import load_settings
 from tools.verify import (
     PARITY_TILES,
     choose_margin_px,
     effective_radius_px,
-    golden_pictures,
-    golden_tiles,
+    float_difference,
     measure_parity,
+    prepared_tiles,
     sample_pictures,
     tile_ms,
 )
 
 COLORS_BGR = ((60, 60, 230), (40, 160, 250), (60, 220, 240), (80, 200, 60), (230, 160, 40), (200, 80, 200))
 FIRST_THRESHOLD = 128
+X86_FILE = "model.x86.nb"
 
 
 @dataclass(frozen=True)
 class PackRequest:
-    """What to pack and under which name; `evaluation` maps a label to a data set folder, `terms` is stated as is."""
+    """What to pack and under which name; `terms` is stated as is.
 
-    run: Path
+    `network`: a network.npz or a run's folder. `thresholds_on`: data sets to choose thresholds on, never the
+    evaluation's; `evaluation` maps a label to a data set folder. `quantized`: an INT8 program for the target arm+int8.
+    `notes` goes into the bundle's README.
+    """
+
+    network: Path
     out: Path
     name: str
     version: str
     terms: str
-    evaluation: tuple[tuple[str, Path], ...]
+    thresholds_on: tuple[Dataset, ...]
+    evaluation: tuple[tuple[str, Path], ...] = ()
+    targets: tuple[str, ...] = ("x86", "arm", "arm+fp16")
+    quantized: Path | None = None
+    motif: Motif = "boards"
+    prior_shift: float = PRIOR_SHIFT
+    tile_px: int = TILE_PX
+    notes: str = ""
 
 
-def pack_run(request: PackRequest) -> Bundle:
-    """Export, convert, measure and write the bundle. Raises ToolError or BundleError; `request.out` must not exist.
-
-    Thresholds come from the pictures held out of training, never from the evaluation's.
-    """
-    network = load_run_network(request.run)
-    evaluation = {label: load_dataset(folder) for label, folder in request.evaluation}
-    for dataset in evaluation.values():
-        check_pictures(dataset)
-    held_out = _held_out(request.run)
+def pack_network(request: PackRequest) -> Bundle:
+    """Export, convert, measure and write the bundle. Raises ToolError or BundleError; `request.out` must not exist."""
+    graph, weights = load_network(request.network)
+    evaluation = _checked_data(request, graph)
+    weights = with_prior(graph, weights, request.prior_shift)
     with tempfile.TemporaryDirectory(prefix="pack-") as scratch:
-        program = export_network(network, Path(scratch) / "model", TILE_PX)
-        artefacts = [_artefact(made) for made in convert_model(program, Path(scratch), TARGETS)]
-        draft = _first_draft(request, network, held_out)
-        blank = write_bundle(Path(scratch) / "blank" / "1", draft, artefacts, [_blank_tile()])
+        artefacts = _artefacts(request, graph, weights, Path(scratch))
+        draft = _first_draft(request, graph, weights)
+        blank = write_bundle(Path(scratch) / "blank" / "1", draft, artefacts, [_blank_tile(draft)])
         segmenter = PaddleLiteSegmenter(blank, threads=1)
-        draft = _with_thresholds(draft, segmenter, blank.classes, held_out)
-        draft = _with_figures(draft, network, segmenter, evaluation)
-        golden = golden_tiles(segmenter)
-    return write_bundle(request.out, draft, artefacts, golden, bundle_readme(draft))
+        draft = _with_thresholds(draft, segmenter, blank.classes, request.thresholds_on)
+        draft = _with_figures(draft, (graph, weights), segmenter, evaluation, request, Path(scratch))
+        golden = golden_tiles(segmenter, request.motif)
+    return write_bundle(request.out, draft, artefacts, golden, bundle_readme(draft, request.notes))
 
 
-def _held_out(run: Path) -> list[Dataset]:
-    settings = load_settings(run)
-    held = [load_dataset(Path(source.folder)).split(settings.holdout_every)[1] for source in settings.data]
-    same_classes(held)
-    return held
+def held_out(network: Path, folders: Sequence[Path] | None, holdout_every: int) -> tuple[Dataset, ...]:
+    """The pictures that training held out: of `folders`, or of the run at `network` when none are given."""
+    if folders:
+        return tuple(load_dataset(folder).split(holdout_every)[1] for folder in folders)
+    settings = load_settings(network)
+    return tuple(load_dataset(Path(source.folder)).split(settings.holdout_every)[1] for source in settings.data)
+
+
+def _checked_data(request: PackRequest, graph: Graph) -> dict[str, Dataset]:
+    """The evaluation data, after everything that can be wrong was looked at."""
+    if request.out.exists():
+        raise ToolError(f"{request.out}: this version exists and a version never changes; choose the next one")
+    evaluation = {label: load_dataset(folder) for label, folder in request.evaluation}
+    names = same_classes([*request.thresholds_on, *evaluation.values()])
+    if len(names) + 1 != graph.class_count:
+        raise ToolError(f"the network has {graph.class_count - 1} defect classes, the data {len(names)}")
+    if "x86" not in request.targets:
+        raise ToolError("targets must name x86: thresholds, figures and golden tiles are computed on it")
+    for dataset in (*request.thresholds_on, *evaluation.values()):
+        check_pictures(dataset, with_template=graph.input_channels == 2)
+    return evaluation
+
+
+def _artefacts(request: PackRequest, graph: Graph, weights: Weights, scratch: Path) -> list[NewArtefact]:
+    program = export_network(graph, weights, scratch / "model", request.tile_px)
+    made = convert_model(program, scratch, request.targets)
+    if request.quantized is not None:
+        made += convert_model(request.quantized, scratch, ["arm+int8"])
+    return [_artefact(one) for one in made]
 
 
 def _artefact(made: Converted) -> NewArtefact:
-    return NewArtefact(f"model.{made.target}.nb", made.path.read_bytes(), made.target, "fp32", made.opt_version)  # type: ignore[arg-type]
+    name = f"model.{made.target.replace('+', '-').replace(',', '-')}.nb"
+    return NewArtefact(name, made.path.read_bytes(), made.target, made.precision, made.opt_version)  # type: ignore[arg-type]
 
 
-def _first_draft(request: PackRequest, network: Any, held_out: Sequence[Dataset]) -> Draft:
+def _first_draft(request: PackRequest, graph: Graph, weights: Weights) -> Draft:
+    template = graph.input_channels == 2
     contract = Input(
         channels="GRAY",
         mean=(MEAN,),
         std=(STD,),
-        tile_px=TILE_PX,
-        stride_px=TOTAL_STRIDE_PX,
+        tile_px=request.tile_px,
+        stride_px=graph.total_stride_px,
         margin_px=0,
+        template=template,
     )
-    measured_px = effective_radius_px(network, contract.contract(), golden_pictures(TILE_PX))
-    margin_px = choose_margin_px(receptive_radius_px(network), measured_px)
-    names = same_classes(held_out)
+    tiles = prepared_tiles(contract.contract(), made_pictures(request.motif, request.tile_px, template))
+    measured_px = effective_radius_px(graph, weights, tiles)
+    margin_px = choose_margin_px(graph, lambda: measured_px)
+    if 2 * margin_px >= request.tile_px:
+        raise ToolError(
+            f"a margin of {margin_px} px leaves no core in a tile of {request.tile_px} px; use larger tiles"
+        )
+    radius = {"theoretical_px": float(receptive_radius_px(graph)), "effective_px": float(measured_px)}
+    names = same_classes(request.thresholds_on)
     return Draft(
         name=request.name,
         version=request.version,
         created=datetime.now(timezone.utc).replace(microsecond=0),
         input=contract.model_copy(update={"margin_px": margin_px}),
-        output=Output(kind="class_and_score", mask_stride_px=OUTPUT_STRIDE_PX),
-        classes=tuple(
-            ClassEntry(id=index + 1, name=name, color_bgr=COLORS_BGR[index], threshold=FIRST_THRESHOLD)
-            for index, name in enumerate(names)
-        ),
+        output=Output(kind="class_and_score", mask_stride_px=graph.output_stride_px),
+        classes=tuple(_class_entry(index, name) for index, name in enumerate(names)),
         figures=Figures(
-            parameters=count_parameters(network),
-            macs_per_tile=count_macs(network, TILE_PX),
-            parity=(_radius_figure(network, measured_px),),
+            parameters=count_parameters(graph),
+            macs_per_tile=count_macs(graph, request.tile_px),
+            parity=(Parity(subject="receptive radius", reference="float network", tiles=len(tiles), values=radius),),
         ),
         terms=request.terms,
     )
 
 
-def _radius_figure(network: Any, measured_px: int) -> Parity:
-    return Parity(
-        subject="receptive radius",
-        reference="float network",
-        tiles=len(golden_pictures(TILE_PX)),
-        values={"theoretical_px": float(receptive_radius_px(network)), "effective_px": float(measured_px)},
-    )
+def _class_entry(index: int, name: str) -> ClassEntry:
+    return ClassEntry(id=index + 1, name=name, color_bgr=COLORS_BGR[index % len(COLORS_BGR)], threshold=FIRST_THRESHOLD)
 
 
 def _with_thresholds(
-    draft: Draft, segmenter: PaddleLiteSegmenter, classes: Sequence[DefectClass], held_out: Sequence[Dataset]
+    draft: Draft, segmenter: Segmenter, classes: Sequence[DefectClass], data: Sequence[Dataset]
 ) -> Draft:
-    segmented = [one for dataset in held_out for one in segment_all(segmenter, dataset)]
+    segmented = [one for dataset in data for one in segment_all(segmenter, dataset)]
     chosen = choose_thresholds(lambda tried: score_masks(segmented, tried), classes)
     entries = tuple(
         entry.model_copy(update={"threshold": best.threshold})
@@ -153,33 +183,52 @@ def _with_thresholds(
     return draft.model_copy(update={"classes": entries})
 
 
-def _with_figures(draft: Draft, network: Any, segmenter: PaddleLiteSegmenter, evaluation: dict[str, Dataset]) -> Draft:
-    classes = tuple(entry.defect_class() for entry in draft.classes)
-    pictures = golden_pictures(TILE_PX)
+def _with_figures(
+    draft: Draft,
+    network: tuple[Graph, Weights],
+    segmenter: Segmenter,
+    evaluation: dict[str, Dataset],
+    request: PackRequest,
+    scratch: Path,
+) -> Draft:
+    contract = draft.input.contract()
+    pictures = made_pictures(request.motif, request.tile_px, contract.template)
     for dataset in evaluation.values():
-        pictures += sample_pictures(dataset, TILE_PX, PARITY_TILES)
+        pictures += sample_pictures(dataset, request.tile_px, PARITY_TILES, contract.template)
+    tiles = prepared_tiles(contract, pictures)
+    classes = tuple(entry.defect_class() for entry in draft.classes)
     accuracy = tuple(_accuracy(label, segmenter, dataset, classes) for label, dataset in evaluation.items())
-    parity = measure_parity(network, segmenter, pictures)
-    measured = Parity(
-        subject="model.x86.nb",
+    timing = Timing(
+        subject=X86_FILE,
+        machine=cpu_name(),
+        threads=1,
+        values={"tile_cpu_ms": round(tile_ms([segmenter], tiles[:1])[0], 1)},
+    )
+    parity = (*draft.figures.parity, _parity(network, segmenter, tiles, scratch))
+    return draft.model_copy(
+        update={
+            "figures": draft.figures.model_copy(update={"parity": parity, "accuracy": accuracy, "timing": (timing,)})
+        }
+    )
+
+
+def _parity(network: tuple[Graph, Weights], segmenter: Segmenter, tiles: Sequence[Any], scratch: Path) -> Parity:
+    reference = PaddleSegmenter(*network, segmenter.input_contract)
+    bytes_out = measure_parity(reference, segmenter, tiles)
+    return Parity(
+        subject=X86_FILE,
         reference="float network in Paddle",
-        tiles=parity.tiles,
+        tiles=bytes_out.tiles,
         values={
-            "max_score_difference_of_255": float(parity.max_score_difference),
-            "mean_score_difference_of_255": round(parity.mean_score_difference, 6),
-            "equal_class_share": round(parity.equal_class_share, 6),
+            "max_probability_difference": float(f"{float_difference(*network, tiles, scratch):.3g}"),
+            "max_score_difference_of_255": float(bytes_out.max_score_difference),
+            "mean_score_difference_of_255": round(bytes_out.mean_score_difference, 6),
+            "equal_class_share_of_defect_cells": round(bytes_out.equal_class_share, 6),
         },
     )
-    timing = Timing(
-        subject="model.x86.nb", machine=cpu_name(), threads=1, values={"tile_cpu_ms": round(tile_ms(segmenter), 1)}
-    )
-    figures = draft.figures.model_copy(
-        update={"parity": (*draft.figures.parity, measured), "accuracy": accuracy, "timing": (timing,)}
-    )
-    return draft.model_copy(update={"figures": figures})
 
 
-def _accuracy(label: str, segmenter: PaddleLiteSegmenter, dataset: Dataset, classes: Sequence[DefectClass]) -> Accuracy:
+def _accuracy(label: str, segmenter: Segmenter, dataset: Dataset, classes: Sequence[DefectClass]) -> Accuracy:
     scores = scores_by_class(score_masks(list(segment_all(segmenter, dataset)), classes), classes)
     values = {
         "precision": scores["all"].precision,
@@ -189,10 +238,12 @@ def _accuracy(label: str, segmenter: PaddleLiteSegmenter, dataset: Dataset, clas
         **{f"f_score_{name}": one.f_score for name, one in scores.items() if name != "all"},
     }
     rounded = {name: round(value, 4) for name, value in values.items()}
-    return Accuracy(subject="model.x86.nb", data_set=label, pictures=len(dataset.pictures), values=rounded)
+    return Accuracy(subject=X86_FILE, data_set=label, pictures=len(dataset.pictures), values=rounded)
 
 
-def _blank_tile() -> GoldenTile:
+def _blank_tile(draft: Draft) -> GoldenTile:
     """A stand-in, so that the predictor can be opened from a bundle before the real masks are known."""
-    cells = np.zeros((TILE_PX // OUTPUT_STRIDE_PX,) * 2, np.uint8)
-    return GoldenTile(np.zeros((TILE_PX, TILE_PX, 3), np.uint8), Mask(cells, cells, OUTPUT_STRIDE_PX))
+    tile_px, stride_px = draft.input.tile_px, draft.output.mask_stride_px
+    cells = np.zeros((tile_px // stride_px,) * 2, np.uint8)
+    template = np.zeros((tile_px, tile_px), np.uint8) if draft.input.template else None
+    return GoldenTile(np.zeros((tile_px, tile_px, 3), np.uint8), Mask(cells, cells, stride_px), template)

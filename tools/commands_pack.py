@@ -1,0 +1,136 @@
+"""`export`, `tiles`, `pack` and `recipe`: from a network to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tools.errors import ToolError
+
+NetworkFile = Annotated[Path, typer.Argument(help="network.npz, or the folder of a run.")]
+PriorShift = Annotated[float, typer.Option(help="How much likelier the background is made, on its logit.")]
+
+
+def export(
+    network: NetworkFile,
+    out: Annotated[Path, typer.Option(help="Folder for model.pdmodel and model.pdiparams; model.SIZE for several.")],
+    size: Annotated[list[int] | None, typer.Option(help="Side of the tiles in pixels; repeat. Default: 512.")] = None,
+    input_form: Annotated[
+        str, typer.Option("--input", help="float32 (NCHW), or uint8 (NHWC, scaled inside).")
+    ] = "float32",
+    output_form: Annotated[
+        str, typer.Option("--output", help="class_and_score, score (one class), or probabilities (float32).")
+    ] = "class_and_score",
+    prior_shift: PriorShift = 4.0,
+) -> None:
+    """Write a network as a float Paddle program."""
+    from typing import get_args
+
+    from tools.export import MODEL_NAME, TILE_PX, InputForm, OutputForm, export_network, with_prior
+    from tools.network_file import load_network
+
+    for value, allowed, name in ((input_form, InputForm, "input"), (output_form, OutputForm, "output")):
+        if value not in get_args(allowed):
+            raise ToolError(f"--{name} {value}: allowed are {', '.join(get_args(allowed))}")
+    graph, weights = load_network(network)
+    weights = with_prior(graph, weights, prior_shift)
+    sides = size or [TILE_PX]
+    for side in sides:
+        prefix = out / (MODEL_NAME if len(sides) == 1 else f"{MODEL_NAME}.{side}")
+        made = export_network(graph, weights, prefix, side, input_form, output_form)  # type: ignore[arg-type]
+        Console().print(str(made), highlight=False)
+
+
+def tiles(
+    out: Annotated[Path, typer.Option(help="Folder for tiles.npz.")],
+    data: Annotated[list[Path], typer.Option(help="Data set folder; repeat for several.")],
+    network: Annotated[Path, typer.Option(help="The network they are for: network.npz, or the folder of a run.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of tiles.")] = 32,
+    tile: Annotated[int, typer.Option(help="Side in pixels.")] = 512,
+) -> None:
+    """Cut calibration tiles out of a data set, prepared as on the device."""
+    from tools.calibration_tiles import write_tiles
+
+    Console().print(str(write_tiles(out, data, network, count, tile)), highlight=False)
+
+
+def pack(
+    network: NetworkFile,
+    out: Annotated[Path, typer.Option(help="New bundle folder, opt_models/NAME/VERSION.")],
+    terms: Annotated[Path, typer.Option(help="Text file with the terms of the training data.")],
+    thresholds_on: Annotated[
+        list[Path] | None,
+        typer.Option(help="Data set whose held-out pictures choose the thresholds; default: those of the run."),
+    ] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(help="Data set to state the accuracy on, FOLDER or NAME=FOLDER; repeat.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Default: the folder's parent's name.")] = None,
+    target: Annotated[list[str] | None, typer.Option(help="Repeat; default x86, arm and arm+fp16.")] = None,
+    quantized: Annotated[Path | None, typer.Option(help="INT8 program for the target arm+int8.")] = None,
+    motif: Annotated[str, typer.Option(help="Golden pictures: boards, scans or cells.")] = "boards",
+    prior_shift: PriorShift = 4.0,
+    holdout_every: Annotated[int, typer.Option(min=2, help="Which pictures are held out; as in training.")] = 16,
+    notes: Annotated[Path | None, typer.Option(help="Markdown file for the bundle's README.")] = None,
+) -> None:
+    """Make a bundle: convert, choose thresholds, measure, write golden tiles."""
+    from typing import get_args
+
+    from tools.golden_pictures import Motif
+    from tools.pack import PackRequest, held_out, pack_network
+
+    if motif not in get_args(Motif):
+        raise ToolError(f"--motif {motif}: allowed are {', '.join(get_args(Motif))}")
+    request = PackRequest(
+        network=network,
+        out=out,
+        name=name or out.parent.name,
+        version=out.name,
+        terms=_text(terms, "the terms of the training data").strip(),
+        thresholds_on=held_out(network, thresholds_on, holdout_every),
+        evaluation=tuple(_labelled(one) for one in data or []),
+        quantized=quantized,
+        motif=motif,  # type: ignore[arg-type]
+        prior_shift=prior_shift,
+        notes=_text(notes, "notes") if notes else "",
+        **({"targets": tuple(target)} if target else {}),
+    )
+    made = pack_network(request)
+    Console().print(f"{made.folder}: {made.model_id}", highlight=False)
+
+
+def recipe(
+    file: Annotated[Path, typer.Argument(help="Recipe, as in opt_models/recipes.")],
+    until: Annotated[str | None, typer.Option(help="Stop after this step.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Only list the steps and which are done.")] = False,
+) -> None:
+    """Run a whole chain from one file: train, prune, distil, quantise, compare, pack. It goes on where it stopped."""
+    from tools.recipe import read_recipe, steps
+    from tools.recipe_runner import run_recipe, show_steps
+
+    chosen = read_recipe(file)
+    names = [step.name for step in steps(chosen)]
+    if until is not None and until not in names:
+        raise ToolError(f"--until {until}: the steps are {', '.join(names)}")
+    if show:
+        show_steps(chosen, Console())
+    else:
+        run_recipe(chosen, until, Console())
+
+
+def _text(path: Path, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as exc:
+        raise ToolError(f"{path}: {exc.strerror}; give a text file with {what}") from exc
+
+
+def _labelled(text: str) -> tuple[str, Path]:
+    """FOLDER is called by its last two parts."""
+    label, equals, folder = text.partition("=")
+    if equals:
+        return label, Path(folder)
+    return "/".join(Path(text).resolve().parts[-2:]), Path(text)

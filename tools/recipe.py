@@ -1,0 +1,259 @@
+"""A recipe: one TOML file that says how a bundle is made, and the steps that follow from it.
+
+The order of the chain is train, prune and fine-tune (as often as listed), distil, quantise, pack; every stage becomes a
+bundle of its own that is evaluated alike, so that a drop shows where it happened.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli
+from pydantic import Field, ValidationError, model_validator
+from typing_extensions import Self
+
+from edge_runtime.validation import StrictModel, describe
+from tools.errors import ToolError
+from tools.network_file import FILE_NAME
+
+Table = dict[str, Any]
+TILES_NAME = "tiles.npz"
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class Synthesize(StrictModel):
+    """Boards to paint before training; the options of `python -m tools synthesize`."""
+
+    out: Path
+    count: Annotated[int, Field(ge=2)] = 200
+    side: int = 640
+    seed: int = 1
+    defects: float = 8.0
+    binary: bool = False
+
+
+class Data(StrictModel):
+    """A data set folder and its share of the crops."""
+
+    folder: Path
+    share: Share = 1.0
+
+
+class Validation(StrictModel):
+    """A data set that is only measured, under the name that the bundle states."""
+
+    label: Annotated[str, Field(min_length=1, max_length=100)]
+    folder: Path
+
+
+class Prune(StrictModel):
+    """One pruning step and the fine-tuning after it. Exactly one target; a share is of the network before this step."""
+
+    method: Literal["l1", "fpgm", "bn"] = "l1"
+    macs: Annotated[float, Field(gt=0)] | None = None
+    parameters: Annotated[float, Field(gt=0)] | None = None
+    ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
+    milliseconds: Annotated[float, Field(gt=0)] | None = None
+    align: Annotated[int, Field(ge=1)] = 8
+    spare: tuple[str, ...] = ()
+    train: Table = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        if len(self.target()) != 1:
+            raise ValueError("give exactly one of macs, parameters, ratio and milliseconds")
+        return self
+
+    def target(self) -> dict[str, float]:
+        values = {name: getattr(self, name) for name in ("macs", "parameters", "ratio", "milliseconds")}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class Quantize(StrictModel):
+    """Post-training INT8: calibration algorithm, number of calibration tiles, and the share of scores that may move."""
+
+    algorithm: Literal["avg", "hist", "KL"] = "avg"
+    tiles: Annotated[int, Field(ge=8, le=1000)] = 32
+    tolerance: Annotated[float, Field(ge=0, le=1)] = 0.005
+
+
+class Pack(StrictModel):
+    """What goes into the bundle beside the network."""
+
+    targets: tuple[str, ...] = ("x86", "arm", "arm+fp16")
+    motif: Literal["boards", "scans", "cells"] = "boards"
+    prior_shift: float = 4.0
+
+
+class Recipe(StrictModel):
+    """The whole file. `train` holds any training setting, which the other training tables inherit and change."""
+
+    name: str
+    version: str = "1"
+    out: Path = Path("opt_models")
+    work: Path
+    terms: Path
+    python: str = sys.executable
+    synthesize: tuple[Synthesize, ...] = ()
+    data: Annotated[tuple[Data, ...], Field(min_length=1)]
+    validation: Annotated[tuple[Validation, ...], Field(min_length=1)]
+    network: Table
+    train: Table = Field(default_factory=dict)
+    prune: tuple[Prune, ...] = ()
+    distill: Table | None = None
+    quantize: Quantize | None = None
+    pack: Pack = Pack()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of the chain: what it reads decides whether its output in `folder` is still good.
+
+    `settings` are written to a JSON file whose path follows --settings. `trains`: it can be resumed.
+    """
+
+    name: str
+    folder: Path
+    command: tuple[str, ...]
+    reads: tuple[Path, ...] = ()
+    settings: Mapping[str, Any] | None = None
+    trains: bool = False
+
+    def settings_path(self, work: Path) -> Path:
+        return work / f"{self.name}.json"
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Raises ToolError that names the file, the key, what is wrong and what is allowed."""
+    try:
+        return Recipe.model_validate_json(json.dumps(tomli.loads(path.read_text(encoding="utf-8"))))
+    except OSError as exc:
+        raise ToolError(f"{path}: {exc.strerror}; give a recipe, as in opt_models/recipes") from exc
+    except ValidationError as exc:
+        raise ToolError(f"{path}: {describe(exc)}") from exc
+    except (ValueError, TypeError) as exc:
+        raise ToolError(f"{path}: not TOML ({exc})") from exc
+
+
+def steps(recipe: Recipe) -> list[Step]:
+    """Every command of the chain in order."""
+    return [*_synthesis(recipe), *_training(recipe), *_quantisation(recipe), *_stages(recipe), _packing(recipe)]
+
+
+def stage_networks(recipe: Recipe) -> dict[str, Path]:
+    """The network of each stage that is compared, by name."""
+    named = {"unpruned": recipe.work / "train"}
+    if recipe.prune:
+        named["pruned"] = recipe.work / f"finetune{len(recipe.prune)}"
+    if recipe.distill is not None:
+        named["distilled"] = recipe.work / "distill"
+    return named
+
+
+def _synthesis(recipe: Recipe) -> Iterator[Step]:
+    for table in recipe.synthesize:
+        options = {name: getattr(table, name) for name in ("count", "side", "seed", "defects")}
+        flags = ["--binary"] if table.binary else []
+        yield Step(
+            f"synthesize-{table.out.name}",
+            table.out,
+            ("synthesize", "--out", str(table.out), *_options(options), *flags),
+        )
+
+
+def _training(recipe: Recipe) -> Iterator[Step]:
+    folders = tuple(entry.folder for entry in recipe.data)
+    base = {"data": [{"folder": str(d.folder), "share": d.share} for d in recipe.data], **recipe.train}
+    network = recipe.work / "train"
+    settings = {**base, "network": recipe.network}
+    yield Step("train", network, ("train", "--out", str(network)), folders, settings, trains=True)
+    for number, prune in enumerate(recipe.prune, 1):
+        pruned, tuned = recipe.work / f"prune{number}", recipe.work / f"finetune{number}"
+        yield Step(f"prune{number}", pruned, _prune_command(prune, network, pruned), (network / FILE_NAME,))
+        command = ("train", "--out", str(tuned), "--network", str(pruned))
+        reads = (*folders, pruned / FILE_NAME)
+        yield Step(f"finetune{number}", tuned, command, reads, {**base, **prune.train}, trains=True)
+        network = tuned
+    if recipe.distill is not None:
+        out, teacher = recipe.work / "distill", recipe.work / "train"
+        command = ("distill", "--out", str(out), "--student", str(network), "--teacher", str(teacher))
+        reads = (*folders, network / FILE_NAME, teacher / FILE_NAME)
+        yield Step("distill", out, command, reads, {**base, **recipe.distill}, trains=True)
+
+
+def _prune_command(prune: Prune, network: Path, out: Path) -> tuple[str, ...]:
+    spared = [word for pattern in prune.spare for word in ("--spare", pattern)]
+    options = {"method": prune.method, "align": prune.align, **prune.target()}
+    return ("prune", str(network), "--out", str(out), *_options(options), *spared)
+
+
+def _quantisation(recipe: Recipe) -> Iterator[Step]:
+    if recipe.quantize is None:
+        return
+    network, program, tiles = _final_network(recipe), recipe.work / "program", recipe.work / "tiles"
+    shift = _options({"prior-shift": recipe.pack.prior_shift})
+    yield Step("program", program, ("export", str(network), "--out", str(program), *shift), (network / FILE_NAME,))
+    folders = tuple(entry.folder for entry in recipe.data)
+    data = [word for folder in folders for word in ("--data", str(folder))]
+    count = _options({"count": recipe.quantize.tiles, "network": network})
+    yield Step("tiles", tiles, ("tiles", "--out", str(tiles), *data, *count), folders)
+    options = {"calibration": tiles, "algorithm": recipe.quantize.algorithm, "tolerance": recipe.quantize.tolerance}
+    out = recipe.work / "quantize"
+    command = ("quantize", str(program), "--out", str(out), *_options(options))
+    yield Step("quantize", out, command, (program / "model.pdmodel", program / "model.pdiparams", tiles / TILES_NAME))
+
+
+def _stages(recipe: Recipe) -> Iterator[Step]:
+    """Each stage as a bundle, its accuracy, and the table over all of them."""
+    for stage, network in stage_networks(recipe).items():
+        out = recipe.work / "stages" / stage
+        yield Step(f"stage-{stage}", out, _pack_command(recipe, network, out / "1", stage), (network / FILE_NAME,))
+    out = recipe.work / "compare"
+    bundles = [word for stage in stage_networks(recipe) for word in ("--stage", str(_stage_bundle(recipe, stage)))]
+    quantized = ("--quantized", str(recipe.work / "quantize")) if recipe.quantize else ()
+    validation = [word for entry in recipe.validation for word in ("--data", f"{entry.label}={entry.folder}")]
+    reads = tuple(_stage_bundle(recipe, stage) / "manifest.json" for stage in stage_networks(recipe))
+    yield Step(
+        "compare",
+        out,
+        ("compare-stages", "--out", str(out), *bundles, *quantized, *validation),
+        (*reads, *(entry.folder for entry in recipe.validation)),
+    )
+
+
+def _stage_bundle(recipe: Recipe, stage: str) -> Path:
+    return recipe.work / "stages" / stage / "1"
+
+
+def _final_network(recipe: Recipe) -> Path:
+    return list(stage_networks(recipe).values())[-1]
+
+
+def _packing(recipe: Recipe) -> Step:
+    out, network = recipe.out / recipe.name / recipe.version, _final_network(recipe)
+    notes = recipe.work / "compare" / "stages.md"
+    targets = [word for target in recipe.pack.targets for word in ("--target", target)]
+    quantized = ("--quantized", str(recipe.work / "quantize")) if recipe.quantize else ()
+    evaluation = [word for entry in recipe.validation for word in ("--data", f"{entry.label}={entry.folder}")]
+    command = _pack_command(recipe, network, out, recipe.name)
+    return Step(
+        "pack",
+        out,
+        (*command, "--notes", str(notes), *targets, *quantized, *evaluation),
+        (network / FILE_NAME, notes, *(entry.folder for entry in recipe.validation)),
+    )
+
+
+def _pack_command(recipe: Recipe, network: Path, out: Path, name: str) -> tuple[str, ...]:
+    thresholds = [word for entry in recipe.data for word in ("--thresholds-on", str(entry.folder))]
+    options = {"motif": recipe.pack.motif, "prior-shift": recipe.pack.prior_shift, "terms": recipe.terms}
+    return ("pack", str(network), "--out", str(out), "--name", name, *_options(options), *thresholds)
+
+
+def _options(values: Mapping[str, object]) -> list[str]:
+    return [word for name, value in values.items() for word in (f"--{name}", str(value))]

@@ -1,0 +1,132 @@
+"""Runs a recipe's steps in child processes, each unless its output is there and was made from the same inputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from edge_runtime.files import write_atomically
+from tools.errors import ToolError
+from tools.recipe import Recipe, Step, steps
+from tools.runs import TrainSettings, load_settings, parse_settings
+
+CHECKPOINT = "checkpoint.npz"
+
+
+def run_recipe(recipe: Recipe, until: str | None, console: Console) -> None:
+    """Run the chain, or its beginning up to the step `until`. Raises ToolError at the first step that fails."""
+    chain = steps(recipe)
+    for number, step in enumerate(chain, 1):
+        title = f"step {number} of {len(chain)}: {step.name}"
+        digest = step_digest(step)
+        if is_done(recipe, step, digest):
+            console.print(f"{title}: done before")
+        else:
+            console.print(f"{title}: python -m tools {' '.join(step.command)}")
+            _run(recipe, step, digest)
+        if step.name == until:
+            return
+
+
+def show_steps(recipe: Recipe, console: Console) -> None:
+    """The chain as a table, and which of its steps need not run again."""
+    table = Table("step", "state", "output")
+    for step in steps(recipe):
+        ready = all(path.exists() for path in step.reads)
+        done = ready and is_done(recipe, step, step_digest(step))
+        table.add_row(step.name, "done" if done else "to do", str(step.folder))
+    console.print(table)
+
+
+def step_digest(step: Step) -> str:
+    """SHA-256 over the command, its settings and what it reads.
+
+    A file counts with its content; a data set with its labels, and the names and sizes of all its files.
+    """
+    parts = [*step.command, json.dumps(step.settings, sort_keys=True, default=str)]
+    parts += [_content(path) for path in step.reads]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def is_done(recipe: Recipe, step: Step, digest: str) -> bool:
+    """Whether the step's record says that it ended well with these inputs, and its output is still there."""
+    try:
+        record = json.loads(_record_path(recipe, step).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return step.folder.exists() and record.get("digest") == digest
+
+
+def mark_done(recipe: Recipe, step: Step, digest: str, seconds: float) -> None:
+    record = {"digest": digest, "command": step.command, "seconds": round(seconds, 1)}
+    write_atomically(_record_path(recipe, step), json.dumps(record, indent=1).encode() + b"\n")
+
+
+def _record_path(recipe: Recipe, step: Step) -> Path:
+    return recipe.work / f"{step.name}.done.json"
+
+
+def _content(path: Path) -> str:
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        listing = "\n".join(f"{file.relative_to(path)} {file.stat().st_size}" for file in files)
+        return f"{path} {_content(path / 'annotations.json')} {hashlib.sha256(listing.encode()).hexdigest()}"
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as exc:
+        raise ToolError(f"{path}: {exc.strerror}; the recipe's step needs it") from exc
+
+
+def _run(recipe: Recipe, step: Step, digest: str) -> None:
+    recipe.work.mkdir(parents=True, exist_ok=True)
+    began_s = time.monotonic()
+    extra = _resumed(step)
+    if not extra:
+        shutil.rmtree(step.folder, ignore_errors=True)
+        extra = _settings_option(recipe, step)
+    python = recipe.python if step.trains else sys.executable
+    done = subprocess.run([python, "-m", "tools", *step.command, *extra], env=_environment(), check=False)
+    if done.returncode:
+        raise ToolError(f"step {step.name} ended with exit code {done.returncode}; see above. Run again to go on")
+    mark_done(recipe, step, digest, time.monotonic() - began_s)
+
+
+def _resumed(step: Step) -> list[str]:
+    """`--resume` where the same training was cut off after a checkpoint."""
+    if not step.trains or step.settings is None or not (step.folder / CHECKPOINT).exists():
+        return []
+    wanted = parse_settings({k: v for k, v in step.settings.items() if k != "network"}, step.name)
+    found = load_settings(step.folder)
+    same = wanted == found or wanted == _without_teacher(found)
+    return ["--resume"] if same else []
+
+
+def _without_teacher(settings: TrainSettings) -> TrainSettings:
+    return replace(settings, distillation=None)
+
+
+def _settings_option(recipe: Recipe, step: Step) -> list[str]:
+    if step.settings is None:
+        return []
+    path = step.settings_path(recipe.work)
+    write_atomically(path, json.dumps(step.settings, indent=1, default=str).encode() + b"\n")
+    return ["--settings", str(path)]
+
+
+def _environment() -> dict[str, str]:
+    """The project's own tools, also for an interpreter that does not have them installed."""
+    root = str(Path(__file__).resolve().parents[1])
+    paths: Iterable[str] = filter(None, (root, os.environ.get("PYTHONPATH", "")))
+    threads = os.environ.get("OMP_NUM_THREADS", "1")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": threads}
