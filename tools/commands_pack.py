@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from tools.errors import ToolError
+from tools.forms import PRIOR_SHIFT, InputForm, Motif, OutputForm
 
 NetworkFile = Annotated[Path, typer.Argument(help="network.npz, or the folder of a run.")]
 PriorShift = Annotated[float, typer.Option(help="How much likelier the background is made, on its logit.")]
@@ -19,28 +20,23 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder for model.pdmodel and model.pdiparams; model.SIZE for several.")],
     size: Annotated[list[int] | None, typer.Option(help="Side of the tiles in pixels; repeat. Default: 512.")] = None,
     input_form: Annotated[
-        str, typer.Option("--input", help="float32 (NCHW), or uint8 (NHWC, scaled inside).")
+        InputForm, typer.Option("--input", help="float32 (NCHW), or uint8 (NHWC, scaled inside).")
     ] = "float32",
     output_form: Annotated[
-        str, typer.Option("--output", help="class_and_score, score (one class), or probabilities (float32).")
+        OutputForm, typer.Option("--output", help="class_and_score, score (one class), or probabilities (float32).")
     ] = "class_and_score",
-    prior_shift: PriorShift = 4.0,
+    prior_shift: PriorShift = PRIOR_SHIFT,
 ) -> None:
     """Write a network as a float Paddle program."""
-    from typing import get_args
-
-    from tools.export import MODEL_NAME, TILE_PX, InputForm, OutputForm, export_network, with_prior
+    from tools.export import MODEL_NAME, TILE_PX, export_network, with_prior
     from tools.network_file import load_network
 
-    for value, allowed, name in ((input_form, InputForm, "input"), (output_form, OutputForm, "output")):
-        if value not in get_args(allowed):
-            raise ToolError(f"--{name} {value}: allowed are {', '.join(get_args(allowed))}")
     graph, weights = load_network(network)
     weights = with_prior(graph, weights, prior_shift)
     sides = size or [TILE_PX]
     for side in sides:
         prefix = out / (MODEL_NAME if len(sides) == 1 else f"{MODEL_NAME}.{side}")
-        made = export_network(graph, weights, prefix, side, input_form, output_form)  # type: ignore[arg-type]
+        made = export_network(graph, weights, prefix, side, input_form, output_form)
         Console().print(str(made), highlight=False)
 
 
@@ -71,19 +67,14 @@ def pack(
     name: Annotated[str | None, typer.Option(help="Default: the folder's parent's name.")] = None,
     target: Annotated[list[str] | None, typer.Option(help="Repeat; default x86, arm and arm+fp16.")] = None,
     quantized: Annotated[Path | None, typer.Option(help="INT8 program for the target arm+int8.")] = None,
-    motif: Annotated[str, typer.Option(help="Golden pictures: boards, scans or cells.")] = "boards",
-    prior_shift: PriorShift = 4.0,
+    motif: Annotated[Motif, typer.Option(help="What the golden pictures show.")] = "boards",
+    prior_shift: PriorShift = PRIOR_SHIFT,
     holdout_every: Annotated[int, typer.Option(min=2, help="Which pictures are held out; as in training.")] = 16,
     notes: Annotated[Path | None, typer.Option(help="Markdown file for the bundle's README.")] = None,
 ) -> None:
     """Make a bundle: convert, choose thresholds, measure, write golden tiles."""
-    from typing import get_args
+    from tools.pack import DEFAULT_TARGETS, PackRequest, held_out, pack_network
 
-    from tools.golden_pictures import Motif
-    from tools.pack import PackRequest, held_out, pack_network
-
-    if motif not in get_args(Motif):
-        raise ToolError(f"--motif {motif}: allowed are {', '.join(get_args(Motif))}")
     request = PackRequest(
         network=network,
         out=out,
@@ -91,12 +82,12 @@ def pack(
         version=out.name,
         terms=_text(terms, "the terms of the training data").strip(),
         thresholds_on=held_out(network, thresholds_on, holdout_every),
-        evaluation=tuple(_labelled(one) for one in data or []),
+        evaluation=tuple(labelled_folder(one) for one in data or []),
         quantized=quantized,
-        motif=motif,  # type: ignore[arg-type]
+        motif=motif,
         prior_shift=prior_shift,
         notes=_text(notes, "notes") if notes else "",
-        **({"targets": tuple(target)} if target else {}),
+        targets=tuple(target) if target else DEFAULT_TARGETS,
     )
     made = pack_network(request)
     Console().print(f"{made.folder}: {made.model_id}", highlight=False)
@@ -128,7 +119,7 @@ def _text(path: Path, what: str) -> str:
         raise ToolError(f"{path}: {exc.strerror}; give a text file with {what}") from exc
 
 
-def _labelled(text: str) -> tuple[str, Path]:
+def labelled_folder(text: str) -> tuple[str, Path]:
     """FOLDER is called by its last two parts."""
     label, equals, folder = text.partition("=")
     if equals:

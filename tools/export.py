@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from tools.crops import MEAN, STD
 from tools.errors import ToolError
+from tools.forms import PRIOR_SHIFT, InputForm, OutputForm
 from tools.graph import FloatArray, Graph, Weights
 from tools.paddle_first import paddle
 from tools.paddle_network import evaluating
@@ -18,10 +19,6 @@ nn = paddle.nn
 
 TILE_PX = 512
 MODEL_NAME = "model"
-PRIOR_SHIFT = 4.0
-
-InputForm = Literal["float32", "uint8"]
-OutputForm = Literal["class_and_score", "score", "probabilities"]
 
 
 class Exported(nn.Layer):  # type: ignore[misc,name-defined]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -13,12 +13,12 @@ from edge_runtime.interfaces import Segmenter
 from edge_runtime.values import Mask
 from edge_runtime.vision.boards import BINARY, CAMERA, paint_board
 from edge_runtime.vision.preprocess import TilePreprocessor
+from tools.forms import Motif
 
 if TYPE_CHECKING:
     from edge_runtime.values import ImageU8
 
 SEED = 2024
-Motif = Literal["boards", "scans", "cells"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class MadePicture:
 
 
 def made_pictures(motif: Motif, side_px: int, with_template: bool) -> list[MadePicture]:
-    """Four pictures with defects: `boards` as a camera and a scanner see them, `scans` by a scanner only, solar `cells`.
+    """Four pictures with defects: `boards` by a camera and by a scanner, `scans` by a scanner only, solar `cells`.
 
     A template goes with scans only: elsewhere it is the scan of the same board.
     """

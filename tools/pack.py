@@ -32,8 +32,9 @@ from tools.crops import MEAN, STD
 from tools.dataset import Dataset, check_pictures, load_dataset, same_classes
 from tools.errors import ToolError
 from tools.evaluate import choose_thresholds, score_masks, scores_by_class, segment_all
-from tools.export import PRIOR_SHIFT, TILE_PX, export_network, with_prior
-from tools.golden_pictures import Motif, golden_tiles, made_pictures
+from tools.export import TILE_PX, export_network, with_prior
+from tools.forms import PRIOR_SHIFT, Motif
+from tools.golden_pictures import golden_tiles, made_pictures
 from tools.graph import Graph, Weights, count_macs, count_parameters, receptive_radius_px
 from tools.machine import cpu_name
 from tools.network_file import load_network
@@ -53,6 +54,7 @@ from tools.verify import (
 COLORS_BGR = ((60, 60, 230), (40, 160, 250), (60, 220, 240), (80, 200, 60), (230, 160, 40), (200, 80, 200))
 FIRST_THRESHOLD = 128
 X86_FILE = "model.x86.nb"
+DEFAULT_TARGETS = ("x86", "arm", "arm+fp16")
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class PackRequest:
     terms: str
     thresholds_on: tuple[Dataset, ...]
     evaluation: tuple[tuple[str, Path], ...] = ()
-    targets: tuple[str, ...] = ("x86", "arm", "arm+fp16")
+    targets: tuple[str, ...] = DEFAULT_TARGETS
     quantized: Path | None = None
     motif: Motif = "boards"
     prior_shift: float = PRIOR_SHIFT

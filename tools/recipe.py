@@ -175,9 +175,9 @@ def _training(recipe: Recipe) -> Iterator[Step]:
     for number, prune in enumerate(recipe.prune, 1):
         pruned, tuned = recipe.work / f"prune{number}", recipe.work / f"finetune{number}"
         yield Step(f"prune{number}", pruned, _prune_command(prune, network, pruned), (network / FILE_NAME,))
-        command = ("train", "--out", str(tuned), "--network", str(pruned))
+        tune = ("train", "--out", str(tuned), "--network", str(pruned))
         reads = (*folders, pruned / FILE_NAME)
-        yield Step(f"finetune{number}", tuned, command, reads, {**base, **prune.train}, trains=True)
+        yield Step(f"finetune{number}", tuned, tune, reads, {**base, **prune.train}, trains=True)
         network = tuned
     if recipe.distill is not None:
         out, teacher = recipe.work / "distill", recipe.work / "train"

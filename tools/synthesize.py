@@ -17,14 +17,16 @@ def write_boards(folder: Path, seed: int, count: int, side_px: int, style: Board
     """Paint boards 0 … count-1 of series `seed` into `folder`. Raises ToolError when it holds a data set already."""
     if (folder / "annotations.json").exists():
         raise ToolError(f"{folder}: holds a data set already; choose another folder")
-    for plane in ("image", "mask"):
+    for plane in ("image", "mask", "template"):
         (folder / plane).mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for index in range(count):
         board = paint_board(seed, index, (side_px, side_px), style)
         name = f"board_{index:04d}.png"
-        for plane, pixels in (("image", cv2.cvtColor(board.image, cv2.COLOR_BGR2GRAY)), ("mask", board.mask)):
+        grey = cv2.cvtColor(board.image, cv2.COLOR_BGR2GRAY)
+        planes = {"image": grey, "mask": board.mask, "template": board.template}
+        for plane, pixels in planes.items():
             _write_png(folder / plane / name, pixels)
         images.append(_image_entry(index, name, side_px))
         annotations += _annotations(index, board, len(annotations))
@@ -34,7 +36,8 @@ def write_boards(folder: Path, seed: int, count: int, side_px: int, style: Board
 
 
 def _image_entry(index: int, name: str, side_px: int) -> dict[str, Any]:
-    return {"id": index, "file_name": f"image/{name}", "mask": f"mask/{name}", "width": side_px, "height": side_px}
+    files = {"file_name": f"image/{name}", "mask": f"mask/{name}", "template": f"template/{name}"}
+    return {"id": index, **files, "width": side_px, "height": side_px}
 
 
 def _annotations(index: int, board: Board, first_id: int) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What is measured of an artefact before it is trusted: parity with the float network, receptive radius, time a tile."""
+"""What is measured of an artefact: parity with the float network, receptive radius, time a tile."""
 
 from __future__ import annotations
 

@@ -1,0 +1,10 @@
+"""The choices that commands offer and modules act on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+InputForm = Literal["float32", "uint8"]
+OutputForm = Literal["class_and_score", "score", "probabilities"]
+Motif = Literal["boards", "scans", "cells"]
+PRIOR_SHIFT = 4.0

@@ -1,0 +1,261 @@
+"""`verify`: every artefact that can run here against the float network, in numbers and in defects, as a report."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edge_runtime.files import write_atomically
+from edge_runtime.inference.bundle import Bundle, load_bundle
+from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
+from edge_runtime.interfaces import Segmenter
+from edge_runtime.vision.overlay import draw_overlay
+from tools.dataset import Dataset, check_pictures, gray_to_bgr
+from tools.errors import ToolError
+from tools.evaluate import RECIPE, segment_all
+from tools.evaluation.comparison import MaskComparison, Totals, compare_masks, total
+from tools.evaluation.data import labelled_for
+from tools.export import with_prior
+from tools.forms import Motif
+from tools.golden_pictures import made_pictures
+from tools.graph import Graph, Weights, receptive_radius_px
+from tools.markdown import as_html, code, table
+from tools.model_files import find_model
+from tools.network_file import load_network
+from tools.paddle_segmenter import PaddleSegmenter, ProgramSegmenter
+from tools.verify import (
+    TileParity,
+    effective_radius_px,
+    float_difference,
+    measure_parity,
+    prepared_tiles,
+    sample_pictures,
+)
+
+PARITY_TILES = 12
+WORST_PICTURES = 4
+FLOAT_LIMIT = 1e-4
+Advance = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something that answers tiles and is held against the float network; `exact` ones must not change a verdict."""
+
+    name: str
+    segmenter: Segmenter
+    exact: bool
+
+
+@dataclass(frozen=True)
+class Verified:
+    """One subject's differences: on single tiles, and on whole pictures of a data set."""
+
+    subject: str
+    exact: bool
+    tiles: TileParity
+    totals: Totals
+    worst: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything `verify` found out. `float_difference`: largest difference of a class probability in float32."""
+
+    model_id: str
+    data: str
+    float_difference: float
+    margin_px: int
+    effective_radius_px: int
+    theoretical_radius_px: int
+    subjects: tuple[Verified, ...]
+
+    def failures(self) -> list[str]:
+        """Why the bundle must not be trusted; empty when it may."""
+        changed = [one.subject for one in self.subjects if one.exact and one.totals.verdicts_changed]
+        wrong = [f"{name} changes verdicts" for name in changed]
+        if self.float_difference > FLOAT_LIMIT:
+            wrong.append(f"probabilities differ by {self.float_difference:.3g}, more than {FLOAT_LIMIT:g}")
+        if self.effective_radius_px > self.margin_px:
+            wrong.append(f"the effective radius {self.effective_radius_px} px exceeds the margin {self.margin_px} px")
+        return wrong
+
+
+def verify_bundle(
+    folder: Path,
+    network: Path,
+    data: Path,
+    quantized: Path | None,
+    motif: Motif,
+    prior_shift: float,
+    out: Path,
+    advance: Advance,
+) -> Report:
+    """Compare and write report.md, report.html, verify.json and the worst pictures into `out`.
+
+    Runs the predictors in this process. Raises ToolError for a network that is not the bundle's, BundleError.
+    """
+    bundle = load_bundle(folder)
+    graph, weights = load_network(network)
+    weights = with_prior(graph, weights, prior_shift)
+    _check_network(bundle, graph)
+    dataset = labelled_for(data, bundle)
+    check_pictures(dataset, bundle.input_contract.template)
+    contract = bundle.input_contract
+    pictures = made_pictures(motif, contract.tile_px, contract.template)
+    made = prepared_tiles(contract, pictures)
+    tiles = made + prepared_tiles(contract, sample_pictures(dataset, contract.tile_px, PARITY_TILES, contract.template))
+    out.mkdir(parents=True, exist_ok=True)
+    reference = PaddleSegmenter(graph, weights, contract)
+    subjects = [
+        _verified(bundle, subject, reference, tiles, dataset, out, advance) for subject in _subjects(bundle, quantized)
+    ]
+    report = Report(
+        model_id=bundle.model_id,
+        data=str(data),
+        float_difference=_float_difference(graph, weights, tiles),
+        margin_px=contract.margin_px,
+        effective_radius_px=effective_radius_px(graph, weights, made),
+        theoretical_radius_px=receptive_radius_px(graph),
+        subjects=tuple(subjects),
+    )
+    _write(out, report)
+    return report
+
+
+def picture_count(folder: Path, data: Path, quantized: bool) -> int:
+    """How often `verify_bundle` calls `advance`."""
+    return len(labelled_for(data, load_bundle(folder)).pictures) * (1 + quantized)
+
+
+def _check_network(bundle: Bundle, graph: Graph) -> None:
+    contract = bundle.input_contract
+    expected = (contract.channel_count, len(bundle.classes) + 1, bundle.mask_stride_px)
+    found = (graph.input_channels, graph.class_count, graph.output_stride_px)
+    if expected != found:
+        raise ToolError(
+            f"{bundle.folder}: takes {expected[0]} channels and answers {expected[1]} classes at stride {expected[2]}, "
+            f"the network {found[0]}, {found[1]} and {found[2]}; give the network it was packed from"
+        )
+
+
+def _subjects(bundle: Bundle, quantized: Path | None) -> list[Subject]:
+    subjects = [Subject(bundle.artefact_for("x86").file, PaddleLiteSegmenter(bundle, threads=1), exact=True)]
+    if quantized is not None:
+        model = find_model(quantized)
+        simulated = ProgramSegmenter(model, bundle.input_contract, bundle.mask_stride_px)
+        subjects.append(Subject("INT8 program, simulated by Paddle", simulated, exact=False))
+    return subjects
+
+
+def _verified(
+    bundle: Bundle,
+    subject: Subject,
+    reference: Segmenter,
+    tiles: Sequence[Any],
+    dataset: Dataset,
+    out: Path,
+    advance: Advance,
+) -> Verified:
+    classes = bundle.classes
+    comparisons: list[MaskComparison] = []
+    pairs = zip(segment_all(reference, dataset), segment_all(subject.segmenter, dataset), strict=True)
+    for wanted, found in pairs:
+        image_hw = wanted.picture.size_hw
+        comparisons.append(compare_masks(wanted.mask, found.mask, classes, classes, RECIPE, image_hw))
+        advance()
+    return Verified(
+        subject=subject.name,
+        exact=subject.exact,
+        tiles=measure_parity(reference, subject.segmenter, tiles),
+        totals=total(comparisons),
+        worst=_draw_worst(bundle, dataset, comparisons, out, subject.name),
+    )
+
+
+def _draw_worst(
+    bundle: Bundle, dataset: Dataset, comparisons: Sequence[MaskComparison], out: Path, subject: str
+) -> tuple[str, ...]:
+    """The pictures that differ most, each beside itself: what the float network finds, what the subject finds."""
+    order = sorted(range(len(comparisons)), key=lambda index: _badness(comparisons[index]), reverse=True)
+    files = []
+    for index in order[:WORST_PICTURES]:
+        picture, found = dataset.pictures[index], comparisons[index].defects
+        image = gray_to_bgr(picture.read_image())
+        both = [*(a for a, _ in found.same), *(a for a, _ in found.changed_class), *found.missed]
+        other = [*(b for _, b in found.same), *(b for _, b in found.changed_class), *found.new]
+        one = comparisons[index]
+        sides = [
+            draw_overlay(image, defects, None, bundle.classes, RECIPE, outcome)
+            for defects, outcome in ((both, one.outcome_a), (other, one.outcome_b))
+        ]
+        name = f"{'-'.join(subject.split())[:24].replace(',', '')}-{picture.name}.png"
+        done, encoded = cv2.imencode(".png", np.hstack(sides))
+        if not done:
+            raise ToolError(f"{out / name}: could not be encoded as PNG")
+        write_atomically(out / name, encoded.tobytes())
+        files.append(name)
+    return tuple(files)
+
+
+def _badness(one: MaskComparison) -> tuple[bool, int, int, float]:
+    found = one.defects
+    changed = len(found.missed) + len(found.new) + len(found.changed_class)
+    return one.verdict_changed, changed, one.max_score_difference, 1.0 - one.equal_cells / max(1, one.cells)
+
+
+def _float_difference(graph: Graph, weights: Weights, tiles: Sequence[Any]) -> float:
+    with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
+        return float_difference(graph, weights, tiles, Path(scratch))
+
+
+def _write(out: Path, report: Report) -> None:
+    text = report_text(report)
+    write_atomically(out / "report.md", text.encode())
+    write_atomically(out / "report.html", as_html(f"Verification of {report.model_id}", text).encode())
+    answer = {**asdict(report), "failures": report.failures()}
+    write_atomically(out / "verify.json", json.dumps(answer, indent=1).encode() + b"\n")
+
+
+def report_text(report: Report) -> str:
+    failures = report.failures()
+    verdict = f"**Do not use it**: {'; '.join(failures)}." if failures else "Everything that must agree does."
+    facts = [
+        ("class probabilities, Lite x86 against Paddle, float32", f"{report.float_difference:.3g} at most"),
+        ("margin, effective and theoretical receptive radius", _radii(report)),
+    ]
+    parts = [f"# Verification of {code(report.model_id)}", f"Data: {code(report.data)}", verdict]
+    parts.append("\n".join(table(("", ""), facts)))
+    parts += [_subject_text(one) for one in report.subjects]
+    return "\n\n".join(parts) + "\n"
+
+
+def _radii(report: Report) -> str:
+    return f"{report.margin_px} px, {report.effective_radius_px} px, {report.theoretical_radius_px} px"
+
+
+def _subject_text(one: Verified) -> str:
+    rows = [
+        ("tiles compared", f"{one.tiles.tiles}"),
+        ("largest and mean difference of scores, of 255", _scores(one.tiles)),
+        ("defect cells of equal class", f"{one.tiles.equal_class_share:.4%}"),
+        ("pictures compared", f"{one.totals.pictures}"),
+        ("defects the same", f"{one.totals.same}"),
+        ("missed, new, of other class", f"{one.totals.missed}, {one.totals.new}, {one.totals.changed_class}"),
+        ("verdicts changed", f"{one.totals.verdicts_changed}"),
+        ("cells of equal class after thresholds", f"{one.totals.equal_cell_share:.5%}"),
+    ]
+    pictures = [f"![the float network's defects, then the subject's]({file})" for file in one.worst]
+    title = f"## {one.subject} against the float network"
+    return "\n\n".join([title, "\n".join(table(("", ""), rows)), "The pictures that differ most:", *pictures])
+
+
+def _scores(parity: TileParity) -> str:
+    return f"{parity.max_score_difference}, {parity.mean_score_difference:.5f}"
