@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 
-from tools.convert import Converted
+from tools.evaluation.cells import CellScores
+from tools.evaluation.report import UNKNOWN, score_cells
+from tools.evaluation.summary import VerdictCounts
+from tools.evaluation.values import Evaluation, Thresholds
 from tools.scoring import Scores
-from tools.verify import TileParity
 
 
 def show_scores(console: Console, title: str, scores: Mapping[str, Scores]) -> None:
     table = Table("class", "labelled", "found", "right", "precision", "recall", "F", "AP", title=title)
     for name, one in scores.items():
-        counts = (str(one.labelled), str(one.found), str(one.right))
-        shares = (one.precision, one.recall, one.f_score, one.average_precision)
-        table.add_row(name, *counts, *(f"{share:.3f}" for share in shares))
+        table.add_row(name, str(one.labelled), str(one.found), str(one.right), *score_cells(one))
     console.print(table)
 
 
-def show_converted(console: Console, converted: Sequence[Converted]) -> None:
-    for made in converted:
-        checked = "not run here"
-        if made.parity is not None:
-            worst = max(parity.max_difference for parity in made.parity)
-            checked = f"equals Paddle within {worst:.3g}"
-        console.print(f"{made.path}: {made.path.stat().st_size:,} bytes, opt {made.opt_version}, {checked}")
+def show_cells(console: Console, scores: Mapping[str, CellScores]) -> None:
+    table = Table("class", "IoU", "Dice", title="cells")
+    for name, one in scores.items():
+        table.add_row(name, *((f"{one.iou:.3f}", f"{one.dice:.3f}") if one.labelled else (UNKNOWN, UNKNOWN)))
+    console.print(table)
 
 
-def show_parity(console: Console, parity: TileParity, theoretical_px: int, measured_px: int) -> None:
+def show_verdicts(console: Console, counts: VerdictCounts) -> None:
     console.print(
-        f"against the float network on {parity.tiles} tiles: scores differ by up to {parity.max_score_difference} of "
-        f"255 (mean {parity.mean_score_difference:.5f}), classes equal in {parity.equal_class_share:.4%} of the cells"
+        f"verdicts: {counts.right_share:.1%} right; {counts.caught} of {counts.caught + counts.missed} defective parts "
+        f"rejected, {counts.false_alarms} of {counts.passed + counts.false_alarms} clean parts rejected",
+        highlight=False,
     )
-    console.print(f"receptive radius: {measured_px} px measured, {theoretical_px} px at most")
+
+
+def show_thresholds(console: Console, thresholds: Thresholds) -> None:
+    table = Table("class", "threshold", "F", title="best thresholds")
+    for known in thresholds.chosen:
+        table.add_row(known.name, str(known.threshold), score_cells(thresholds.scores[known.name])[2])
+    table.add_row("all", "", f"{thresholds.scores['all'].f_score:.3f}")
+    console.print(table)
+
+
+def show_evaluation(console: Console, done: Evaluation) -> None:
+    show_scores(console, f"{done.bundle.model_id} on {done.dataset.folder}", done.figures.boxes)
+    show_cells(console, done.figures.cells)
+    show_verdicts(console, done.figures.verdicts)
+    if done.thresholds:
+        show_thresholds(console, done.thresholds)
+    console.print(f"{done.folder / 'report.html'}", highlight=False)

@@ -58,6 +58,9 @@ class Examined:
         """What the labels say of the part."""
         return bool(self.boxes.truth)
 
+    def without_mask(self) -> Examined:
+        return replace(self, packed=None)
+
 
 def examine(one: Segmented, classes: Sequence[DefectClass]) -> Examined:
     """Judge one mask by its labels. Raises DatasetError for a damaged label mask."""

@@ -1,0 +1,58 @@
+"""`evaluate` and `diff`, ready to be registered: `app.command()(evaluate)`, `app.command()(diff)`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from tools.evaluation.run import Advance
+
+DataFolder = Annotated[Path, typer.Option(help="Data set folder (annotations.json, COCO style).")]
+Workers = Annotated[int | None, typer.Option(min=1, max=256, help="Processes; default: one a core.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder, opt_models/NAME/VERSION.")],
+    data: DataFolder,
+    out: Annotated[Path, typer.Option(help="Folder for report, figures, curves and overlays.")],
+    workers: Workers = None,
+    overlays: Annotated[int, typer.Option(min=0, max=1000, help="How many of the worst pictures to draw.")] = 20,
+    choose_thresholds: Annotated[
+        bool, typer.Option("--choose-thresholds", help="Find each class's best threshold on these pictures.")
+    ] = False,
+    allow_absent: Annotated[
+        bool, typer.Option("--allow-absent", help="Go on although a class has no example in the data.")
+    ] = False,
+) -> None:
+    """Measure a bundle on labelled pictures through the device's own code.
+
+    OUT gets report.md, report.html, figures.json, curves.csv, curves.png, candidates.csv and overlays of the worst
+    pictures; with --choose-thresholds also thresholds.csv and thresholds.png.
+    """
+    from tools.evaluation.processes import core_count
+    from tools.evaluation.run import evaluate_bundle
+    from tools.evaluation.values import Request
+    from tools.reports import show_evaluation
+
+    request = Request(bundle, data, out, workers or core_count(), overlays, choose_thresholds, allow_absent)
+    with _bar() as advance:
+        done = evaluate_bundle(request, advance)
+    show_evaluation(Console(), done)
+
+
+@contextmanager
+def _bar() -> Iterator[Advance]:
+    """Progress on the error stream, for a terminal alone."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("segmenting", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
