@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -97,6 +98,9 @@ def recipe(
     file: Annotated[Path, typer.Argument(help="Recipe, as in opt_models/recipes.")],
     until: Annotated[str | None, typer.Option(help="Stop after this step.")] = None,
     show: Annotated[bool, typer.Option("--show", help="Only list the steps and which are done.")] = False,
+    trainer: Annotated[
+        str, typer.Option(help="Interpreter of the training steps, where PyTorch is installed in another one.")
+    ] = sys.executable,
 ) -> None:
     """Run a whole chain from one file: train, prune, distil, quantise, compare, pack. It goes on where it stopped."""
     from tools.recipe import read_recipe, steps
@@ -109,7 +113,7 @@ def recipe(
     if show:
         show_steps(chosen, Console())
     else:
-        run_recipe(chosen, until, Console())
+        run_recipe(chosen, until, trainer, Console())
 
 
 def _text(path: Path, what: str) -> str:

@@ -7,7 +7,6 @@ bundle of its own that is evaluated alike, so that a drop shows where it happene
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +97,6 @@ class Recipe(StrictModel):
     out: Path = Path("opt_models")
     work: Path
     terms: Path
-    python: str = sys.executable
     synthesize: tuple[Synthesize, ...] = ()
     data: Annotated[tuple[Data, ...], Field(min_length=1)]
     validation: Annotated[tuple[Validation, ...], Field(min_length=1)]
@@ -114,7 +112,8 @@ class Recipe(StrictModel):
 class Step:
     """One command of the chain: what it reads decides whether its output in `folder` is still good.
 
-    `settings` are written to a JSON file whose path follows --settings. `trains`: it can be resumed.
+    `settings` are written to a JSON file whose path follows --settings. `trains`: it can be resumed. `permanent`: its
+    output is never replaced.
     """
 
     name: str
@@ -123,6 +122,7 @@ class Step:
     reads: tuple[Path, ...] = ()
     settings: Mapping[str, Any] | None = None
     trains: bool = False
+    permanent: bool = False
 
     def settings_path(self, work: Path) -> Path:
         return work / f"{self.name}.json"
@@ -246,6 +246,7 @@ def _packing(recipe: Recipe) -> Step:
         out,
         (*command, "--notes", str(notes), *targets, *quantized, *evaluation),
         (network / FILE_NAME, notes, *(entry.folder for entry in recipe.validation)),
+        permanent=True,
     )
 
 

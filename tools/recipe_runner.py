@@ -24,8 +24,11 @@ from tools.runs import TrainSettings, load_settings, parse_settings
 CHECKPOINT = "checkpoint.npz"
 
 
-def run_recipe(recipe: Recipe, until: str | None, console: Console) -> None:
-    """Run the chain, or its beginning up to the step `until`. Raises ToolError at the first step that fails."""
+def run_recipe(recipe: Recipe, until: str | None, trainer: str, console: Console) -> None:
+    """Run the chain, or its beginning up to the step `until`; `trainer` is the interpreter of the training steps.
+
+    Raises ToolError at the first step that fails.
+    """
     chain = steps(recipe)
     for number, step in enumerate(chain, 1):
         title = f"step {number} of {len(chain)}: {step.name}"
@@ -34,7 +37,7 @@ def run_recipe(recipe: Recipe, until: str | None, console: Console) -> None:
             console.print(f"{title}: done before")
         else:
             console.print(f"{title}: python -m tools {' '.join(step.command)}")
-            _run(recipe, step, digest)
+            _run(recipe, step, digest, trainer)
         if step.name == until:
             return
 
@@ -88,18 +91,24 @@ def _content(path: Path) -> str:
         raise ToolError(f"{path}: {exc.strerror}; the recipe's step needs it") from exc
 
 
-def _run(recipe: Recipe, step: Step, digest: str) -> None:
+def _run(recipe: Recipe, step: Step, digest: str, trainer: str) -> None:
     recipe.work.mkdir(parents=True, exist_ok=True)
     began_s = time.monotonic()
     extra = _resumed(step)
     if not extra:
-        shutil.rmtree(step.folder, ignore_errors=True)
+        _clear(step)
         extra = _settings_option(recipe, step)
-    python = recipe.python if step.trains else sys.executable
+    python = trainer if step.trains else sys.executable
     done = subprocess.run([python, "-m", "tools", *step.command, *extra], env=_environment(), check=False)
     if done.returncode:
         raise ToolError(f"step {step.name} ended with exit code {done.returncode}; see above. Run again to go on")
     mark_done(recipe, step, digest, time.monotonic() - began_s)
+
+
+def _clear(step: Step) -> None:
+    """Remove what an earlier run left; a bundle's version stays, and its command refuses to write it again."""
+    if not step.permanent:
+        shutil.rmtree(step.folder, ignore_errors=True)
 
 
 def _resumed(step: Step) -> list[str]:
