@@ -94,6 +94,10 @@ class Choice:
             counts.append(row.nearest(len(row.units) * (1 - (given[-1] if given else 0.0))))
         return counts
 
+    def counts_of_class(self, name: str, ratio: float) -> list[int]:
+        shares = [1 - ratio if row.channel_class.name == name else 1.0 for row in self._rows]
+        return [row.nearest(len(row.units) * share) for row, share in zip(self._rows, shares, strict=True)]
+
     def at_most(self, target: float, cost: Cost, what: str) -> Plan:
         """One threshold for all scores, the lowest whose cost is at or below the target; then what still fits."""
 

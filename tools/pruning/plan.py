@@ -31,6 +31,12 @@ def plan_ratios(dependencies: Dependencies, scores: Scores, ratios: Mapping[str,
     return choice.plan(choice.counts_by_ratio(ratios))
 
 
+def plan_class(dependencies: Dependencies, scores: Scores, name: str, ratio: float, limits: Limits) -> Plan:
+    """Take the share `ratio` from the class `name` alone; no class of that name leaves everything."""
+    choice = Choice(dependencies, scores, limits)
+    return choice.plan(choice.counts_of_class(name, ratio))
+
+
 def plan_macs(dependencies: Dependencies, scores: Scores, target: float, limits: Limits) -> Plan:
     """At or below `target` multiply-adds for a tile of 512 px, as near as `Choice.at_most` comes.
 

@@ -21,8 +21,7 @@ def score_units(dependencies: Dependencies, weights: Mapping[str, FloatArray], m
 
     Raises ToolError for an unknown method.
     """
-    if method not in METHODS:
-        raise ToolError(f"no pruning method is called {method!r}; allowed: {', '.join(METHODS)}")
+    check_method(method)
     sums, counts = np.zeros(dependencies.unit_count), np.zeros(dependencies.unit_count)
     for node in dependencies.graph:
         values = METHODS[method](node, weights)
@@ -30,6 +29,11 @@ def score_units(dependencies: Dependencies, weights: Mapping[str, FloatArray], m
             np.add.at(sums, dependencies.unit_of[node.name], values)
             np.add.at(counts, dependencies.unit_of[node.name], 1.0)
     return np.divide(sums, counts, out=np.full_like(sums, np.inf), where=counts > 0)
+
+
+def check_method(method: str) -> None:
+    if method not in METHODS:
+        raise ToolError(f"no pruning method is called {method!r}; allowed: {', '.join(METHODS)}")
 
 
 def _l1(node: Node, weights: Mapping[str, FloatArray]) -> Scores | None:
