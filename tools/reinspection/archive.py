@@ -68,15 +68,16 @@ def list_pictures(archive: Archive) -> Iterator[ArchivePicture]:
     A device's archive gives the pictures that its records name and that are still there, by part id; other
     folders every file with a picture's suffix, however deep, but no hidden ones and no overlays and masks of a daemon.
     """
-    return _recorded(archive) if archive.has_records else _found(archive.folder)
+    return _recorded(archive) if archive.has_records else found_pictures(archive.folder)
 
 
-def _found(folder: Path) -> Iterator[ArchivePicture]:
+def found_pictures(folder: Path) -> Iterator[ArchivePicture]:
+    """Every picture of a folder tree, parents before children, by name. Raises ToolError for a closed folder."""
     for parent, names, files in os.walk(folder, onerror=_refuse):
         names[:] = sorted(name for name in names if not name.startswith("."))
         for name in sorted(filter(_is_picture, files)):
             path = Path(parent, name)
-            yield _described(path, path.relative_to(folder).as_posix())
+            yield described(path, path.relative_to(folder).as_posix())
 
 
 def _refuse(error: OSError) -> None:
@@ -95,7 +96,7 @@ def _recorded(archive: Archive) -> Iterator[ArchivePicture]:
         for record in database.records():
             name = database.picture(record.trigger.part_id)
             if name is not None and _stays_inside(name) and (archive.pictures_folder / name).is_file():
-                yield _described(archive.pictures_folder / name, name, _record(record))
+                yield described(archive.pictures_folder / name, name, _record(record))
     finally:
         database.close()
 
@@ -114,10 +115,11 @@ def _record(record: InspectionRecord) -> Record:
     )
 
 
-def _described(path: Path, name: str, record: Record | None = None) -> ArchivePicture:
-    """A file that is gone meanwhile has size -1, and becomes an error when its turn comes.
+def described(path: Path, name: str, record: Record | None = None) -> ArchivePicture:
+    """The file at `path` under the name it has in lists.
 
-    A name that is no UTF-8 is told with backslashes, and its picture is an error too.
+    One that is gone meanwhile has size -1, and becomes an error when its turn comes. A name that is no UTF-8 is told
+    with backslashes, and its picture is an error too.
     """
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     try:

@@ -29,6 +29,13 @@ def reinspect(
         Path, typer.Option(help="Folder of the job, outside the archive; the same command goes on where it stopped.")
     ],
     recipe: Annotated[Path | None, typer.Option(help="Recipe file (TOML); default: every defect rejects.")] = None,
+    template: Annotated[
+        Path | None,
+        typer.Option(
+            help="Defect-free picture, for a model that takes one, or a folder with one of the same name for each, in "
+            "the same subfolder or right in it; default: the recipe's."
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Processes on this machine; default: one a core.")
     ] = None,
@@ -56,7 +63,7 @@ def reinspect(
     chunks in work at most: run the same command again. A picture that cannot be read, or that kills its worker,
     is a row with an error.
     """
-    request = Request(bundle, archive, out, recipe, chunk, overlays)
+    request = Request(bundle, archive, out, recipe, template, chunk, overlays)
     started_s = time.monotonic()
     console = Console(stderr=True)
     try:

@@ -133,6 +133,8 @@ class DaskExecutor:
             raise ToolError(f"{worker}: has not checked the bundle within {CHECK_S} s; look at its log") from exc
         except (ImportError, RuntimeError) as exc:
             raise ToolError(f"{worker}: {exc}; {ADVICE}") from exc
+        except (CancelledError, asyncio.CancelledError, OSError) as exc:
+            raise self._lost(exc) from exc
 
 
 def version_conflicts(versions: Mapping[str, Any]) -> list[str]:

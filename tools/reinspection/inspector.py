@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import platform
 import threading
 import time
 from collections.abc import Sequence
@@ -13,19 +14,23 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from edge_runtime.commands.templates import read_template
 from edge_runtime.config import RecipeSettings
 from edge_runtime.errors import BundleError, CameraError, EdgeRuntimeError
 from edge_runtime.inference.bundle import Bundle, check_golden, load_bundle
 from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
 from edge_runtime.inference.scripted import ScriptedSegmenter
 from edge_runtime.interfaces import Segmenter
-from edge_runtime.pictures import read_picture
+from edge_runtime.pictures import grey_of, read_picture
 from edge_runtime.values import Mask
 from edge_runtime.vision.blobs import find_defects
 from edge_runtime.vision.decision import decide
 from edge_runtime.vision.preprocess import TilePreprocessor
+from edge_runtime.vision.registration import register_template
 from edge_runtime.vision.stitching import mask_hw, place_core
 from edge_runtime.vision.tiling import plan_grid
+from tools.errors import ToolError
+from tools.reinspection.templates import template_file
 from tools.reinspection.values import FAILED, UNREADABLE, InspectionSpec, PictureResult, Results, not_inspected
 
 if TYPE_CHECKING:
@@ -48,10 +53,6 @@ def inspect_pictures(spec: InspectionSpec, paths: Sequence[str]) -> Results:
 
 def check_worker(spec: InspectionSpec) -> str:
     """Make the predictor and run the golden tiles; the model's id. Raises and dies as `inspect_pictures` does."""
-    if not Path(spec.pictures_folder).is_dir():
-        raise CameraError(
-            f"{spec.pictures_folder}: no such folder on this worker; mount the archive there at this path"
-        )
     with _one_at_a_time:
         return _inspector(spec).model_id
 
@@ -59,6 +60,9 @@ def check_worker(spec: InspectionSpec) -> str:
 @lru_cache(maxsize=1)
 def _inspector(spec: InspectionSpec) -> PictureInspector:
     cv2.setNumThreads(1)
+    for path in (spec.pictures_folder, spec.template):
+        if path is not None and not Path(path).exists():
+            raise ToolError(f"{path}: is not there on {platform.node()}; every worker needs it at this path")
     bundle = load_bundle(Path(spec.bundle_folder))
     if bundle.digest != spec.bundle_digest:
         raise BundleError(
@@ -87,6 +91,7 @@ class PictureInspector:
         self._preprocessor = TilePreprocessor(segmenter.input_contract)
         self._recipe = RecipeSettings.model_validate_json(spec.recipe_json).value()
         self._pictures_folder = Path(spec.pictures_folder)
+        self._template_source = None if spec.template is None else Path(spec.template)
         self._picture_limit_s = spec.picture_limit_s
 
     def inspect(self, path: str) -> PictureResult:
@@ -94,7 +99,7 @@ class PictureInspector:
         faulthandler.dump_traceback_later(self._picture_limit_s, exit=True, file=2)
         try:
             image = read_picture(self._pictures_folder / path)
-            return self._inspect_image(path, image)
+            return self._inspect_image(path, image, self._read_template(path, image))
         except CameraError as exc:
             return not_inspected(path, UNREADABLE, str(exc))
         except (EdgeRuntimeError, ValueError, MemoryError, cv2.error) as exc:
@@ -102,22 +107,28 @@ class PictureInspector:
         finally:
             faulthandler.cancel_dump_traceback_later()
 
-    def _inspect_image(self, path: str, image: ImageU8) -> PictureResult:
+    def _read_template(self, path: str, image: ImageU8) -> ImageU8 | None:
+        if self._template_source is None:
+            return None
+        return read_template(template_file(self._template_source, path), Path(path), image.shape[:2])
+
+    def _inspect_image(self, path: str, image: ImageU8, template: ImageU8 | None) -> PictureResult:
         started_s = time.perf_counter()
         image_hw = (image.shape[0], image.shape[1])
-        mask, tiles = self._segment(image, image_hw)
+        laid = None if template is None else register_template(grey_of(image), template)
+        mask, tiles = self._segment(image, image_hw, laid)
         defects = find_defects(mask, self._classes, self._recipe, image_hw)
         outcome, reasons = decide(defects, self._recipe, self._class_names)
         ms = (time.perf_counter() - started_s) * 1000
         return PictureResult(path, outcome, reasons, None, image_hw, tiles, ms, tuple(defects))
 
-    def _segment(self, image: ImageU8, image_hw: tuple[int, int]) -> tuple[Mask, int]:
+    def _segment(self, image: ImageU8, image_hw: tuple[int, int], template: ImageU8 | None) -> tuple[Mask, int]:
         """The stitched mask and how many tiles it took."""
         contract, stride_px = self._segmenter.input_contract, self._segmenter.mask_stride_px
         grid = plan_grid(image_hw, contract.tile_px, contract.margin_px, contract.stride_px)
         planes = [np.zeros(mask_hw(image_hw, stride_px), np.uint8) for _ in range(2)]
         for index, origin_yx in enumerate(grid.origins_yx):
-            answers = self._segmenter.predict(self._preprocessor.tile(image, origin_yx))
+            answers = self._segmenter.predict(self._preprocessor.tile(image, origin_yx, template))
             for plane, answer in zip(planes, answers, strict=True):
                 place_core(plane, answer, grid, index, stride_px)
         return Mask(planes[0], planes[1], stride_px), len(grid)

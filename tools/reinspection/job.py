@@ -21,17 +21,25 @@ JOB_NAME, LISTING_NAME, PARTS_NAME, LOCK_NAME = "job.json", "listing.parquet", "
 FORMAT = 1
 
 
-@dataclass(frozen=True)
-class JobDescription:
-    """What makes two jobs the same: a chunk done for one is then good for the other."""
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """What the pictures of a job are inspected with, and how many of them make a chunk."""
 
     model_id: str
     bundle_digest: str
+    recipe: dict[str, Any]
+    template: str | None
+    template_sha256: str | None
+    chunk_pictures: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobDescription(Means):
+    """What makes two jobs the same: a chunk done for one is then good for the other."""
+
     archive: str
     pictures: int
     listing_sha256: str
-    chunk_pictures: int
-    recipe: dict[str, Any]
     format: int = FORMAT
 
     @property
@@ -83,9 +91,7 @@ class JobFolder:
 
 
 @contextmanager
-def open_job(
-    folder: Path, archive: Archive, model_id: str, bundle_digest: str, recipe: dict[str, Any], chunk_pictures: int
-) -> Iterator[JobFolder]:
+def open_job(folder: Path, archive: Archive, means: Means) -> Iterator[JobFolder]:
     """Begin a job in an empty folder, or go on with the same one; lists the whole archive.
 
     Raises ToolError and StorageError.
@@ -103,7 +109,7 @@ def open_job(
         if not pictures:
             raise ToolError(f"{archive.folder}: holds no picture; name a folder of pictures or a device's data_dir")
         description = JobDescription(
-            model_id, bundle_digest, str(archive.folder), pictures, listing_sha256, chunk_pictures, recipe
+            archive=str(archive.folder), pictures=pictures, listing_sha256=listing_sha256, **vars(means)
         )
         _begin_or_resume(folder, description, fresh)
         yield JobFolder(folder, description)

@@ -14,11 +14,12 @@ from tools.errors import ToolError
 from tools.reinspection.archive import Archive, open_archive
 from tools.reinspection.comparison import Reinspected, reinspected
 from tools.reinspection.executors import Executor
-from tools.reinspection.job import JobFolder, open_job
+from tools.reinspection.job import JobFolder, Means, open_job
 from tools.reinspection.outcome_tables import write_tables
 from tools.reinspection.report import write_report
 from tools.reinspection.summary import Summary
 from tools.reinspection.tables import read_listing
+from tools.reinspection.templates import check_templates, templates_digest
 from tools.reinspection.values import CRASHED, InspectionSpec, PictureResult, Results, Task, not_inspected
 
 CRASH_TEXT = "the worker died of this picture each time, also when it was alone"
@@ -32,6 +33,7 @@ class Request:
     archive_folder: Path
     out: Path
     recipe_file: Path | None = None
+    template: Path | None = None
     chunk_pictures: int = 32
     overlays: int = 20
     backend: str = "paddle_lite"
@@ -69,34 +71,49 @@ def reinspect(
     bundle = load_bundle(request.bundle_folder)
     recipe = load_recipe(request.recipe_file) if request.recipe_file else RecipeSettings()
     check_recipe(recipe.value(), {each.class_id: each.name for each in bundle.classes})
+    template = check_templates(request.template or recipe.template, bundle.input_contract.template)
     archive = open_archive(request.archive_folder)
-    settings = recipe.model_dump(mode="json")
-    with (
-        closing(open_executor(_spec(request, bundle, recipe, archive))) as executor,
-        open_job(request.out, archive, bundle.model_id, bundle.digest, settings, request.chunk_pictures) as job,
-    ):
-        resumed = job.pictures_done
-        watcher.begin(job.description.pictures, resumed)
-        if resumed < job.description.pictures:
-            executor.check()
-        for task, results in inspect_tasks(executor, job.missing_tasks()):
-            job.keep(task.chunk, results)
-            watcher.kept(len(results))
+    spec = _spec(request, bundle, recipe, archive, template)
+    means = Means(
+        model_id=bundle.model_id,
+        bundle_digest=bundle.digest,
+        recipe=recipe.model_dump(mode="json"),
+        template=spec.template,
+        template_sha256=templates_digest(template),
+        chunk_pictures=request.chunk_pictures,
+    )
+    with closing(open_executor(spec)) as executor, open_job(request.out, archive, means) as job:
+        resumed = _inspect_missing(job, executor, watcher)
         watcher.combine()
         summary = _combine(job, bundle, request.overlays)
         write_report(job.folder, job.description, bundle, recipe.value(), archive.pictures_folder, summary)
     return Finished(request.out, bundle, summary, resumed)
 
 
-def _spec(request: Request, bundle: Bundle, recipe: RecipeSettings, archive: Archive) -> InspectionSpec:
+def _spec(
+    request: Request, bundle: Bundle, recipe: RecipeSettings, archive: Archive, template: Path | None
+) -> InspectionSpec:
     return InspectionSpec(
-        str(bundle.folder),
-        bundle.digest,
-        recipe.model_dump_json(),
-        str(archive.pictures_folder),
-        request.backend,
-        request.picture_limit_s,
+        bundle_folder=str(bundle.folder),
+        bundle_digest=bundle.digest,
+        recipe_json=recipe.model_dump_json(),
+        pictures_folder=str(archive.pictures_folder),
+        template=None if template is None else str(template),
+        backend=request.backend,
+        picture_limit_s=request.picture_limit_s,
     )
+
+
+def _inspect_missing(job: JobFolder, executor: Executor, watcher: Watcher) -> int:
+    """How many pictures were there already."""
+    resumed = job.pictures_done
+    watcher.begin(job.description.pictures, resumed)
+    if resumed < job.description.pictures:
+        executor.check()
+    for task, results in inspect_tasks(executor, job.missing_tasks()):
+        job.keep(task.chunk, results)
+        watcher.kept(len(results))
+    return resumed
 
 
 def inspect_tasks(executor: Executor, tasks: Iterable[Task]) -> Iterator[tuple[Task, Results]]:

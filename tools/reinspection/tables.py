@@ -101,11 +101,22 @@ def write_listing(path: Path, pictures: Iterable[ArchivePicture]) -> tuple[int, 
     count, digest = 0, hashlib.sha256()
     with disk_errors(path), whole_file(path, LISTING) as writer:
         for some in chunked(pictures, ROWS_AT_A_TIME):
-            for picture in some:
-                digest.update(f"{picture.path}\0{picture.size_bytes}\0{picture.mtime_ns}\n".encode())
+            digest.update(b"".join(map(_fingerprint, some)))
             writer.write_table(pa.Table.from_pylist([asdict(picture) for picture in some], LISTING))
             count += len(some)
     return count, digest.hexdigest()
+
+
+def listing_digest(pictures: Iterable[ArchivePicture]) -> str:
+    """What `write_listing` says of the same pictures."""
+    digest = hashlib.sha256()
+    for picture in pictures:
+        digest.update(_fingerprint(picture))
+    return digest.hexdigest()
+
+
+def _fingerprint(picture: ArchivePicture) -> bytes:
+    return f"{picture.path}\0{picture.size_bytes}\0{picture.mtime_ns}\n".encode()
 
 
 def read_paths(path: Path) -> Iterator[str]:

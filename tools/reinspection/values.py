@@ -15,6 +15,7 @@ class InspectionSpec:
     """All that an inspection depends on beside the picture; `recipe_json` is a `RecipeSettings`.
 
     Folders are absolute paths, valid on every machine that works. A worker refuses a bundle of another digest.
+    `template` is a picture for all or a folder with one for each, where the model takes one.
     A picture that takes longer than `picture_limit_s` costs its worker. `backend` is `paddle_lite`, or `scripted` for
     the fake.
     """
@@ -23,6 +24,7 @@ class InspectionSpec:
     bundle_digest: str
     recipe_json: str
     pictures_folder: str
+    template: str | None = None
     backend: str = "paddle_lite"
     picture_limit_s: int = 300
 

@@ -14,6 +14,7 @@ from edge_runtime.inference.manifest import ClassEntry, Draft, Figures, Input, O
 from edge_runtime.inference.scripted import CLASS_BASE_GREY
 from edge_runtime.values import Mask
 from tools.reinspection.executors import LocalExecutor
+from tools.reinspection.inspector import check_worker, inspect_pictures
 from tools.reinspection.run import Request, reinspect
 
 SHIPPED_BUNDLE = Path(__file__).parents[3] / "opt_models" / "pcb-unet" / "1"
@@ -22,7 +23,7 @@ BACKGROUND_GREY = 10
 CLASS_NAMES = ("open", "short", "spur", "copper", "pin-hole", "mousebite")
 
 
-def write_scripted_bundle(folder: Path, golden_grey: int) -> Path:
+def write_scripted_bundle(folder: Path, golden_grey: int, template: bool = False) -> Path:
     classes = tuple(
         ClassEntry(id=i, name=name, color_bgr=(0, 40 * i, 255), threshold=128) for i, name in enumerate(CLASS_NAMES, 1)
     )
@@ -30,14 +31,17 @@ def write_scripted_bundle(folder: Path, golden_grey: int) -> Path:
         name="scripted",
         version=1,
         created=datetime(2026, 1, 31, 12, tzinfo=timezone.utc),
-        input=Input(channels="GRAY", mean=(0.0,), std=(1.0,), tile_px=TILE_PX, stride_px=16, margin_px=4),
+        input=Input(
+            channels="GRAY", mean=(0.0,), std=(1.0,), tile_px=TILE_PX, stride_px=16, margin_px=4, template=template
+        ),
         output=Output(kind="class_and_score", mask_stride_px=CELL_PX),
         classes=classes,
         figures=Figures(parameters=1, macs_per_tile=1),
         terms="made up by the tests",
     )
     class_ids = np.zeros((TILE_PX // CELL_PX,) * 2, np.uint8)
-    golden = GoldenTile(np.full((TILE_PX, TILE_PX, 3), golden_grey, np.uint8), Mask(class_ids, class_ids, CELL_PX))
+    picture = np.full((TILE_PX, TILE_PX, 3), golden_grey, np.uint8)
+    golden = GoldenTile(picture, Mask(class_ids, class_ids, CELL_PX), picture[..., 0].copy() if template else None)
     write_bundle(folder, draft, [NewArtefact("model.x86.bin", b"not a network", "x86", "fp32", "none")], [golden])
     return folder
 
@@ -73,6 +77,12 @@ def deadly_bundle(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def template_bundle(tmp_path_factory) -> Path:
+    """One that takes a template."""
+    return write_scripted_bundle(tmp_path_factory.mktemp("bundles") / "two-eyed" / "1", BACKGROUND_GREY, True)
+
+
+@pytest.fixture(scope="session")
 def shipped_bundle() -> Path:
     return SHIPPED_BUNDLE
 
@@ -88,11 +98,35 @@ def painted():
     return paint
 
 
+class InThisProcess:
+    """An executor without workers, for pictures that harm nobody."""
+
+    def __init__(self, spec):
+        self._spec = spec
+
+    def check(self):
+        check_worker(self._spec)
+
+    def run(self, tasks):
+        return ((task, inspect_pictures(self._spec, task.paths)) for task in tasks)
+
+    run_suspects = run
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def two_processes():
+    """What opens the executor of this machine's cores."""
+    return lambda spec: LocalExecutor(spec, 2)
+
+
 @pytest.fixture
 def run(bundle, archive, tmp_path):
-    """`run(**fields of Request, watcher=…, open_executor=…)`: a whole job with two processes, by default in `out`."""
+    """`run(**fields of Request, watcher=…, open_executor=…)`: a whole job, by default in `out` and in this process."""
 
-    def go(watcher=None, open_executor=lambda spec: LocalExecutor(spec, 2), **fields):
+    def go(watcher=None, open_executor=InThisProcess, **fields):
         defaults = {"bundle_folder": bundle, "archive_folder": archive, "out": tmp_path / "out"}
         settings = {"chunk_pictures": 4, "backend": "scripted", "overlays": 3}
         return reinspect(Request(**{**defaults, **settings, **fields}), open_executor, watcher)

@@ -108,9 +108,9 @@ def test_the_report_tells_counts_errors_and_shows_the_worst(run):
     assert 'src="overlays/001.jpg"' in (finished.folder / "report.html").read_text()
 
 
-def test_what_is_found_is_what_the_device_finds(run, tables, shipped_bundle, tmp_path):
+def test_what_is_found_is_what_the_device_finds(run, two_processes, tables, shipped_bundle, tmp_path):
     folder = boards(tmp_path / "boards", 6)
-    run(bundle_folder=shipped_bundle, archive_folder=folder, backend="paddle_lite")
+    run(bundle_folder=shipped_bundle, archive_folder=folder, backend="paddle_lite", open_executor=two_processes)
     pictures, defects = tables(tmp_path / "out")
     loaded = load_bundle(shipped_bundle)
     with build_pool(pool_settings(shipped_bundle, RecipeSettings(), 1), loaded.mask_stride_px) as pool:
@@ -142,11 +142,13 @@ def test_a_recipe_for_unknown_classes_is_refused(run, tmp_path):
 
 
 @pytest.mark.parametrize("grey", [241, 242], ids=["SIGSEGV", "SIGABRT"])
-def test_pictures_that_kill_the_predictor_are_rows_and_cost_no_other(run, tables, archive, painted, tmp_path, grey):
+def test_pictures_that_kill_the_predictor_are_rows_and_cost_no_other(
+    run, two_processes, tables, archive, painted, tmp_path, grey
+):
     run(out=tmp_path / "before")
     for name in ("left/004.png", "left/005.png", "right/023.png"):
         painted(archive / name, grey)
-    finished = run()
+    finished = run(open_executor=two_processes)
     assert finished.summary.error_kinds == {"crashed": 3, "unreadable": 1}
     before = {row["path"]: row for row in tables(tmp_path / "before")[0]}
     pictures, _ = tables(finished.folder)
@@ -157,9 +159,9 @@ def test_pictures_that_kill_the_predictor_are_rows_and_cost_no_other(run, tables
     assert others == [before[row["path"]] for row in others]
 
 
-def test_a_picture_that_never_ends_costs_its_worker_and_no_more(run, tables, archive, painted):
+def test_a_picture_that_never_ends_costs_its_worker_and_no_more(run, two_processes, tables, archive, painted):
     painted(archive / "left" / "004.png", 243)
-    pictures, _ = tables(run(picture_limit_s=1).folder)
+    pictures, _ = tables(run(picture_limit_s=3, open_executor=two_processes).folder)
     assert [row["path"] for row in pictures if row["reasons"] == ["crashed"]] == ["left/004.png"]
 
 
@@ -169,12 +171,12 @@ def test_an_answer_of_a_wrong_shape_is_a_row(run, tables, archive, painted):
     assert [row["path"] for row in pictures if row["reasons"] == ["failed"]] == ["left/004.png"]
 
 
-def test_a_killed_worker_costs_nothing(run, tables, tmp_path):
+def test_a_killed_worker_costs_nothing(run, two_processes, tables, tmp_path):
     def kill_a_worker():
         multiprocessing.active_children()[0].kill()
 
     run(out=tmp_path / "undisturbed")
-    finished = run(watcher=Interrupting(2, kill_a_worker))
+    finished = run(watcher=Interrupting(2, kill_a_worker), open_executor=two_processes)
     assert tables(finished.folder) == tables(tmp_path / "undisturbed")
 
 
@@ -211,7 +213,7 @@ def assert_all_end(pids):
 def test_interrupted_from_the_keyboard_it_says_how_to_go_on(shipped_bundle, tmp_path):
     script = tmp_path / "program.py"
     script.write_text(PROGRAM)
-    folder, out = boards(tmp_path / "boards", 60), tmp_path / "out"
+    folder, out = boards(tmp_path / "boards", 30), tmp_path / "out"
     options = ["--out", str(out), "--chunk", "1", "--workers", "1", "--overlays", "0", "--json"]
     command = [sys.executable, str(script), str(shipped_bundle), str(folder), *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -224,8 +226,8 @@ def test_interrupted_from_the_keyboard_it_says_how_to_go_on(shipped_bundle, tmp_
     assert "run the same command again" in told
     done = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=True)
     summary = json.loads(done.stdout)
-    assert (summary["pictures"], summary["errors"]) == (60, 0)
-    assert 1 <= summary["pictures_resumed"] < 60
+    assert (summary["pictures"], summary["errors"]) == (30, 0)
+    assert 1 <= summary["pictures_resumed"] < 30
 
 
 def test_a_full_disk_is_an_error_and_the_part_is_absent(run, tables, tmp_path, monkeypatch):
@@ -298,12 +300,14 @@ def test_an_out_folder_with_other_things_is_refused(run, tmp_path):
         run()
 
 
-def test_a_bundle_that_does_not_compute_what_it_should_is_refused_before_the_work(run, shipped_bundle, tmp_path):
+def test_a_bundle_that_does_not_compute_what_it_should_is_refused_before_the_work(
+    run, two_processes, shipped_bundle, tmp_path
+):
     with pytest.raises(BundleError, match="golden tiles came out differently"):
-        run(bundle_folder=shipped_bundle)
+        run(bundle_folder=shipped_bundle, open_executor=two_processes)
     assert list((tmp_path / "out" / "parts").iterdir()) == []
 
 
-def test_a_bundle_that_kills_the_predictor_is_refused_before_the_work(run, deadly_bundle):
+def test_a_bundle_that_kills_the_predictor_is_refused_before_the_work(run, two_processes, deadly_bundle):
     with pytest.raises(ToolError, match="dies of the bundle's own golden tiles"):
-        run(bundle_folder=deadly_bundle)
+        run(bundle_folder=deadly_bundle, open_executor=two_processes)

@@ -8,8 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import pytest
 
+from edge_runtime.vision.boards import paint_board
 from tools.errors import ToolError
 from tools.reinspection.run import Watcher
 
@@ -112,27 +114,35 @@ class Once(Watcher):
             self._act()
 
 
-def kill_a_worker(address):
+def worker_pids(address):
     with distributed.Client(address, set_as_default=False) as client:
-        pids = client.run(os.getpid)
-    assert len(pids) == 2
-    os.kill(next(iter(pids.values())), signal.SIGKILL)
+        client.wait_for_workers(2, timeout=START_S)
+        return sorted(client.run(os.getpid).values())
 
 
-def test_a_worker_killed_in_the_middle_changes_nothing(run, on, tables, cluster, tmp_path):
-    run(out=tmp_path / "local", chunk_pictures=1)
-    finished = on(cluster, chunk_pictures=1, watcher=Once(lambda: kill_a_worker(cluster)))
+def test_a_worker_killed_in_the_middle_changes_nothing(
+    run, two_processes, on, tables, cluster, shipped_bundle, tmp_path
+):
+    boards = tmp_path / "boards"
+    boards.mkdir()
+    for index in range(40):
+        cv2.imwrite(str(boards / f"{index:02d}.png"), paint_board(7, index, (150, 190)).image)
+    job = {"bundle_folder": shipped_bundle, "backend": "paddle_lite", "archive_folder": boards, "chunk_pictures": 1}
+    run(out=tmp_path / "local", open_executor=two_processes, **job)
+    pids = worker_pids(cluster)
+    finished = on(cluster, watcher=Once(lambda: os.kill(pids[0], signal.SIGKILL)), **job)
+    assert pids[0] not in worker_pids(cluster)
     assert tables(finished.folder) == tables(tmp_path / "local")
 
 
 def test_pictures_that_kill_their_workers_are_rows_and_cost_no_other(
-    run, on, tables, cluster, archive, painted, tmp_path
+    run, two_processes, on, tables, cluster, archive, painted, tmp_path
 ):
     for name in ("left/004.png", "right/023.png"):
         painted(archive / name, 241)
     finished = on(cluster)
     assert finished.summary.error_kinds == {"crashed": 2, "unreadable": 1}
-    run(out=tmp_path / "local")
+    run(out=tmp_path / "local", open_executor=two_processes)
     assert tables(finished.folder) == tables(tmp_path / "local")
 
 
@@ -141,7 +151,7 @@ def test_a_job_begun_on_a_cluster_that_goes_away_is_ended_here(
 ):
     scheduler, address = start_scheduler()
     start_workers(address)
-    with pytest.raises(ToolError, match="the scheduler is lost.*run the same command again"):
+    with pytest.raises(ToolError, match=r"the scheduler is lost.*run the same command again"):
         on(address, chunk_pictures=1, watcher=Once(lambda: stop([scheduler])))
     finished = run(chunk_pictures=1)
     assert 1 <= finished.pictures_resumed < 25

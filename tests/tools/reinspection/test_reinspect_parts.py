@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -14,6 +14,7 @@ from tools.reinspection.summary import Top
 from tools.reinspection.tables import read_listing, read_part, read_paths, write_listing, write_part
 from tools.reinspection.values import PictureResult
 
+on_disk = settings(deadline=None, max_examples=30)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 boxes = st.builds(
     lambda x, y, w, h: (x, y, x + w, y + h), *[st.integers(0, 8000)] * 2, *[st.integers(1, 192)] * 2
@@ -51,6 +52,7 @@ paths = texts.map(lambda text: text.replace("\0", "0"))
 pictures = st.builds(ArchivePicture, paths, st.integers(-1, 1 << 40), st.integers(0, 1 << 61), st.none() | records)
 
 
+@on_disk
 @given(st.lists(results, min_size=1, max_size=6))
 def test_a_part_gives_back_what_was_written(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("part") / "00000000.parquet"
@@ -58,6 +60,7 @@ def test_a_part_gives_back_what_was_written(tmp_path_factory, rows):
     assert read_part(path, "job") == rows
 
 
+@on_disk
 @given(st.lists(pictures, max_size=6))
 def test_a_listing_gives_back_what_was_written(tmp_path_factory, listed):
     path = tmp_path_factory.mktemp("listing") / "listing.parquet"
@@ -66,6 +69,7 @@ def test_a_listing_gives_back_what_was_written(tmp_path_factory, listed):
     assert list(read_paths(path)) == [picture.path for picture in listed]
 
 
+@on_disk
 @given(st.lists(pictures, max_size=4), st.lists(pictures, max_size=4))
 def test_two_lists_have_one_digest_exactly_when_they_are_equal(tmp_path_factory, one, other):
     def files(listed):
@@ -88,6 +92,7 @@ def test_the_top_are_the_first_of_all_sorted(keys, count):
     assert list(top) == [one for _, one in sorted(numbered, key=lambda pair: -pair[0])][:count]
 
 
+@settings(deadline=None)
 @given(texts.filter(str.strip), texts.filter(str.strip))
 def test_a_cell_of_the_report_is_text_and_one_cell_whatever_it_holds(one, other):
     page = (
