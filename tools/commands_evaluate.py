@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as json_module
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,31 @@ def evaluate(
     with _bar() as advance:
         done = evaluate_bundle(request, advance)
     show_evaluation(Console(), done)
+
+
+def diff(
+    bundle_a: Annotated[Path, typer.Argument(metavar="A", help="Bundle folder of the model in use.")],
+    bundle_b: Annotated[Path, typer.Argument(metavar="B", help="Bundle folder of the model to take its place.")],
+    data: DataFolder,
+    recipe: Annotated[Path | None, typer.Option(help="Recipe file (TOML); default: every defect rejects.")] = None,
+    workers: Workers = None,
+    json: Json = False,
+) -> None:
+    """What changes when bundle B takes the place of A: defects, verdicts, size, speed, contract.
+
+    Exit code 1 when a verdict changed on any picture, 0 when none did.
+    """
+    from tools.evaluation.bundle_diff import as_json, diff_bundles
+    from tools.evaluation.processes import core_count
+    from tools.reports import show_diff
+
+    with _bar() as advance:
+        done = diff_bundles(bundle_a, bundle_b, data, recipe, workers or core_count(), advance)
+    if json:
+        print(json_module.dumps(as_json(done, data)))
+    else:
+        show_diff(Console(), done)
+    raise typer.Exit(int(done.totals.verdicts_changed > 0))
 
 
 @contextmanager

@@ -37,7 +37,8 @@ def write_curves(
         if not curve.labelled:
             continue
         steps = np.maximum.accumulate(curve.precision[::-1])[::-1]
-        axes.plot(curve.recall, steps, color=color, label=f"{name}, AP {point.average_precision:.3f}", **_style(name))
+        label = f"{name}, {'mean ' if name == ALL else ''}AP {point.average_precision:.3f}"
+        axes.plot(curve.recall, steps, color=color, label=label, **_style(name))
         axes.plot([point.recall], [point.precision], "o", color=color, markersize=7)
     axes.legend(loc="lower left", fontsize=8)
     write_atomically(folder / CURVES_PNG, _png(figure))
