@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import typer
@@ -107,3 +110,12 @@ def test_milliseconds_ask_the_caller_for_times():
     assert 50 < measure(pruned.graph) <= 70
     assert 3 <= len(asked) <= 9
     assert np.isfinite(next(iter(pruned.weights.values()))).all()
+
+
+def test_pruning_and_its_judgement_load_no_tensor_library():
+    program = (
+        "import sys, tools.prune, tools.sensitivity, tools.layers, tools.commands_prune, tools.commands_analyse; "
+        "print(sorted({'paddle', 'paddlelite', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
