@@ -86,16 +86,17 @@ def _stack(arrays: list[npt.NDArray[Any]], where: str) -> Tiles:
 
 def _read_array(path: Path) -> npt.NDArray[Any]:
     try:
-        stored = np.load(path, allow_pickle=False)
-        if isinstance(stored, np.ndarray):
-            return stored
-        with stored:
-            if len(stored.files) != 1:
-                raise CalibrationError(f"{path}: holds {len(stored.files)} arrays; one array of tiles is wanted")
-            return np.asarray(stored[stored.files[0]])
+        with path.open("rb") as file:
+            return _only_array(np.load(file, allow_pickle=False), path)
     except OSError as exc:
-        raise CalibrationError(
-            f"{path}: {exc.strerror or exc}; give an .npz, an .npy or a folder of .npy tiles"
-        ) from exc
+        raise CalibrationError(f"{path}: {exc.strerror}; give an .npz, an .npy or a folder of .npy tiles") from exc
     except (ValueError, EOFError, BadZipFile) as exc:
         raise CalibrationError(f"{path}: not a NumPy file of numbers; write it with numpy.savez or numpy.save") from exc
+
+
+def _only_array(stored: Any, path: Path) -> npt.NDArray[Any]:
+    if isinstance(stored, np.ndarray):
+        return stored
+    if len(stored.files) != 1:
+        raise CalibrationError(f"{path}: holds {len(stored.files)} arrays; one array of tiles is wanted")
+    return np.asarray(stored[stored.files[0]])

@@ -185,12 +185,11 @@ class _Work:
 
     def search(self, quality: Quality | None, tolerance: float) -> Quantized:
         self._ask(self.request)
-        total, ranked = self._rank()
+        total, ranked = self._ranking()
         everything = Quantized(Path(self.request.out), self.request.algorithm, total, ranked)  # type: ignore[arg-type]
         return everything if quality is None else self._fall_back(everything, quality, tolerance)
 
-    def _rank(self) -> tuple[float, tuple[Layer, ...]]:
-        self._ask(replace(self.request, task="rank"))
+    def _ranking(self) -> tuple[float, tuple[Layer, ...]]:
         errors = json.loads(Path(self.request.errors).read_text(encoding="utf-8"))
         layers = [replace(layer, error=errors[name]) for name, layer in self.layers.items()]
         return errors[""], tuple(sorted(layers, key=lambda layer: -layer.error))

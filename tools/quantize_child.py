@@ -1,8 +1,8 @@
 """Child process: Paddle's post-training quantisation, whose static mode and global state stay in here.
 
-Argument: a JSON file, the fields of `quantize.Request`. Tasks: `calibrate` measures all scales and writes them and the
-program with every layer quantised; `write` makes the program again with some layers left in float; `rank` measures the
-error of each layer when it alone is quantised.
+Argument: a JSON file, the fields of `quantize.Request`. Tasks: `calibrate` measures and writes all scales, the program
+with every layer quantised, and the error of each layer when it alone is; `write` makes the program again with some
+layers left in float.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
     paddle.enable_static()
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     job = _Job(paddle, request)
-    {"calibrate": job.calibrate, "write": job.write, "rank": job.rank}[request["task"]]()
+    {"calibrate": job.calibrate, "write": job.write}[request["task"]]()
 
 
 class _Job:
@@ -43,11 +43,12 @@ class _Job:
         plain = {name: np.asarray(scale, np.float64).tolist() for name, scale in scales.items()}
         Path(self.request["scales"]).write_text(json.dumps(plain), encoding="utf-8")
         self._save(quantiser)
+        self._rank()
 
     def write(self) -> None:
         self._save(self._with_known_scales(self.request["float_layers"]))
 
-    def rank(self) -> None:
+    def _rank(self) -> None:
         layers = self.request["layers"]
         wanted = self._answers(*self._float_program())
         errors = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,21 @@ class Agreement:
     """
 
     def __init__(self, float_program: Path, tiles: npt.NDArray[np.float32]) -> None:
+        self._float_program = float_program
         self._inputs = [tiles[:, None]]
-        self._wanted = run_paddle(find_model(float_program), self._inputs)
-        graded = [index for index, plane in enumerate(self._wanted) if not _are_ids(plane)]
-        self._judged = graded or list(range(len(self._wanted)))
 
     def __call__(self, program: Path) -> float:
         found = run_paddle(find_model(program), self._inputs)
         return min(_share(self._wanted[index], found[index]) for index in self._judged)
+
+    @cached_property
+    def _wanted(self) -> Arrays:
+        return run_paddle(find_model(self._float_program), self._inputs)
+
+    @cached_property
+    def _judged(self) -> list[int]:
+        graded = [index for index, plane in enumerate(self._wanted) if not _are_ids(plane)]
+        return graded or list(range(len(self._wanted)))
 
 
 def _are_ids(plane: npt.NDArray[Any]) -> bool:
