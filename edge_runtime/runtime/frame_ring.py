@@ -12,12 +12,14 @@ import fcntl
 import mmap
 import os
 import struct
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 PAGE_BYTES = mmap.PAGESIZE
 MAX_WORKERS = 64
+PREPARE_POLL_S = 0.001
 _WORKING_ON = struct.Struct("<Q")
 _PROGRESS = struct.Struct("<QII")  # part_id, tiles claimed, tiles finished
 _CANCELLED_AT = _PROGRESS.size
@@ -92,10 +94,15 @@ class FrameRing:
         os.close(self.fd)
 
     def start(self, slot: int, part_id: int) -> None:
-        """Give the slot to a part, in the place of the last one: no tile claimed, none finished, not cancelled."""
+        """Give the slot to a part, in the place of the last one: no tile claimed, none finished, not cancelled.
+
+        A part that is started once more stays prepared.
+        """
         self.cancel(slot)
         entry = self._entry_at(slot, part_id)
-        self.memory[entry + _CANCELLED_AT] = self.memory[entry + _PREPARED_AT] = 0
+        if _PROGRESS.unpack_from(self.memory, entry)[0] != part_id:
+            self.memory[entry + _PREPARED_AT] = 0
+        self.memory[entry + _CANCELLED_AT] = 0
         _PROGRESS.pack_into(self.memory, entry, part_id, 0, 0)
         self._started[slot] = part_id
 
@@ -107,16 +114,22 @@ class FrameRing:
     def prepare(self, slot: int, part_id: int, worker: int, work: Callable[[], None]) -> None:
         """Before a worker's first claim: have `work` done once for the frame, by the first to come; the others wait.
 
-        Nothing is done for a cancelled frame, or where the slot has another part. If `work` raises, or its worker is
-        killed, the next one does it.
+        Nothing is done for a cancelled frame, which nobody waits for either, or where the slot has another part. If
+        `work` raises, or its worker is killed, the next one does it.
         """
         entry = self._entry_at(slot, part_id)
-        with self._locked(entry + _PREPARED_AT):
+        while not self._lock_at_once(entry + _PREPARED_AT):
+            if self.memory[entry + _CANCELLED_AT]:
+                return
+            time.sleep(PREPARE_POLL_S)
+        try:
             self._set_working_on(worker, part_id)  # before looking, as in `claim`
             if self._open(entry, part_id) and not self.memory[entry + _PREPARED_AT]:
                 work()
                 self.memory[entry + _PREPARED_AT] = 1
             self.rest(worker)
+        finally:
+            self._unlock(entry + _PREPARED_AT)
 
     def claim(self, slot: int, part_id: int, tile_count: int, worker: int) -> int | None:
         """The next unclaimed tile of the frame, or None: none left, cancelled, or the slot has another part."""
@@ -165,7 +178,17 @@ class FrameRing:
         try:
             yield
         finally:
-            fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, entry)
+            self._unlock(entry)
+
+    def _lock_at_once(self, offset: int) -> bool:
+        try:
+            fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _unlock(self, offset: int) -> None:
+        fcntl.lockf(self.fd, fcntl.LOCK_UN, 1, offset)
 
     def _set_working_on(self, worker: int, part_id: int) -> None:
         if not 0 <= worker < MAX_WORKERS:

@@ -199,6 +199,16 @@ def test_a_worker_killed_while_it_prepares_is_replaced_by_the_next(ring, run):
     assert waiting.stdout.readline() == "inside\n"
 
 
+def test_nobody_waits_for_a_cancelled_frame_to_be_prepared(ring, run):
+    ring.start(1, 1)
+    first = run(PREPARER, 0)
+    assert first.stdout.readline() == "inside\n"
+    waiting = run(PREPARER, 1)
+    ring.cancel(1)
+    assert waiting.communicate(timeout=20)[0] == "done\n"
+    assert (first.poll(), ring.working_on(0), ring.working_on(1)) == (None, 1, None)
+
+
 # -- in one process ---------------------------------------------------------------------------------------------
 
 
@@ -226,6 +236,8 @@ def test_a_frame_is_prepared_once_and_its_next_part_anew(ring):
         ring.start(0, part_id)
         for worker in range(3):
             ring.prepare(0, part_id, worker, lambda part_id=part_id: done.append((part_id, ring.working_on(0))))
+        ring.start(0, part_id)
+        ring.prepare(0, part_id, 0, lambda part_id=part_id: done.append((part_id, "once more")))
     assert done == [(1, 1), (129, 129), (1, 1)]
 
 

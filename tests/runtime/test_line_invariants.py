@@ -6,6 +6,7 @@ own pipe, and may die at any step.
 
 from collections import Counter, deque
 from datetime import datetime, timezone
+from functools import partial
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -130,7 +131,7 @@ class LineMachine(RuleBasedStateMachine):
             return
         assert self.pictures[part_id] == archive.slot
         if self.office is None:
-            self.do(self.control.slot_read(part_id))
+            assert self.control.slot_read(part_id) == []
         else:
             self.office[part_id] = archive.slot
 
@@ -190,8 +191,8 @@ class LineMachine(RuleBasedStateMachine):
         self.control.camera_ready = True
 
     @precondition(lambda self: self.camera_asked)
-    @rule(works=st.sampled_from([True, True, True, False]))
-    def the_camera_answers(self, works) -> None:
+    @rule(works=st.sampled_from([True, True, True, False]), unfit=st.sampled_from(["", "", "", "not_template_size"]))
+    def the_camera_answers(self, works, unfit="") -> None:
         asked = self.camera_asked.popleft()
         if not works:
             self.do(self.control.not_captured(asked.part_id, "no_frame", False, self.now_ns))
@@ -200,8 +201,9 @@ class LineMachine(RuleBasedStateMachine):
         if asked.part_id == 0:
             self.open_parts[part_id] = self.now_ns + DEADLINE_NS
         self.pictures[part_id], self.slot_owners[asked.slot] = asked.slot, part_id
-        picture = Captured(asked.slot, asked.part_id, HW, self.now_ns, UTC)
+        picture = Captured(asked.slot, asked.part_id, HW, self.now_ns, UTC, unfit=unfit)
         self.do(self.control.captured(picture, self.now_ns))
+        assert not unfit or part_id in self.announced
         assert self.control.next_part_id > part_id
         if asked.part_id:
             self.old_messages.append(picture)
@@ -224,7 +226,7 @@ class LineMachine(RuleBasedStateMachine):
             self.work(index, self.workers[index], good)
 
     def work(self, index: int, worker: Worker, good: bool) -> None:
-        """One step of `InspectionWorker`: claim a tile, finish it, rest, or leave."""
+        """One step of `InspectionWorker`: prepare the frame and claim a tile, finish it, rest, or leave."""
         if worker.concluding:
             worker.concluding, worker.inside = False, None
             self.ring.rest(index)
@@ -234,12 +236,16 @@ class LineMachine(RuleBasedStateMachine):
             worker.concluding = True
         elif worker.asked:
             asked = worker.asked[0]
+            self.ring.prepare(asked.slot, asked.part_id, index, partial(self.enter, asked))
             if self.ring.claim(asked.slot, asked.part_id, TILES, index) is None:
                 worker.asked.popleft()
                 worker.said.append(Left(asked.part_id, TILES, 0.0))
             else:
-                assert self.slot_owners[asked.slot] == asked.part_id, "a worker enters the slot of another part"
+                self.enter(asked)
                 worker.inside = asked
+
+    def enter(self, asked: Inspect) -> None:
+        assert self.slot_owners[asked.slot] == asked.part_id, "a worker enters the slot of another part"
 
     def result(self, part_id: int, good: bool) -> Inspected:
         outcome, reasons = (Outcome.PASS, ()) if good else (Outcome.REJECT, ("open",))
