@@ -1,11 +1,23 @@
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from edge_runtime.values import DefectClass, InputContract, Mask
 from tools.dataset import load_dataset
-from tools.evaluate import Segmented, choose_thresholds, score_masks, scores_by_class, segment_all, segment_picture
+from tools.errors import DatasetError
+from tools.evaluate import (
+    Segmented,
+    choose_thresholds,
+    score_candidates,
+    score_masks,
+    scores_by_class,
+    segment_all,
+    segment_labelled,
+    segment_picture,
+)
+from tools.evaluation.kept_masks import KeptMasks, pack_mask
 from tools.scoring import score_pictures
 
 
@@ -50,6 +62,51 @@ def test_tiles_join_to_the_picture(image_hw):
 def test_every_picture_is_segmented_once(dataset):
     names = [one.picture.name for one in segment_all(BrightCells(), dataset)]
     assert names == [picture.name for picture in dataset.pictures]
+
+
+class Differences(BrightCells):
+    """Score: how far a cell's first pixel lies above the template's."""
+
+    input_contract = replace(BrightCells.input_contract, template=True)
+
+    def predict(self, tile):
+        return super().predict(np.maximum(tile[:, :1] - tile[:, 1:], 0.0))
+
+
+def test_a_template_is_laid_onto_the_picture_once_and_cut_like_it(tmp_path, dataset):
+    rng = np.random.default_rng(8)
+    template = np.kron(rng.integers(0, 2, (20, 25), np.uint8) * 150, np.ones((8, 8), np.uint8))
+    image = np.roll(template, (3, -2), (0, 1))
+    image[60:80, 90:110] = 255
+    paths = tmp_path / "image.png", tmp_path / "template.png"
+    for path, plane in zip(paths, (image, template), strict=True):
+        cv2.imwrite(str(path), plane)
+    picture = replace(dataset.pictures[0], image_path=paths[0], template_path=paths[1], size_hw=image.shape)
+    inner = segment_labelled(Differences(), picture).scores[4:-4, 4:-4]
+    assert {int(score) for score in np.unique(inner)} <= {0, 105, 255}
+    assert np.count_nonzero(inner) == 100
+    with pytest.raises(DatasetError, match="the labels name none"):
+        segment_labelled(Differences(), replace(picture, template_path=None))
+
+
+def test_kept_masks_come_back_as_they_were(dataset):
+    kept, masks = KeptMasks(), [one.mask for one in segment_all(BrightCells(), dataset)]
+    for mask in masks:
+        kept.add(pack_mask(mask))
+    for _ in range(2):
+        again = list(kept)
+        assert len(again) == len(kept) == len(masks)
+        assert all((a.scores == b.scores).all() and a.stride_px == 2 for a, b in zip(again, masks, strict=True))
+    kept.close()
+
+
+def test_average_precision_sees_what_thresholds_hide(dataset):
+    masks = list(perfect(dataset, score=150))
+    strict = classes(threshold=200)
+    hidden = scores_by_class(score_masks(masks, strict), strict)["all"]
+    assert (hidden.found, hidden.average_precision) == (0, 0.0)
+    ranked = scores_by_class(score_masks(masks, strict), strict, score_candidates(masks, strict))["all"]
+    assert (ranked.found, ranked.average_precision) == (0, 1.0)
 
 
 def test_true_masks_score_one(dataset):

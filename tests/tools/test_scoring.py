@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.values import Defect
@@ -9,6 +9,7 @@ from tools.scoring import (
     ScoredPicture,
     match_found,
     of_class,
+    precision_recall,
     score_pictures,
     scored_picture,
 )
@@ -65,6 +66,38 @@ def test_counts_and_average_precision_by_hand():
     scores = score_pictures([ScoredPicture(found, truth)])
     assert (scores.precision, scores.recall, scores.f_score) == (2 / 3, 1.0, 0.8)
     assert scores.average_precision == pytest.approx((1.0 + 2 / 3) / 2)
+
+
+def test_boxes_of_equal_score_are_one_point_of_the_curve():
+    truth = (LabelledBox(1, (0, 0, 10, 10)), LabelledBox(1, (50, 50, 60, 60)))
+    found = (FoundBox(1, (0, 0, 10, 10), 0.8), FoundBox(1, (20, 20, 30, 30), 0.8), FoundBox(1, (50, 50, 60, 60), 0.4))
+    curve = precision_recall([ScoredPicture(found, truth)])
+    assert curve.scores.tolist() == [0.8, 0.4]
+    assert curve.precision.tolist() == [1 / 2, 2 / 3]
+    assert curve.recall.tolist() == [1 / 2, 1.0]
+    assert curve.average_precision == pytest.approx(2 / 3)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.builds(ScoredPicture, FOUND.map(tuple), TRUTH.map(tuple)), max_size=4))
+def test_average_precision_equals_a_slow_and_plain_one(pictures):
+    classes = sorted({label.class_id for picture in pictures for label in picture.truth})
+    slow = [slow_average_precision(of_class(pictures, class_id)) for class_id in classes]
+    wanted = sum(slow) / len(slow) if slow else 0.0
+    assert score_pictures(pictures).average_precision == pytest.approx(wanted)
+    assert score_pictures(pictures[::-1]).average_precision == pytest.approx(wanted)
+
+
+def slow_average_precision(pictures):
+    """The mean over labels of the best precision at any score limit that finds at least as many labels."""
+    labelled = sum(len(picture.truth) for picture in pictures)
+    points = []
+    for limit in {box.score for picture in pictures for box in picture.found}:
+        kept = [[box for box in picture.found if box.score >= limit] for picture in pictures]
+        right = sum(sum(match_found(some, picture.truth)) for some, picture in zip(kept, pictures, strict=True))
+        points.append((right, right / sum(map(len, kept))))
+    best = [max((precision for right, precision in points if right >= n), default=0.0) for n in range(1, labelled + 1)]
+    return sum(best) / labelled
 
 
 def test_scores_of_nothing_are_zero():
