@@ -43,7 +43,7 @@ def test_the_exported_program_answers_as_the_trained_network_and_near_the_float_
     (found,) = run_paddle(find_model(export_qat(network, tmp_path / "qat", TILE)), [tiles[:, None]])
     assert np.abs(found[:, 0] - in_int8).max() < 1e-5
     assert np.sqrt(np.mean((found[:, 0] - in_float) ** 2)) < 0.2 * in_float.std()
-    assert np.mean(found[:, 0].argmax(1) == in_float.argmax(1)) > 0.95
+    assert np.mean(found[:, 0].argmax(1) == in_float.argmax(1)) > 0.9
     assert paddle.in_dynamic_mode()
 
 
