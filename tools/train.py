@@ -1,11 +1,8 @@
-"""`train`: checks the data, trains, shows progress, keeps a CSV log."""
+"""`train`: checks the data, trains, shows progress, keeps a log."""
 
 from __future__ import annotations
 
-import csv
 import json
-import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -17,7 +14,7 @@ from tools.engines import is_frozen
 from tools.errors import ToolError
 from tools.graph import Graph, Weights
 from tools.network_file import load_network, save_network
-from tools.replicas import StepReport, train
+from tools.replicas import train
 from tools.runs import (
     START_NAME,
     TEACHER_NAME,
@@ -27,10 +24,9 @@ from tools.runs import (
     only_trainer,
     save_settings,
 )
+from tools.training_log import cut_log, logged
 
 NetworkAndWeights = tuple[Graph, Weights]
-LOG_COLUMNS = ("step", "loss", "rate", "mean_iou", "elapsed_s")
-LOG_EVERY = 10
 
 
 def start_run(
@@ -59,9 +55,7 @@ def resume_run(run: Path) -> TrainSettings:
     check_data(settings, load_network(run / START_NAME)[0])
     step = load_checkpoint(run).step
     with only_trainer(run):
-        kept = [row for row in _read_log(run / "log.csv") if int(row["step"]) <= step]
-        lines = [",".join(LOG_COLUMNS), *(",".join(row[name] for name in LOG_COLUMNS) for row in kept)]
-        write_atomically(run / "log.csv", "\n".join([*lines, ""]).encode())
+        cut_log(run, step)
     return settings
 
 
@@ -115,7 +109,7 @@ def run_training(run: Path, settings: TrainSettings, resume: bool, console: Cons
 
 
 def _train_with_progress(run: Path, settings: TrainSettings, resume: bool, console: Console) -> float:
-    reports = _logged(run / "log.csv", train(settings, run, resume), append=resume)
+    reports = logged(run, train(settings, run, resume), append=resume)
     done = load_checkpoint(run).step if resume else 0
     columns = (
         TextColumn("{task.description}"),
@@ -136,25 +130,3 @@ def _train_with_progress(run: Path, settings: TrainSettings, resume: bool, conso
     except KeyboardInterrupt as exc:
         raise ToolError(f"{run}: stopped; go on from its last checkpoint with --resume") from exc
     return final
-
-
-def _logged(path: Path, reports: Iterable[StepReport], append: bool) -> Iterator[StepReport]:
-    began_s = time.monotonic()
-    with path.open("a" if append else "w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        if not append:
-            writer.writerow(LOG_COLUMNS)
-        for report in reports:
-            if report.step % LOG_EVERY == 0 or report.mean_iou is not None:
-                iou = "" if report.mean_iou is None else f"{report.mean_iou:.4f}"
-                elapsed_s = f"{time.monotonic() - began_s:.1f}"
-                writer.writerow((report.step, f"{report.loss:.5f}", f"{report.rate:.6f}", iou, elapsed_s))
-                stream.flush()
-            yield report
-
-
-def _read_log(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as stream:
-        return [row for row in csv.DictReader(stream) if all(row.get(name) is not None for name in LOG_COLUMNS)]
