@@ -53,7 +53,7 @@ def _describe_one(problem: Any) -> str:
     shown = "" if isinstance(value, dict | list | tuple | BaseModel) else f", not {_shorten(repr(value))}"
     if problem["type"] == "missing":
         what, shown = "this key is missing", ""
-    elif problem["type"] == "extra_forbidden":
+    elif problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         what, shown = "unknown key", ""
     where = _key_path(problem["loc"])
     return f"{where}: {what}{shown}" if where else f"{what}{shown}"

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from tools.runs import TrainSettings
 Batch = tuple[FloatArray, ClassIds]
 AHEAD = 2
 CACHE_BYTES = 3 * 1024**3
-LOADER_LIMIT_S = 600.0
+LOOK_EVERY_S = 1.0
 
 
 class BatchMaker:
@@ -82,18 +83,26 @@ def batches(settings: TrainSettings, stride_px: int, rank: int, first_step: int)
     for loader in loaders:
         loader.start()
     try:
-        yield (_next(queues[number % len(queues)]) for number in range(settings.steps - first_step))
+        turns = (number % len(queues) for number in range(settings.steps - first_step))
+        yield (_next(queues[turn], loaders[turn]) for turn in turns)
     finally:
         for loader in loaders:
             loader.kill()
             loader.join()
 
 
-def _next(queue: Any) -> Batch:
-    answer = queue.get(timeout=LOADER_LIMIT_S)
-    if isinstance(answer, str):
-        raise ToolError(f"a loader failed: {answer}")
-    return answer  # type: ignore[no-any-return]
+def _next(queue: Any, loader: Any) -> Batch:
+    while True:
+        alive = loader.is_alive()
+        try:
+            answer = queue.get(timeout=LOOK_EVERY_S)
+        except Empty:
+            if alive:
+                continue
+            raise ToolError(f"a loader ended with exit code {loader.exitcode}; its message, if any, is above") from None
+        if isinstance(answer, str):
+            raise ToolError(f"a loader failed: {answer}")
+        return answer  # type: ignore[no-any-return]
 
 
 def _load(settings: TrainSettings, stride_px: int, rank: int, first: int, queue: Any) -> None:

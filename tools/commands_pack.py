@@ -104,9 +104,11 @@ def recipe(
 ) -> None:
     """Run a whole chain from one file: train, prune, distil, quantise, compare, pack. It goes on where it stopped."""
     from tools.recipe import read_recipe, steps
+    from tools.recipe_check import check_recipe
     from tools.recipe_runner import run_recipe, show_steps
 
     chosen = read_recipe(file)
+    check_recipe(chosen, str(file))
     names = [step.name for step in steps(chosen)]
     if until is not None and until not in names:
         raise ToolError(f"--until {until}: the steps are {', '.join(names)}")

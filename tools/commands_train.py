@@ -46,8 +46,9 @@ def train(
         _go_on(out)
         return
     values, table = read_settings_file(settings)
-    chosen = _settings(values, data, share, options)
-    _begin(out, chosen, starting_network(network, table, chosen), None)
+    where = str(settings) if settings else "training settings"
+    chosen = _settings(values, data, share, options, where)
+    _begin(out, chosen, starting_network(network, table, chosen, where), None)
 
 
 def distill(
@@ -72,7 +73,7 @@ def distill(
     values, _ = read_settings_file(settings)
     start = load_network(student)
     options = {"steps": steps, "engine": engine, "template": start[0].input_channels == 2}
-    chosen = _settings(values, data, share, options)
+    chosen = _settings(values, data, share, options, str(settings) if settings else "training settings")
     _begin(out, replace(chosen, distillation=chosen.distillation or Distillation()), start, load_network(teacher))
 
 
@@ -93,8 +94,13 @@ def read_settings_file(path: Path | None) -> tuple[dict[str, Any], dict[str, Any
     return values, network
 
 
-def starting_network(named: str | None, table: dict[str, Any], settings: TrainSettings) -> tuple[Graph, Weights]:
-    """The network to begin with: a stored one with its weights, or a fresh one of the classes the data have."""
+def starting_network(
+    named: str | None, table: dict[str, Any], settings: TrainSettings, where: str
+) -> tuple[Graph, Weights]:
+    """The network to begin with: a stored one with its weights, or a fresh one of the classes the data have.
+
+    Raises ToolError; about `table` it begins with `where`, the file that holds it.
+    """
     from tools.architectures.choice import build_network
     from tools.dataset import load_dataset
     from tools.graph import initial_weights
@@ -104,18 +110,18 @@ def starting_network(named: str | None, table: dict[str, Any], settings: TrainSe
         return load_network(Path(named))
     classes = len(load_dataset(Path(settings.data[0].folder)).class_names) + 1
     described = {**table, "kind": named} if named else table
-    graph = build_network(described, 2 if settings.template else 1, classes, "network")
+    graph = build_network(described, 2 if settings.template else 1, classes, f"{where}: network")
     return graph, initial_weights(graph, settings.seed)
 
 
 def _settings(
-    values: dict[str, Any], data: list[Path] | None, share: list[float] | None, options: dict[str, Any]
+    values: dict[str, Any], data: list[Path] | None, share: list[float] | None, options: dict[str, Any], where: str
 ) -> TrainSettings:
     given = {name: value for name, value in options.items() if value is not None}
     sources = {"data": [vars(source) for source in data_shares(data, share)]} if data else {}
     if not data and "data" not in values:
         raise ToolError("give at least one --data, or data in the settings file")
-    return parse_settings({**values, **given, **sources}, "training settings")
+    return parse_settings({**values, **given, **sources}, where)
 
 
 def _begin(

@@ -18,6 +18,7 @@ from pydantic import ConfigDict
 
 from edge_runtime.vision.preprocess import value_table
 from tools.dataset import Dataset, GreyU8, Picture
+from tools.errors import ToolError
 from tools.scoring import LabelledBox
 
 FloatArray = npt.NDArray[np.float32]
@@ -44,6 +45,16 @@ class Augmentation:
     template_shift_px: int = 2
     defect_share: float = 0.5
     turn: bool = True
+
+    def __post_init__(self) -> None:
+        shares = (self.camera_share, self.light, self.defect_share)
+        if not all(0 <= share <= 1 for share in shares):
+            raise ToolError(f"augmentation: camera_share, light and defect_share must lie in 0..1, not {shares}")
+        if not 1 <= self.scale_max <= 4 or not 0 <= self.template_shift_px <= 16:
+            raise ToolError(
+                f"augmentation: scale_max {self.scale_max} must lie in 1..4, template_shift_px "
+                f"{self.template_shift_px} in 0..16"
+            )
 
 
 @dataclass(frozen=True)

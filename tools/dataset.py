@@ -62,7 +62,7 @@ class Picture:
         """Class ids, uint8 (H, W). Raises DatasetError for a mask value that no category has."""
         if self.mask_path is None:
             return _drawn(self.shapes, self.size_hw)
-        raw = _read_grey(self.mask_path, self.size_hw)
+        raw = _read_grey(self.mask_path, self.size_hw, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
         mask = np.frombuffer(self.class_of, np.uint8)[raw]
         if (mask == 255).any():
             raise DatasetError(
@@ -119,7 +119,9 @@ def load_dataset(folder: Path) -> Dataset:
         names, class_of = _classes(index["categories"])
         margin_px = _label_margin_px(index["annotations"])
         shapes = _shapes_by_image(index["annotations"], class_of)
-        pictures = [_picture(folder, entry, shapes.get(entry["id"], ()), class_of) for entry in index["images"]]
+        pictures = [_picture(folder, entry, shapes.pop(entry["id"], ()), class_of) for entry in index["images"]]
+        if shapes:
+            raise ValueError(f"annotations[].image_id {next(iter(shapes))} (no picture has it, or two have)")
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise DatasetError(f"{index_path}: an entry lacks or misspells {exc}; expected COCO style labels") from exc
     if not pictures:
@@ -190,8 +192,10 @@ def _shapes_by_image(annotations: list[dict[str, Any]], class_of: bytes) -> dict
 
 
 def _polygons(segmentation: Any) -> tuple[Polygon, ...]:
-    if not isinstance(segmentation, list):
+    if not segmentation:
         return ()
+    if not isinstance(segmentation, list) or any(len(flat) < 6 or len(flat) % 2 for flat in segmentation):
+        raise ValueError("segmentation (only polygons are read: lists of x, y, x, y, … with three corners or more)")
     return tuple(tuple(zip(flat[::2], flat[1::2], strict=True)) for flat in segmentation)
 
 
@@ -254,10 +258,12 @@ def _drawn(shapes: Sequence[Shape], size_hw: tuple[int, int]) -> GreyU8:
     return mask
 
 
-def _read_grey(path: Path, size_hw: tuple[int, int]) -> GreyU8:
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+def _read_grey(path: Path, size_hw: tuple[int, int], flags: int = cv2.IMREAD_GRAYSCALE) -> GreyU8:
+    image = cv2.imread(str(path), flags)
     if image is None:
         raise DatasetError(f"{path}: {'not a readable picture' if path.exists() else 'missing'}")
     if image.shape != size_hw:
         raise DatasetError(f"{path}: {image.shape[1]}x{image.shape[0]} px, the labels say {size_hw[1]}x{size_hw[0]}")
+    if image.dtype != np.uint8:
+        raise DatasetError(f"{path}: {image.dtype} values; masks are 8-bit grey, value = category id")
     return np.asarray(image, np.uint8)

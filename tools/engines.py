@@ -15,6 +15,7 @@ from tools.graph import FloatArray, Graph, Weights
 from tools.runs import TrainSettings
 
 ClassIds = npt.NDArray[np.int64]
+EXTRAS = {"paddle": "tools", "torch": "torch"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def open_engine(settings: TrainSettings, graph: Graph, teacher: Teacher | None) 
         return PaddleEngine(settings, graph, teacher)
     except ImportError as exc:
         raise ToolError(
-            f"engine {settings.engine!r} is not installed ({exc}); pip install '.[{settings.engine}]'"
+            f"engine {settings.engine!r} is not installed ({exc}); pip install '.[{EXTRAS[settings.engine]}]'"
         ) from exc
 
 

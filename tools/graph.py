@@ -64,15 +64,20 @@ class Node:
             self.channels < 1 or self.groups < 1 or self.channels % self.groups or self.kernel < 1 or self.stride < 1
         ):
             raise ValueError(f"node {self.name}: channels, kernel, stride and groups do not fit: {self}")
-        if self.op == "deconv" and self.groups != 1:
-            raise ValueError(f"node {self.name}: a grouped deconv is not run by Paddle Lite on x86")
+        if self.op == "conv" and self.kernel % 2 == 0:
+            raise ValueError(f"node {self.name}: kernel {self.kernel}; only odd ones keep the cells in their places")
+        if self.op == "deconv" and (self.groups != 1 or self.kernel != self.stride):
+            raise ValueError(f"node {self.name}: a deconv has one group and taps that do not overlap: {self}")
+        if self.op == "resize" and self.stride < 2:
+            raise ValueError(f"node {self.name}: a resize makes the size {self.stride} times as large; at least 2")
 
 
 @dataclass(frozen=True)
 class Graph:
     """Nodes in the order they run; `output` names the node that gives the logits, one channel a class.
 
-    Raises ValueError for an input that no earlier node gives, a name given twice, and channels that do not fit.
+    Raises ValueError for an input that no earlier node gives, a name given twice, and channels or resolutions that do
+    not fit.
     """
 
     input_channels: int
@@ -83,6 +88,8 @@ class Graph:
         widths = self.channels()
         if self.output not in widths or self.input_channels < 1:
             raise ValueError(f"output {self.output!r} is no node, or {self.input_channels} input channels")
+        if np.isinf(self.cell_px()[self.output]):
+            raise ValueError(f"output {self.output!r} lies behind a global mean: one answer for the whole picture")
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes)
@@ -106,8 +113,7 @@ class Graph:
         """Side of one output cell of each node in input pixels; infinity behind a global mean."""
         sides = {INPUT: 1.0}
         for node in self.nodes:
-            side_px = min(sides[name] for name in node.inputs)
-            sides[node.name] = side_px * _cell_growth(node)
+            sides[node.name] = _input_cell_px(node, [sides[name] for name in node.inputs]) * _cell_growth(node)
         return sides
 
     @property
@@ -143,6 +149,13 @@ class Graph:
     def with_nodes(self, changed: Mapping[str, Node]) -> Graph:
         """The same graph with some nodes replaced by name."""
         return replace(self, nodes=tuple(changed.get(node.name, node) for node in self.nodes))
+
+
+def _input_cell_px(node: Node, sides_px: list[float]) -> float:
+    compared = sides_px[:1] if node.op == "mul" else sides_px
+    if len(set(compared)) != 1 or not (node.op != "mul" or np.isinf(sides_px[1])):
+        raise ValueError(f"node {node.name}: {node.op} of cells of {sides_px} px; they do not fit")
+    return sides_px[0]
 
 
 def _cell_growth(node: Node) -> float:

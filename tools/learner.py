@@ -87,9 +87,10 @@ class Learner:
         decay = np.float32(settings.weight_decay) * self._decayed * self._weights
         self._weights = self._weights - np.float32(rate) * (first / (np.sqrt(second) + np.float32(EPSILON)) + decay)
         self._engine.set_weights(unflatten(self._weights, self._trained))
-        keep = np.float32(min(settings.ema_decay, (1 + self._step) / (10 + self._step)))
-        self._ema_weights = keep * self._ema_weights + (1 - keep) * self._weights
-        self._ema_buffers = keep * self._ema_buffers + (1 - keep) * self._buffers()
+        # Written as a step towards the new value: what is frozen then keeps its bits.
+        new = np.float32(1 - min(settings.ema_decay, (1 + self._step) / (10 + self._step)))
+        self._ema_weights = self._ema_weights + new * (self._weights - self._ema_weights)
+        self._ema_buffers = self._ema_buffers + new * (self._buffers() - self._ema_buffers)
 
     def _buffers(self) -> Vector:
         return flatten(self._engine.weights(), self._statistics)

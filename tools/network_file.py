@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.files import write_atomically
+from tools.arrays_file import DAMAGED, read_arrays
 from tools.errors import ToolError
 from tools.graph import Graph, Node, Weights, check_weights
 
@@ -46,12 +46,11 @@ def load_network(path: Path) -> tuple[Graph, Weights]:
     """A network file, or the one in a run's folder. Raises ToolError when there is none or it is damaged."""
     path = path / FILE_NAME if path.is_dir() else path
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = read_arrays(path)
         graph = graph_from_json(json.loads(arrays.pop(GRAPH_KEY).tobytes()))
         check_weights(graph, arrays)
     except OSError as exc:
         raise ToolError(f"{path}: {exc.strerror}; give a {FILE_NAME} or the folder of a finished run") from exc
-    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as exc:
+    except DAMAGED as exc:
         raise ToolError(f"{path}: not a whole network file ({exc}); train or prune it again") from exc
     return graph, arrays

@@ -16,6 +16,7 @@ import tomli
 from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Self
 
+from edge_runtime.inference.manifest import Target, Version
 from edge_runtime.validation import StrictModel, describe
 from tools.errors import ToolError
 from tools.network_file import FILE_NAME
@@ -84,16 +85,22 @@ class Quantize(StrictModel):
 class Pack(StrictModel):
     """What goes into the bundle beside the network."""
 
-    targets: tuple[str, ...] = ("x86", "arm", "arm+fp16")
+    targets: tuple[Target, ...] = ("x86", "arm", "arm+fp16")
     motif: Literal["boards", "scans", "cells"] = "boards"
     prior_shift: float = 4.0
+
+    @model_validator(mode="after")
+    def _x86_is_measured(self) -> Self:
+        if "x86" not in self.targets:
+            raise ValueError("targets must name x86: thresholds, figures and golden tiles are computed on it")
+        return self
 
 
 class Recipe(StrictModel):
     """The whole file. `train` holds any training setting, which the other training tables inherit and change."""
 
-    name: str
-    version: str = "1"
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+    version: Version = "1"
     out: Path = Path("opt_models")
     work: Path
     terms: Path
@@ -201,7 +208,8 @@ def _quantisation(recipe: Recipe) -> Iterator[Step]:
     folders = tuple(entry.folder for entry in recipe.data)
     data = [word for folder in folders for word in ("--data", str(folder))]
     count = _options({"count": recipe.quantize.tiles, "network": network})
-    yield Step("tiles", tiles, ("tiles", "--out", str(tiles), *data, *count), folders)
+    reads = (*folders, network / FILE_NAME)
+    yield Step("tiles", tiles, ("tiles", "--out", str(tiles), *data, *count), reads)
     options = {"calibration": tiles, "algorithm": recipe.quantize.algorithm, "tolerance": recipe.quantize.tolerance}
     out = recipe.work / "quantize"
     command = ("quantize", str(program), "--out", str(out), *_options(options))
@@ -212,17 +220,18 @@ def _stages(recipe: Recipe) -> Iterator[Step]:
     """Each stage as a bundle, its accuracy, and the table over all of them."""
     for stage, network in stage_networks(recipe).items():
         out = recipe.work / "stages" / stage
-        yield Step(f"stage-{stage}", out, _pack_command(recipe, network, out / "1", stage), (network / FILE_NAME,))
+        command = _pack_command(recipe, network, out / "1", stage)
+        yield Step(f"stage-{stage}", out, command, _packed_from(recipe, network))
     out = recipe.work / "compare"
     bundles = [word for stage in stage_networks(recipe) for word in ("--stage", str(_stage_bundle(recipe, stage)))]
-    quantized = ("--quantized", str(recipe.work / "quantize")) if recipe.quantize else ()
+    quantized, program = _quantized(recipe)
     validation = [word for entry in recipe.validation for word in ("--data", f"{entry.label}={entry.folder}")]
     reads = tuple(_stage_bundle(recipe, stage) / "manifest.json" for stage in stage_networks(recipe))
     yield Step(
         "compare",
         out,
         ("compare-stages", "--out", str(out), *bundles, *quantized, *validation),
-        (*reads, *(entry.folder for entry in recipe.validation)),
+        (*reads, *program, *(entry.folder for entry in recipe.validation)),
     )
 
 
@@ -238,16 +247,29 @@ def _packing(recipe: Recipe) -> Step:
     out, network = recipe.out / recipe.name / recipe.version, _final_network(recipe)
     notes = recipe.work / "compare" / "stages.md"
     targets = [word for target in recipe.pack.targets for word in ("--target", target)]
-    quantized = ("--quantized", str(recipe.work / "quantize")) if recipe.quantize else ()
+    quantized, program = _quantized(recipe)
     evaluation = [word for entry in recipe.validation for word in ("--data", f"{entry.label}={entry.folder}")]
     command = _pack_command(recipe, network, out, recipe.name)
     return Step(
         "pack",
         out,
         (*command, "--notes", str(notes), *targets, *quantized, *evaluation),
-        (network / FILE_NAME, notes, *(entry.folder for entry in recipe.validation)),
+        (*_packed_from(recipe, network), notes, *program, *(entry.folder for entry in recipe.validation)),
         permanent=True,
     )
+
+
+def _quantized(recipe: Recipe) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+    """The option that names the INT8 program, and its files; both empty without one."""
+    if recipe.quantize is None:
+        return (), ()
+    folder = recipe.work / "quantize"
+    return ("--quantized", str(folder)), (folder / "model.pdmodel", folder / "model.pdiparams")
+
+
+def _packed_from(recipe: Recipe, network: Path) -> tuple[Path, ...]:
+    """What every bundle is made of: the network, the terms, the pictures that choose the thresholds."""
+    return (network / FILE_NAME, recipe.terms, *(entry.folder for entry in recipe.data))
 
 
 def _pack_command(recipe: Recipe, network: Path, out: Path, name: str) -> tuple[str, ...]:

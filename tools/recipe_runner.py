@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,9 +27,10 @@ CHECKPOINT = "checkpoint.npz"
 def run_recipe(recipe: Recipe, until: str | None, trainer: str, console: Console) -> None:
     """Run the chain, or its beginning up to the step `until`; `trainer` is the interpreter of the training steps.
 
-    Raises ToolError at the first step that fails.
+    Raises ToolError at the first step that fails, and at once when the bundle's version exists and would change.
     """
     chain = steps(recipe)
+    _check_version(recipe, chain, until)
     for number, step in enumerate(chain, 1):
         title = f"step {number} of {len(chain)}: {step.name}"
         digest = step_digest(step)
@@ -42,14 +43,23 @@ def run_recipe(recipe: Recipe, until: str | None, trainer: str, console: Console
             return
 
 
+def _check_version(recipe: Recipe, chain: Sequence[Step], until: str | None) -> None:
+    packing = chain[-1]
+    wanted = until in (None, packing.name)
+    if wanted and packing.folder.exists() and not all(_is_up_to_date(recipe, step) for step in chain):
+        raise ToolError(f"{packing.folder}: this version exists and a version never changes; choose the next one")
+
+
 def show_steps(recipe: Recipe, console: Console) -> None:
     """The chain as a table, and which of its steps need not run again."""
     table = Table("step", "state", "output")
     for step in steps(recipe):
-        ready = all(path.exists() for path in step.reads)
-        done = ready and is_done(recipe, step, step_digest(step))
-        table.add_row(step.name, "done" if done else "to do", str(step.folder))
+        table.add_row(step.name, "done" if _is_up_to_date(recipe, step) else "to do", str(step.folder))
     console.print(table)
+
+
+def _is_up_to_date(recipe: Recipe, step: Step) -> bool:
+    return all(path.exists() for path in step.reads) and is_done(recipe, step, step_digest(step))
 
 
 def step_digest(step: Step) -> str:
@@ -94,10 +104,11 @@ def _content(path: Path) -> str:
 def _run(recipe: Recipe, step: Step, digest: str, trainer: str) -> None:
     recipe.work.mkdir(parents=True, exist_ok=True)
     began_s = time.monotonic()
-    extra = _resumed(step)
+    extra = _resumed(recipe, step, digest)
     if not extra:
-        _clear(step)
+        _clear(recipe, step)
         extra = _settings_option(recipe, step)
+        write_atomically(_begun_path(recipe, step), digest.encode())
     python = trainer if step.trains else sys.executable
     done = subprocess.run([python, "-m", "tools", *step.command, *extra], env=_environment(), check=False)
     if done.returncode:
@@ -105,20 +116,43 @@ def _run(recipe: Recipe, step: Step, digest: str, trainer: str) -> None:
     mark_done(recipe, step, digest, time.monotonic() - began_s)
 
 
-def _clear(step: Step) -> None:
-    """Remove what an earlier run left; a bundle's version stays, and its command refuses to write it again."""
-    if not step.permanent:
+def _begun_path(recipe: Recipe, step: Step) -> Path:
+    return recipe.work / f"{step.name}.begun"
+
+
+def _clear(recipe: Recipe, step: Step) -> None:
+    """Remove what an earlier run of this recipe left there, and nothing else.
+
+    A bundle's version stays, and its command refuses to write it again.
+    """
+    known = _begun_path(recipe, step).exists() or _record_path(recipe, step).exists()
+    _record_path(recipe, step).unlink(missing_ok=True)
+    if known and not step.permanent:
         shutil.rmtree(step.folder, ignore_errors=True)
 
 
-def _resumed(step: Step) -> list[str]:
-    """`--resume` where the same training was cut off after a checkpoint."""
-    if not step.trains or step.settings is None or not (step.folder / CHECKPOINT).exists():
+def _resumed(recipe: Recipe, step: Step, digest: str) -> list[str]:
+    """`--resume` where the same training, from the same inputs, was cut off after a checkpoint.
+
+    Raises ToolError for a training that no recipe began, unless it has the step's settings: it may have cost hours.
+    """
+    if not step.trains or not (step.folder / CHECKPOINT).exists():
         return []
+    begun = _begun_path(recipe, step)
+    if begun.exists():
+        return ["--resume"] if begun.read_text(encoding="utf-8") == digest else []
+    if not _same_settings(step):
+        raise ToolError(f"{step.folder}: holds a training with other settings that this recipe did not begin; move it")
+    write_atomically(begun, digest.encode())
+    return ["--resume"]
+
+
+def _same_settings(step: Step) -> bool:
+    if step.settings is None:
+        return False
     wanted = parse_settings({k: v for k, v in step.settings.items() if k != "network"}, step.name)
     found = load_settings(step.folder)
-    same = wanted == found or wanted == _without_teacher(found)
-    return ["--resume"] if same else []
+    return wanted in (found, _without_teacher(found))
 
 
 def _without_teacher(settings: TrainSettings) -> TrainSettings:

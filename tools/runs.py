@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import io
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from edge_runtime.files import write_atomically
 from edge_runtime.validation import describe
+from tools.arrays_file import DAMAGED, read_arrays
+from tools.checked import checked
 from tools.crops import Augmentation
 from tools.errors import ToolError
 
@@ -48,6 +49,10 @@ class Distillation:
     outputs: float = 0.5
     features: float = 20.0
     temperature: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.outputs <= 1 or not self.features >= 0 or not self.temperature > 0:
+            raise ToolError(f"distillation: outputs 0 to 1, features at least 0, temperature above 0, not {self}")
 
 
 @dataclass(frozen=True)
@@ -87,14 +92,31 @@ class TrainSettings:
     validate_every: int = 500
 
     def __post_init__(self) -> None:
-        if not self.data or abs(sum(source.share for source in self.data) - 1.0) > 1e-6:
-            raise ToolError("give at least one --data; the shares must add up to 1")
+        shares = [source.share for source in self.data]
+        if not shares or not abs(sum(shares) - 1.0) < 1e-6 or min(shares) < 0:
+            raise ToolError("give at least one --data; the shares must add up to 1 and none be negative")
         if self.steps < 1 or self.replicas < 1 or self.batch % self.replicas or self.batch < self.replicas:
             raise ToolError(f"batch {self.batch} must be a positive multiple of the {self.replicas} replicas")
         if self.crop_px < 32 or self.crop_px % 8:
             raise ToolError(f"crop {self.crop_px} px must be a multiple of 8 and at least 32")
         if self.holdout_every < 2:
             raise ToolError("holdout_every must be at least 2, or nothing is left to train on")
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        least = {"threads": 1, "loaders": 0, "seed": 0, "warmup_steps": 0, "checkpoint_every": 1, "validate_every": 1}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise ToolError(f"{name} {getattr(self, name)}: must be at least {low}")
+        if not 0 < self.peak_rate <= 1 or not 0 <= self.ema_decay < 1:
+            raise ToolError(
+                f"peak_rate {self.peak_rate} must lie in 0..1, ema_decay {self.ema_decay} in 0..1 without 1"
+            )
+        weights = (self.weight_decay, self.dice_weight, self.defect_weight, *self.class_weights)
+        if not all(0 <= weight < float("inf") for weight in weights):
+            raise ToolError("weight_decay, dice_weight, defect_weight and class_weights must not be negative")
+        if self.class_weights and not max(self.class_weights) > 0:
+            raise ToolError("class_weights: at least one must be above 0")
 
     def weights_of_classes(self, class_count: int) -> tuple[float, ...]:
         """The loss's weight of each class, background first. Raises ToolError when a wrong number is set."""
@@ -157,10 +179,7 @@ def load_settings(run: Path) -> TrainSettings:
 
 def parse_settings(values: dict[str, object], where: str) -> TrainSettings:
     """Settings from plain values, as a TOML table holds them. Raises ToolError that names the key."""
-    try:
-        return _SETTINGS.validate_python(values)
-    except ValidationError as exc:
-        raise ToolError(f"{where}: {describe(exc)}") from exc
+    return checked(TrainSettings, values, where)
 
 
 def save_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
@@ -173,8 +192,9 @@ def load_checkpoint(run: Path) -> Checkpoint:
     """The last checkpoint of a run. Raises ToolError when there is none or it is damaged."""
     path = run / "checkpoint.npz"
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-            vectors = {name: stored[name] for name in stored.files}
+        vectors = read_arrays(path)
         return Checkpoint(step=int(vectors.pop("step")), **vectors)
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as exc:
-        raise ToolError(f"{path}: no readable checkpoint ({exc}); train the run first") from exc
+    except OSError as exc:
+        raise ToolError(f"{path}: no checkpoint yet ({exc.strerror}); remove the folder and train anew") from exc
+    except DAMAGED as exc:
+        raise ToolError(f"{path}: no readable checkpoint ({exc}); remove the folder and train anew") from exc

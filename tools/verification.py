@@ -42,6 +42,7 @@ from tools.verify import (
 PARITY_TILES = 12
 WORST_PICTURES = 4
 FLOAT_LIMIT = 1e-4
+SCORE_LIMIT = 2
 Advance = Callable[[], None]
 
 
@@ -81,6 +82,12 @@ class Report:
         """Why the bundle must not be trusted; empty when it may."""
         changed = [one.subject for one in self.subjects if one.exact and one.totals.verdicts_changed]
         wrong = [f"{name} changes verdicts" for name in changed]
+        wrong += [
+            f"{one.subject} differs by {one.tiles.max_score_difference} of 255, more than {SCORE_LIMIT}; is it made "
+            "of this network, with this --prior-shift?"
+            for one in self.subjects
+            if one.exact and one.tiles.max_score_difference > SCORE_LIMIT
+        ]
         if self.float_difference > FLOAT_LIMIT:
             wrong.append(f"probabilities differ by {self.float_difference:.3g}, more than {FLOAT_LIMIT:g}")
         if self.effective_radius_px > self.margin_px:

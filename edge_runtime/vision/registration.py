@@ -25,6 +25,7 @@ BLOCK_PX = 64
 WINDOW_PX = 160
 LOCAL_REACH_PX = 8
 GAIN_MIN = 0.15
+LARGEST_MATCHED_PX = 1 << 14
 
 
 def register_template(picture: ImageU8, template: ImageU8) -> ImageU8:
@@ -41,11 +42,17 @@ def register_template(picture: ImageU8, template: ImageU8) -> ImageU8:
     shifts = _block_shifts(picture, _moved(template, whole_yx))
     if not shifts.any():
         return _moved(template, whole_yx)
-    field = np.rint(cv2.resize(shifts, picture.shape[::-1], interpolation=cv2.INTER_LINEAR)).astype(np.float32)
-    ys, xs = np.indices(picture.shape, np.float32)
-    columns, rows = xs - whole_yx[1] - field[..., 1], ys - whole_yx[0] - field[..., 0]
+    rows, columns = (_sources(shifts[..., axis], picture.shape, axis, whole_yx[axis]) for axis in range(2))
     moved = cv2.remap(template, columns, rows, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(moved, np.uint8)
+
+
+def _sources(shifts: Floats, image_hw: tuple[int, ...], axis: int, whole_px: int) -> Floats:
+    """For each pixel the row (axis 0) or column (axis 1) of the template that it is taken from."""
+    field = cv2.resize(np.ascontiguousarray(shifts), image_hw[::-1], interpolation=cv2.INTER_LINEAR)
+    np.rint(field, out=field)
+    positions = np.arange(image_hw[axis], dtype=np.float32) - np.float32(whole_px)
+    return np.subtract(positions[:, None] if axis == 0 else positions, field, out=field)
 
 
 def _whole_shift(picture: ImageU8, template: ImageU8) -> tuple[int, int]:
@@ -54,11 +61,10 @@ def _whole_shift(picture: ImageU8, template: ImageU8) -> tuple[int, int]:
     for factor in PYRAMID:
         small_picture, small_template = (_shrunk(plane, factor) for plane in (picture, template))
         reach = COARSE_REACH if factor == PYRAMID[0] else FINE_REACH
-        if min(small_picture.shape) <= 4 * (reach + abs(shift_yx[0]) + abs(shift_yx[1])):
-            continue
-        start_yx = (2 * shift_yx[0], 2 * shift_yx[1])
-        steps = _best_shift(small_picture, _moved(small_template, start_yx), reach)[0]
-        shift_yx = (start_yx[0] + steps[0], start_yx[1] + steps[1])
+        shift_yx = (2 * shift_yx[0], 2 * shift_yx[1])
+        if min(small_picture.shape) > 4 * reach + 2 * (abs(shift_yx[0]) + abs(shift_yx[1])):
+            steps = _best_shift(small_picture, _moved(small_template, shift_yx), reach)[0]
+            shift_yx = (shift_yx[0] + steps[0], shift_yx[1] + steps[1])
     return shift_yx
 
 
@@ -70,14 +76,24 @@ def _shrunk(plane: ImageU8, factor: int) -> ImageU8:
 
 
 def _best_shift(picture: ImageU8, template: ImageU8, reach: int) -> tuple[tuple[int, int], float]:
-    """The shift within `reach` that leaves the least squared difference, the smallest on a tie, and its relative gain."""
-    inner = picture[reach:-reach, reach:-reach]
-    errors = cv2.matchTemplate(template, np.ascontiguousarray(inner), cv2.TM_SQDIFF)
-    errors = np.maximum(errors, 0.0) + 1.0
+    """The shift within `reach` of least squared difference, the smallest on a tie, and its relative gain."""
+    errors = _squared_differences(picture, template, reach) + 1.0
     distances = np.add.outer(*(2 * [np.abs(np.arange(2 * reach + 1) - reach)]))
     best = min(np.flatnonzero(errors.ravel() == errors.min()).tolist(), key=lambda at: int(distances.ravel()[at]))
     row, column = divmod(best, 2 * reach + 1)
     return (reach - row, reach - column), float(1.0 - errors[row, column] / errors[reach, reach])
+
+
+def _squared_differences(picture: ImageU8, template: ImageU8, reach: int) -> npt.NDArray[np.float64]:
+    """Entry (i, j): sum of squared differences with the template moved down by reach - i and right by reach - j."""
+    height, width = (length - 2 * reach for length in picture.shape)
+    inner = picture[reach : reach + height, reach : reach + width]
+    if inner.size <= LARGEST_MATCHED_PX:
+        return np.maximum(cv2.matchTemplate(template, np.ascontiguousarray(inner), cv2.TM_SQDIFF), 0.0).astype(float)
+    offsets = range(2 * reach + 1)
+    return np.array(
+        [[cv2.norm(template[i : i + height, j : j + width], inner, cv2.NORM_L2SQR) for j in offsets] for i in offsets]
+    )
 
 
 def _block_shifts(picture: ImageU8, template: ImageU8) -> Floats:

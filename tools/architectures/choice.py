@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from edge_runtime.validation import describe
 from tools.architectures.regnet import NAMED, RegnetSettings, build_regnet
 from tools.architectures.unet import UnetSettings, build_unet
+from tools.checked import checked
 from tools.errors import ToolError
 from tools.graph import Graph
-
-UNET: TypeAdapter[UnetSettings] = TypeAdapter(UnetSettings)
-REGNET: TypeAdapter[RegnetSettings] = TypeAdapter(RegnetSettings)
 
 
 def build_network(table: Mapping[str, Any], input_channels: int, class_count: int, where: str) -> Graph:
@@ -25,15 +20,8 @@ def build_network(table: Mapping[str, Any], input_channels: int, class_count: in
     settings = dict(table)
     kind = settings.pop("kind", "unet")
     if kind == "unet":
-        return build_unet(_checked(UNET, settings, where), input_channels, class_count)
-    if kind != "regnet" and kind not in NAMED:
+        return build_unet(checked(UnetSettings, settings, where), input_channels, class_count)
+    if kind not in ("regnet", *NAMED):
         raise ToolError(f"{where}: no network is called {kind!r}; known: unet, regnet, {', '.join(NAMED)}")
     named = vars(NAMED[kind]) if kind in NAMED else {}
-    return build_regnet(_checked(REGNET, {**named, **settings}, where), input_channels, class_count)
-
-
-def _checked(settings: TypeAdapter[Any], values: dict[str, Any], where: str) -> Any:
-    try:
-        return settings.validate_python(values)
-    except ValidationError as exc:
-        raise ToolError(f"{where}: {describe(exc)}") from exc
+    return build_regnet(checked(RegnetSettings, {**named, **settings}, where), input_channels, class_count)
