@@ -52,7 +52,7 @@ def _sources(shifts: Floats, image_hw: tuple[int, ...], axis: int, whole_px: int
     field = cv2.resize(np.ascontiguousarray(shifts), image_hw[::-1], interpolation=cv2.INTER_LINEAR)
     np.rint(field, out=field)
     positions = np.arange(image_hw[axis], dtype=np.float32) - np.float32(whole_px)
-    return np.subtract(positions[:, None] if axis == 0 else positions, field, out=field)
+    return np.asarray(np.subtract(positions[:, None] if axis == 0 else positions, field, out=field), np.float32)
 
 
 def _whole_shift(picture: ImageU8, template: ImageU8) -> tuple[int, int]:
