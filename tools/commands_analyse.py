@@ -38,7 +38,8 @@ def analyse(
     from tools.sensitivity import Study
 
     graph, weights = load_network(network)
-    study = Study(graph, weights, method, tuple(ratios or RATIOS), align)
+    judged_on = ", ".join(str(folder.resolve()) for folder in data or [])
+    study = Study(graph, weights, method, tuple(ratios or RATIOS), align, judged_on)
     quality = _held_out_quality(data, graph, engine) if data else None
     out.mkdir(parents=True, exist_ok=True)
     console = Console()

@@ -34,6 +34,14 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Fragment(Graph):
+    """A part of a network: unlike an answer, its output may be finer than its input, or have one cell."""
+
+    def __post_init__(self) -> None:
+        self.channels()
+
+
+@dataclass(frozen=True)
 class Probe:
     """A layer alone as a graph; its time is that of `graph` less that of `without`."""
 
@@ -94,8 +102,8 @@ def probe_layer(graph: Graph, nodes: tuple[Node, ...], tile_px: int) -> Probe:
         sources = (source, "gate")
     named = [replace(nodes[0], name="0", inputs=sources)]
     named += [replace(node, name=str(i), inputs=(str(i - 1),)) for i, node in enumerate(nodes[1:], 1)]
-    without = Graph(wide, before, before[-1].name) if before else None
-    return Probe(Graph(wide, (*before, *named), named[-1].name), without, _input_cells(graph, nodes, tile_px))
+    without = Fragment(wide, before, before[-1].name) if before else None
+    return Probe(Fragment(wide, (*before, *named), named[-1].name), without, _input_cells(graph, nodes, tile_px))
 
 
 def _describe(graph: Graph, nodes: tuple[Node, ...], tile_px: int) -> Layer:

@@ -45,7 +45,7 @@ class Trial:
 class Study:
     """Which network loses what: each class of channels at each of `ratios`, chosen by `method`.
 
-    Raises ToolError for a ratio outside 0 < ratio < 1 and an unknown method.
+    `judged_on` names the pictures. Raises ToolError for a ratio outside 0 < ratio < 1 and an unknown method.
     """
 
     graph: Graph
@@ -53,6 +53,7 @@ class Study:
     method: str
     ratios: tuple[float, ...]
     align: int = 8
+    judged_on: str = ""
 
     def __post_init__(self) -> None:
         if not self.ratios or not all(0 < ratio < 1 for ratio in self.ratios):
@@ -61,8 +62,9 @@ class Study:
 
     @property
     def key(self) -> str:
-        """Digest of graph, weights, method and alignment."""
-        digest = hashlib.sha256(json.dumps([graph_to_json(self.graph), self.method, self.align]).encode())
+        """Digest of all but the ratios, which may be added to."""
+        choices = [graph_to_json(self.graph), self.method, self.align, self.judged_on]
+        digest = hashlib.sha256(json.dumps(choices).encode())
         for name in sorted(self.weights):
             digest.update(self.weights[name].tobytes())
         return digest.hexdigest()[:12]
@@ -109,7 +111,9 @@ def read_trials(table: Path, key: str) -> list[Trial]:
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as exc:
         raise ToolError(f"{table}: no table of trials ({exc}); move it away or give another folder") from exc
     if any(trial.study != key for trial in trials):
-        raise ToolError(f"{table}: trials of another network, method or alignment; move it away or give another folder")
+        raise ToolError(
+            f"{table}: trials of another network, method, alignment or data set; move it away or give another folder"
+        )
     return trials
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -67,9 +69,17 @@ def test_a_stopped_study_goes_on_where_it_stopped(study, tmp_path):
 
 def test_a_table_of_another_network_is_not_continued(study, tmp_path):
     measure_sensitivity(study, Judge(), tmp_path / "t.csv")
-    other = Study(GRAPH, {name: v + np.float32(1) for name, v in study.weights.items()}, "l1", (0.5,))
-    with pytest.raises(ToolError, match=r"t\.csv: trials of another network"):
-        measure_sensitivity(other, Judge(), tmp_path / "t.csv")
+    other_weights = {name: values + np.float32(1) for name, values in study.weights.items()}
+    for change in ({"weights": other_weights}, {"method": "bn"}, {"align": 4}, {"judged_on": "other pictures"}):
+        with pytest.raises(ToolError, match=r"t\.csv: trials of another network"):
+            measure_sensitivity(replace(study, **change), Judge(), tmp_path / "t.csv")
+
+
+def test_ratios_may_be_added_to_a_table(study, tmp_path):
+    before = measure_sensitivity(study, Judge(), tmp_path / "t.csv")
+    more = measure_sensitivity(replace(study, ratios=(0.25, 0.5, 0.75)), Judge(), tmp_path / "t.csv")
+    assert set(before) < set(more)
+    assert len(more) == len(before) + len(CLASSES)
 
 
 @pytest.mark.parametrize("text", ["study,ratio\na,b\n", "no table", "\0"])
