@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from importlib import import_module
+from importlib.util import find_spec
 from itertools import islice
 from typing import Any
 
@@ -121,6 +122,17 @@ class DaskExecutor:
         conflicts = version_conflicts(self._client.get_versions())
         if conflicts:
             raise ToolError(f"{self._address}: {'; '.join(conflicts)}; {ADVICE}")
+        self._check_code()
+
+    def _check_code(self) -> None:
+        """A worker that is sent what it cannot import ends itself, so it is asked first."""
+        for who, run in (("the scheduler", self._client.run_on_scheduler), ("a worker", self._client.run)):
+            try:
+                found = run(find_spec, inspect_pictures.__module__)
+            except ImportError:
+                found = None
+            if found is None or (isinstance(found, dict) and None in found.values()):
+                raise ToolError(f"{self._address}: {who} cannot import {inspect_pictures.__module__}; {ADVICE}")
 
     def _checked(self, worker: str, future: Any, until_s: float) -> None:
         try:

@@ -23,21 +23,17 @@ REPOSITORY = Path(__file__).parents[3]
 START_S = 60
 
 
-def start(module, *arguments):
-    """A process of Dask's command line, which ends with its process group."""
+def start(module, *arguments, **where):
+    """A process of Dask's command line, which ends with its process group; `where`: another folder or environment."""
     settings = {
         "PYTHONPATH": str(REPOSITORY),
         "OMP_NUM_THREADS": "1",
         "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
     }
     command = [sys.executable, "-m", f"distributed.cli.dask_{module}", "--no-dashboard", *map(str, arguments)]
-    return subprocess.Popen(
-        command,
-        env={**os.environ, **settings},
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    place = {"env": {**os.environ, **settings}, **where}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(command, start_new_session=True, **place, **quiet)
 
 
 def stop(processes):
@@ -162,6 +158,20 @@ def test_a_job_begun_on_a_cluster_that_goes_away_is_ended_here(
 def test_a_scheduler_without_workers_is_an_error_at_once(on, start_scheduler):
     with pytest.raises(ToolError, match=r"has no workers.*dask worker"):
         on(start_scheduler()[1])
+
+
+def test_workers_without_this_code_are_an_error_at_once_and_live_on(on, start_scheduler, tmp_path):
+    _, address = start_scheduler()
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    worker = start("worker", address, "--nthreads", "1", cwd=tmp_path, env=environment)
+    try:
+        with distributed.Client(address, timeout=START_S) as client:
+            client.wait_for_workers(1, timeout=START_S)
+        with pytest.raises(ToolError, match=r"a worker cannot import tools\.reinspection.*PYTHONPATH=\."):
+            on(address)
+        assert worker.poll() is None
+    finally:
+        stop([worker])
 
 
 def test_no_scheduler_is_an_error_within_seconds(on):
