@@ -2,8 +2,9 @@
 
 At a low level neighbouring defects flow into one, at a high level only the tips of the sure ones are left. So the
 components of all levels form a tree, in which a component divides as the level rises. Of each branch and what it
-divides into, that is taken which has more mass (cells above the level, summed over its levels), as HDBSCAN chooses
-its clusters (Campello et al., 2013, "excess of mass"). Thresholds play no part, and no level is tuned.
+divides into, that is taken which has more mass (cells at or above the level, summed over its levels), as HDBSCAN
+chooses its clusters (Campello et al., 2013, "excess of mass"). A component counts down to half of its peak only, so a
+background that is nowhere zero is no candidate. Thresholds play no part, and no level is tuned.
 """
 
 from __future__ import annotations
@@ -36,15 +37,23 @@ class _Pick(NamedTuple):
 
 
 class _Branch(NamedTuple):
-    """A component up to where it divides, and the best of what it divides into."""
+    """A component up to where it divides, and the best of what it divides into.
 
-    pick: _Pick
+    `label` is its own at the level looked at, `peak` its highest level, `pick` the lowest of it that counts, `mass` its
+    cells from there on.
+    """
+
+    label: int
+    peak: int
+    pick: _Pick | None
     mass: int
     parts: tuple[_Pick, ...] = ()
     parts_mass: int = 0
 
     def best(self) -> tuple[tuple[_Pick, ...], int]:
-        return (self.parts, self.parts_mass) if self.parts_mass > self.mass else ((self.pick,), self.mass)
+        if self.pick is None or self.parts_mass > self.mass:
+            return self.parts, self.parts_mass
+        return (self.pick,), self.mass
 
 
 def find_candidates(
@@ -52,8 +61,8 @@ def find_candidates(
 ) -> list[Defect]:
     """Disjoint candidate defects; class, box and score as `find_defects` gives them at the candidate's own level.
 
-    A candidate's level is the lowest of its branch: there its box is largest and its score, the mean over its cells,
-    tells sure from unsure. Raises ValueError as `find_defects` does.
+    A candidate's level is the lowest of its branch that is not below half of its peak; its score, the mean over its
+    cells there, tells sure from unsure. Raises ValueError as `find_defects` does.
     """
     check_mask_size(mask, image_hw)
     scores = np.where(mask.class_ids > 0, mask.scores, np.uint8(0))
@@ -105,12 +114,16 @@ def _parents(above: Sequence[_Branch], labels: Sequence[Labels], level: int) -> 
     at = np.flatnonzero(upper)
     parent_of = np.zeros(int(upper.max()) + 1, np.int32)
     parent_of[upper[at]] = labels[level].ravel()[at]
-    return [int(parent_of[branch.pick.label]) for branch in above]
+    return [int(parent_of[branch.label]) for branch in above]
 
 
 def _joined(pick: _Pick, cells: int, children: Sequence[_Branch]) -> _Branch:
+    """The branch that a component continues (one child), begins (none) or unites (several)."""
+    peak = max((child.peak for child in children), default=LEVELS[pick.level])
+    may_stand = 2 * LEVELS[pick.level] >= peak
     if len(children) == 1:
-        only = children[0]
-        return only._replace(pick=pick, mass=only.mass + cells)
+        only = children[0]._replace(label=pick.label)
+        return only._replace(pick=pick, mass=only.mass + cells) if may_stand else only
     best = [child.best() for child in children]
-    return _Branch(pick, cells, tuple(one for picks, _ in best for one in picks), sum(mass for _, mass in best))
+    parts, parts_mass = tuple(one for picks, _ in best for one in picks), sum(mass for _, mass in best)
+    return _Branch(pick.label, peak, pick if may_stand else None, cells if may_stand else 0, parts, parts_mass)

@@ -10,12 +10,14 @@ from tools.evaluate import ALL, RECIPE
 from tools.evaluation.cells import CellScores
 from tools.evaluation.curves import CURVES_CSV, CURVES_PNG, THRESHOLDS_PNG
 from tools.evaluation.data import absent_classes
-from tools.evaluation.summary import PictureErrors, VerdictCounts
+from tools.evaluation.examine import Examined
+from tools.evaluation.summary import PictureErrors, verdict_right
 from tools.evaluation.values import Evaluation, Thresholds
 from tools.markdown import as_html, code, escape, table
 from tools.scoring import IOU_MIN, MARGIN_PX, Scores
 
 UNKNOWN = "–"
+NAMES_SHOWN = 40
 
 
 def write_report(folder: Path, done: Evaluation, worst: Sequence[tuple[PictureErrors, str]]) -> None:
@@ -29,7 +31,7 @@ def report_text(done: Evaluation, worst: Sequence[tuple[PictureErrors, str]]) ->
     """Markdown; names from outside are shown as they are, never as markup."""
     figures = done.figures
     parts = [
-        ("Verdicts", _verdicts(figures.verdicts)),
+        ("Verdicts", _verdicts(done)),
         ("Defects", [*_boxes(figures.boxes), "", f"![precision and recall]({CURVES_PNG})"]),
         ("Cells", _cells(figures.cells, done.bundle.mask_stride_px)),
         ("Thresholds", _thresholds(done.thresholds) if done.thresholds else []),
@@ -52,13 +54,23 @@ def _head(done: Evaluation) -> list[str]:
     return table(("", ""), rows)
 
 
-def _verdicts(counts: VerdictCounts) -> list[str]:
+def _verdicts(done: Evaluation) -> list[str]:
+    counts = done.figures.verdicts
     rows = [
         ("defective", f"{counts.caught:,}", f"{counts.missed:,}"),
         ("clean", f"{counts.false_alarms:,}", f"{counts.passed:,}"),
     ]
     right = f"{counts.right_share:.1%} of the parts are judged rightly when every found defect rejects."
-    return [*table(("part by its labels", "REJECT", "PASS"), rows), "", right]
+    lines = [*table(("part by its labels", "REJECT", "PASS"), rows), "", right]
+    for title, defective in (("Defective parts that pass", True), ("Clean parts that are rejected", False)):
+        lines += _named(title, [one for one in done.examined if one.defective is defective and not verdict_right(one)])
+    return lines
+
+
+def _named(title: str, pictures: Sequence[Examined]) -> list[str]:
+    names = [escape(one.picture.name) for one in pictures[:NAMES_SHOWN]]
+    more = [f"… and {len(pictures) - NAMES_SHOWN:,} more, see figures.json"] if len(pictures) > NAMES_SHOWN else []
+    return ["", f"{title}: {', '.join(names + more)}"] if pictures else []
 
 
 def _boxes(scores: dict[str, Scores]) -> list[str]:
@@ -116,8 +128,8 @@ def _definitions(done: Evaluation) -> list[str]:
         f"{done.dataset.label_margin_px} px). A box is right when its IoU with a free label of its class exceeds "
         f"{IOU_MIN}, the surest first; counts are pooled (DeepPCB protocol).",
         "- AP ranks every candidate by its mean score, whatever the thresholds: the score plane's components at "
-        "all levels form a tree, and of each branch and what it divides into the one with more mass counts. "
-        f"`{CURVES_CSV}` holds the curves; dots in the picture are the thresholds' own points. AP of `{ALL}` is "
-        "the mean over the classes with labels.",
+        "all levels, each down to half of its peak, form a tree, and of each branch and what it divides into the one "
+        f"with more mass counts. `{CURVES_CSV}` holds the curves; dots in the picture are the thresholds' own points. "
+        f"AP of `{ALL}` is the mean over the classes with labels.",
         "- Cells: a labelled cell is defective when any of its pixels is.",
     ]

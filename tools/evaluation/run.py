@@ -49,8 +49,8 @@ def evaluate_bundle(request: Request, advance: Advance = lambda done, total: Non
         thresholds = _choose(dataset, kept, examined, bundle.classes) if request.choose_thresholds else None
     finally:
         kept.close()
-    done = Evaluation(request.out, bundle, dataset, figures, thresholds, time.monotonic() - began_s)
-    _write(done, examined, request.overlays)
+    done = Evaluation(request.out, bundle, dataset, tuple(examined), figures, thresholds, time.monotonic() - began_s)
+    _write(done, request.overlays)
     return done
 
 
@@ -91,18 +91,16 @@ def _choose(
     return Thresholds(tried, chosen, scores_by_class(score(chosen), chosen, [one.candidates for one in examined]))
 
 
-def _write(done: Evaluation, examined: Sequence[Examined], overlays: int) -> None:
+def _write(done: Evaluation, overlays: int) -> None:
     try:
-        worst = worst_pictures(examined, overlays)
+        worst = worst_pictures(done.examined, overlays)
         files = write_overlays(done.folder, worst, done.bundle.classes)
         write_curves(done.folder, done.figures.curves, done.figures.boxes, done.bundle.classes)
         if done.thresholds:
             write_thresholds(done.folder, done.thresholds.tried, done.thresholds.chosen)
-        text = csv_text(
-            ("picture", "class", "x0", "y0", "x1", "y1", "score", "right"), list(_candidate_rows(done, examined))
-        )
+        text = csv_text(("picture", "class", "x0", "y0", "x1", "y1", "score", "right"), list(_candidate_rows(done)))
         write_atomically(done.folder / CANDIDATES_NAME, text.encode())
-        values = json.dumps(_json(done, examined), indent=2, ensure_ascii=False)
+        values = json.dumps(_json(done), indent=2, ensure_ascii=False)
         write_atomically(done.folder / FIGURES_NAME, values.encode() + b"\n")
         write_report(done.folder, done, list(zip(worst, files, strict=True)))
     except OSError as exc:
@@ -111,20 +109,20 @@ def _write(done: Evaluation, examined: Sequence[Examined], overlays: int) -> Non
         ) from exc
 
 
-def _candidate_rows(done: Evaluation, examined: Sequence[Examined]) -> Iterator[tuple[object, ...]]:
+def _candidate_rows(done: Evaluation) -> Iterator[tuple[object, ...]]:
     """Every candidate with the margin that scoring gives it, for a check by other programs."""
     names = {known.class_id: known.name for known in done.bundle.classes}
-    for one in examined:
+    for one in done.examined:
         hits = match_found(one.candidates.found, one.candidates.truth)
         for box, hit in zip(one.candidates.found, hits, strict=True):
             yield one.picture.name, names[box.class_id], *box.xyxy_px, round(box.score, 5), int(hit)
 
 
-def _json(done: Evaluation, examined: Sequence[Examined]) -> dict[str, Any]:
+def _json(done: Evaluation) -> dict[str, Any]:
     return {
         "model": done.bundle.model_id,
         "data": str(done.dataset.folder),
-        "pictures": len(examined),
+        "pictures": len(done.examined),
         "label_margin_px": done.dataset.label_margin_px,
         "absent_classes": absent_classes(done.dataset, done.bundle.classes),
         "thresholds": {known.name: known.threshold for known in done.bundle.classes},
@@ -133,10 +131,10 @@ def _json(done: Evaluation, examined: Sequence[Examined]) -> dict[str, Any]:
         "time": {
             "machine": cpu_name(),
             "seconds": round(done.seconds, 1),
-            "segment_ms_mean": round(statistics.fmean(one.segment_ms for one in examined), 2),
-            "judge_ms_mean": round(statistics.fmean(one.judge_ms for one in examined), 2),
+            "segment_ms_mean": round(statistics.fmean(one.segment_ms for one in done.examined), 2),
+            "judge_ms_mean": round(statistics.fmean(one.judge_ms for one in done.examined), 2),
         },
-        "by_picture": [_picture_json(one) for one in examined],
+        "by_picture": [_picture_json(one) for one in done.examined],
     }
 
 

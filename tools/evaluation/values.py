@@ -8,6 +8,7 @@ from pathlib import Path
 from edge_runtime.inference.bundle import Bundle
 from edge_runtime.values import DefectClass
 from tools.dataset import Dataset
+from tools.evaluation.examine import Examined
 from tools.evaluation.summary import Figures
 from tools.scoring import Scores
 
@@ -42,6 +43,7 @@ class Evaluation:
     folder: Path
     bundle: Bundle
     dataset: Dataset
+    examined: tuple[Examined, ...]
     figures: Figures
     thresholds: Thresholds | None
     seconds: float

@@ -44,6 +44,12 @@ def test_a_defect_with_two_tips_stays_one():
     assert boxes(candidates(mask_of([[200, 220, 200, 200, 200, 220, 200]]))) == [(0, 0, 7, 1)]
 
 
+def test_a_background_that_is_nowhere_zero_is_no_candidate():
+    plane = np.full((30, 30), 60)
+    plane[10:14, 10:14] = 230
+    assert boxes(candidates(mask_of(plane))) == [(10, 10, 14, 14)]
+
+
 def test_defects_nearer_than_the_recipe_joins_are_one():
     scores = [[240, 0, 0, 0, 240]]
     assert len(candidates(mask_of(scores), recipe=Recipe("joined", join_px=4))) == 1
@@ -92,9 +98,12 @@ def test_the_choice_equals_a_slow_and_plain_one(plane):
 
 def best(plane, cells, index):
     """The chosen sets of cells within a component of level `index`, and their mass; by plain recursion."""
-    mass, level, inner = 0, index, cells
+    peak = max(level for level in LEVELS if level <= max(plane[cell] for cell in cells))
+    mass, chosen, level, inner = 0, None, index, cells
     while True:
-        mass += len(inner)
+        if 2 * LEVELS[level] >= peak:
+            mass += len(inner)
+            chosen = chosen or inner
         level += 1
         above = {cell for cell in inner if level < len(LEVELS) and plane[cell] >= LEVELS[level]}
         parts = components(above)
@@ -103,9 +112,9 @@ def best(plane, cells, index):
         inner = parts[0]
     inside_best = [best(plane, part, level) for part in parts]
     parts_mass = sum(part_mass for _, part_mass in inside_best)
-    if parts_mass > mass:
-        return [one for chosen, _ in inside_best for one in chosen], parts_mass
-    return [cells], mass
+    if parts_mass > mass or chosen is None:
+        return [one for part, _ in inside_best for one in part], parts_mass
+    return [chosen], mass
 
 
 def components(cells):

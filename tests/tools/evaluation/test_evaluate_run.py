@@ -3,7 +3,9 @@ import json
 from dataclasses import replace
 
 import pytest
+from typer.testing import CliRunner
 
+from tools.__main__ import build_app
 from tools.errors import DatasetError, ToolError
 from tools.evaluation.data import labelled_for
 from tools.evaluation.run import evaluate_bundle
@@ -61,6 +63,8 @@ def test_everything_is_on_disk_and_says_the_same(done):
     ]
     text = (done.folder / "report.md").read_text()
     assert "| defective | 1 | 1 |" in text
+    assert "Defective parts that pass: missed\n" in text
+    assert "Clean parts that are rejected: false\n" in text
     assert "overlays/003.png" in (done.folder / "report.html").read_text()
     assert sorted(file.name for file in (done.folder / "overlays").iterdir()) == ["001.png", "002.png", "003.png"]
     assert (done.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -120,3 +124,13 @@ def test_a_bundle_that_changed_meanwhile_is_refused(shipped):
 
     with pytest.raises(BundleError, match="changed while"):
         opened(replace(ModelSpec(shipped.folder, "0" * 64), backend="scripted"))
+
+
+def test_the_command_measures_a_real_network(shipped_folder, painted_board, tmp_path):
+    arguments = ["--data", str(painted_board), "--out", str(tmp_path), "--choose-thresholds", "--allow-absent"]
+    run = CliRunner().invoke(build_app("evaluate"), ["evaluate", str(shipped_folder), *arguments, "--workers", "1"])
+    assert run.exit_code == 0, run.output
+    assert "best thresholds" in run.stdout
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["boxes"]["all"]["right"] > 0
+    assert figures["chosen_thresholds"]["all"]["f_score"] >= figures["boxes"]["all"]["f_score"]
