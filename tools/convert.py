@@ -20,7 +20,7 @@ from tools.model_files import ModelFiles, find_model
 from tools.opt_answers import check_program, explain_opt
 from tools.opt_targets import ALL_TARGETS, TARGETS, choose_precision, file_name, opt_flags
 from tools.program_file import FLOAT32, parse_program
-from tools.simulate import run_lite, run_paddle
+from tools.simulate import Arrays, run_lite, run_paddle
 
 __all__ = ["TARGETS", "Converted", "Parity", "convert_model", "explain_opt", "run_opt"]
 
@@ -28,6 +28,9 @@ FREE_SIDE_PX = 512
 SIDES_PX = range(8, 4097)
 FLOAT_TOLERANCE = 1e-3
 UNEQUAL_SHARE_MAX = 1e-3
+X86_INT8_CRASH = (
+    "its x86 INT8 kernels crash on grouped and depthwise convolutions; leave out x86, or give it the float program"
+)
 KERNEL_PRECISIONS = {"int8": 2, "fp16": 5}
 
 
@@ -67,7 +70,8 @@ def convert_model(
     """Convert one model for each target and size into `out`/NAME[.SIZE].TARGET[.PRECISION].nb.
 
     precision: None takes the program as it is (INT8 programs stay so). sizes_px: sides of square tiles, one file each.
-    The x86 twin is always made and run against Paddle, because opt can report success on a useless file.
+    The x86 twin of a float program is always made and run against Paddle, because opt can report success on a useless
+    file; that of an INT8 program only when x86 is wanted, because it says nothing about other targets.
     Raises ConversionError and then leaves no file.
     """
     model = find_model(path)
@@ -114,7 +118,7 @@ def compare_with_paddle(model: ModelFiles, nb_path: Path) -> tuple[tuple[Parity,
     """
     where = model.where
     inputs = [values[None] for values in _noise_inputs(model)]
-    wanted, found = run_paddle(model, inputs), run_lite(nb_path, inputs, where)
+    wanted, found = run_paddle(model, inputs), _run_twin(model, nb_path, inputs)
     if [plane.shape for plane in wanted] != [plane.shape for plane in found]:
         shapes = f"{[plane.shape[1:] for plane in found]}, Paddle {[plane.shape[1:] for plane in wanted]}"
         raise ConversionError(f"{where}: the converted model answers {shapes}; do not use it")
@@ -125,26 +129,36 @@ def compare_with_paddle(model: ModelFiles, nb_path: Path) -> tuple[tuple[Parity,
 def _convert_all(
     model: ModelFiles, wanted: dict[str, str], side_px: int | None, scratch: Path
 ) -> list[tuple[Converted, bytes]]:
-    precision = "int8" if model.program.is_quantized() else "fp32"
-    twin = run_opt(model, "x86", scratch, precision)
-    parity, agrees = compare_with_paddle(model, twin)
-    if precision == "fp32" and not agrees:
-        raise ConversionError(f"{model.where}: {_difference(parity)}; do not use it")
+    quantized = model.program.is_quantized()
+    as_it_is = "int8" if quantized else "fp32"
+    known = {}
+    if "x86" in wanted or not quantized:
+        known["x86", as_it_is] = twin = _make(model, "x86", as_it_is, scratch)
+        if not (twin.agrees or quantized):
+            raise ConversionError(f"{model.where}: {_difference(twin.parity or ())}; do not use it")
     made = []
-    for target, chosen in wanted.items():
-        is_twin = (target, chosen) == ("x86", precision)
-        nb_path = twin if is_twin else run_opt(model, target, scratch, chosen)
-        judged = (parity, agrees) if is_twin else _judge(model, target, nb_path)
-        data = normalise_nb(nb_path.read_bytes())
-        path = Path(file_name(model.name, target, chosen, side_px))
-        made.append(
-            (Converted(path, target, read_nb_header(data).opt_version, judged[0], chosen, side_px, judged[1]), data)
-        )
+    for target, precision in wanted.items():
+        one = known.get((target, precision)) or _make(model, target, precision, scratch)
+        data = normalise_nb(one.path.read_bytes())
+        path = Path(file_name(model.name, target, precision, side_px))
+        made.append((replace(one, path=path, tile_px=side_px), data))
     return made
 
 
-def _judge(model: ModelFiles, target: str, nb_path: Path) -> tuple[tuple[Parity, ...] | None, bool]:
-    return compare_with_paddle(model, nb_path) if target == "x86" else (None, True)
+def _make(model: ModelFiles, target: str, precision: str, scratch: Path) -> Converted:
+    """One file of opt in the scratch folder, run where it can be."""
+    nb_path = run_opt(model, target, scratch, precision)
+    parity, agrees = compare_with_paddle(model, nb_path) if target == "x86" else (None, True)
+    return Converted(nb_path, target, read_nb_header(nb_path).opt_version, parity, precision, None, agrees)
+
+
+def _run_twin(model: ModelFiles, nb_path: Path, inputs: Sequence[npt.NDArray[np.float32]]) -> Arrays:
+    try:
+        return run_lite(nb_path, inputs, model.where)
+    except ConversionError as exc:
+        if not model.program.is_quantized():
+            raise
+        raise ConversionError(f"{exc}; {X86_INT8_CRASH}") from exc
 
 
 def _check_sizes(model: ModelFiles, sizes_px: Sequence[int]) -> None:

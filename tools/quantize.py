@@ -111,6 +111,8 @@ def quantize_model(
     model = find_model(path)
     kinds = (*QUANTIZABLE, TRANSPOSED) if transposed else QUANTIZABLE
     _check_request(model, kinds, algorithm, tolerance)
+    if out.resolve() == model.program_path.resolve().parent:
+        raise ConversionError(f"{out}: holds the float program, which would be lost; name another folder")
     stacked = stack_tiles(tiles)
     check_tiles(stacked, model.program.inputs()[0])
     with tempfile.TemporaryDirectory(prefix="quantize-") as scratch:

@@ -5,6 +5,7 @@ from tools.convert import convert_model, run_opt
 from tools.errors import ConversionError
 from tools.model_files import find_model
 from tools.paddle_first import paddle
+from tools.quantize import quantize_model
 
 
 def test_both_targets_are_made_checked_and_named(exported, tmp_path):
@@ -70,6 +71,15 @@ def test_an_int8_program_gives_int8_kernels(quantized, tmp_path):
     assert ("arm", 2) in kernels(made["arm+int8"])
     assert [c.path.name for c in made.values()][:2] == ["tiny.x86.int8.nb", "tiny.arm-int8.nb"]
     assert len(made["x86"].parity) == 2
+
+
+def test_int8_kernels_that_crash_on_x86_still_go_to_the_device(tiles, tmp_path, save_layer):
+    layers = [paddle.nn.Conv2D(1, 8, 3, padding=1), paddle.nn.ReLU(), paddle.nn.Conv2D(8, 8, 3, padding=1, groups=8)]
+    program = save_layer(paddle.nn.Sequential(*layers), tmp_path / "depthwise")
+    int8 = quantize_model(program, tiles, tmp_path / "int8").path
+    assert [c.path.name for c in convert_model(int8, tmp_path, ["arm+int8"])] == ["depthwise.arm-int8.nb"]
+    with pytest.raises(ConversionError, match="crash on grouped and depthwise convolutions; leave out x86"):
+        convert_model(int8, tmp_path / "out", ["x86"])
 
 
 def test_an_npu_that_misses_a_scale_is_told_how_to_get_it(quantized, tmp_path):

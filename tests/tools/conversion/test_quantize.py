@@ -133,6 +133,13 @@ def test_tiles_of_another_size_are_refused(exported, tiles, tmp_path):
         quantize_model(exported, tiles[:, :, :32], tmp_path)
 
 
+def test_the_float_program_is_never_overwritten(exported, tiles):
+    before = exported.read_bytes()
+    with pytest.raises(ConversionError, match="holds the float program"):
+        quantize_model(exported, tiles, exported.parent)
+    assert exported.read_bytes() == before
+
+
 def test_a_quantised_program_is_not_quantised_again(quantized, tiles, tmp_path):
     with pytest.raises(ConversionError, match="is quantised already; give the float program"):
         quantize_model(quantized.path, tiles, tmp_path / "out")
