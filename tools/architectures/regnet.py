@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import groupby
+from math import lcm
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -52,8 +53,10 @@ class RegnetSettings:
             )
         if self.stem_width % 8 or self.stem_width < 8 or self.fpn_width % 8 or self.fpn_width < 8:
             raise ToolError(f"stem_width {self.stem_width} and fpn_width {self.fpn_width} must be multiples of 8")
-        if not 0 <= self.se_ratio <= 1 or not 0.25 <= self.bottleneck <= 4:
-            raise ToolError(f"se_ratio {self.se_ratio} must lie in 0..1 and bottleneck {self.bottleneck} in 0.25..4")
+        if not 0 <= self.se_ratio <= 1 or self.bottleneck not in (0.25, 0.5, 1, 2, 4):
+            raise ToolError(
+                f"se_ratio {self.se_ratio} must lie in 0..1 and bottleneck {self.bottleneck} be 0.25, 0.5, 1, 2 or 4"
+            )
 
 
 def _x(w_0: int, w_a: float, w_m: float, depth: int, group_width: int) -> RegnetSettings:
@@ -103,10 +106,10 @@ def stage_shapes(settings: RegnetSettings) -> list[tuple[int, int]]:
 
 
 def _fitted(width: int, settings: RegnetSettings) -> int:
-    """The nearest width whose inner width is a whole number of groups (Radosavovic et al., their code's rule)."""
-    inner = round(width * settings.bottleneck)
-    group = min(settings.group_width, inner)
-    return max(8, round(max(group, round(inner / group) * group) / settings.bottleneck))
+    """The nearest width of which it and its inner width are multiples of 8, and the latter whole groups."""
+    inner, step = round(width * settings.bottleneck), round(8 * max(1.0, settings.bottleneck))
+    unit = lcm(settings.group_width, step) if inner >= settings.group_width else step
+    return round(max(1, round(inner / unit)) * unit / settings.bottleneck)
 
 
 def build_regnet(settings: RegnetSettings, input_channels: int, class_count: int) -> Graph:
