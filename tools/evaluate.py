@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,11 +75,23 @@ def segment_labelled(segmenter: Segmenter, picture: Picture) -> Mask:
 def read_inputs(picture: Picture, contract: InputContract) -> tuple[ImageU8, ImageU8 | None]:
     """The picture, BGR (H, W, 3), and its registered template where the contract has one."""
     image = read_picture(picture.image_path)
+    _check_size(picture.image_path, image, picture)
     if not contract.template:
         return image, None
     if picture.template_path is None:
         raise DatasetError(f"{picture.image_path}: the model takes a template, and the labels name none for it")
-    return image, register_template(grey_of(image), read_grey_picture(picture.template_path))
+    template = read_grey_picture(picture.template_path)
+    _check_size(picture.template_path, template, picture)
+    return image, register_template(grey_of(image), template)
+
+
+def _check_size(path: Path, pixels: ImageU8, picture: Picture) -> None:
+    """As stored: other readers turn a picture by its EXIF data, the device does not."""
+    if pixels.shape[:2] != picture.size_hw:
+        read, labelled = (f"{width}x{height}" for height, width in (pixels.shape[:2], picture.size_hw))
+        raise DatasetError(
+            f"{path}: the device reads {read} px, the labels say {labelled}; save it without EXIF rotation"
+        )
 
 
 def segment_all(segmenter: Segmenter, dataset: Dataset) -> Iterator[Segmented]:

@@ -89,6 +89,11 @@ def test_a_template_is_laid_onto_the_picture_once_and_cut_like_it(tmp_path, data
         segment_labelled(Differences(), replace(picture, template_path=None))
 
 
+def test_a_picture_of_another_size_than_its_labels_is_refused(dataset):
+    with pytest.raises(DatasetError, match="the device reads 160x160 px, the labels say 80x160"):
+        segment_labelled(BrightCells(), replace(dataset.pictures[0], size_hw=(160, 80)))
+
+
 def test_kept_masks_come_back_as_they_were(dataset):
     kept, masks = KeptMasks(), [one.mask for one in segment_all(BrightCells(), dataset)]
     for mask in masks:

@@ -14,12 +14,13 @@ from edge_runtime.config import RecipeSettings, load_recipe
 from edge_runtime.inference.bundle import Bundle, load_bundle
 from edge_runtime.inference.manifest import Manifest
 from edge_runtime.values import Defect, DefectClass, Mask, Recipe
+from edge_runtime.vision.blobs import foreground_cells
 from edge_runtime.vision.decision import check_recipe
 from tools.dataset import Picture, check_pictures, load_dataset
 from tools.errors import ToolError
 from tools.evaluate import segment_labelled
 from tools.evaluation.comparison import MaskComparison, Totals, compare_masks, total
-from tools.evaluation.examine import ModelSpec, opened
+from tools.evaluation.examine import ModelSpec, fitting_manifest, opened
 from tools.evaluation.processes import map_in_processes
 
 Value = float | int | str | bool
@@ -127,11 +128,19 @@ def as_json(done: BundleDiff, data: Path) -> dict[str, Any]:
 
 def _diff_picture(a: ModelSpec, b: ModelSpec, recipe: Recipe, picture: Picture) -> MaskComparison:
     """In a worker, which keeps both predictors for the next call."""
-    (bundle_a, segmenter_a), (bundle_b, segmenter_b) = opened(a), opened(b)
+    (bundle_a, mask_a), (bundle_b, mask_b) = _segmented(a, picture), _segmented(b, picture)
     classes_b, new_ids = align_classes(bundle_a.classes, bundle_b.classes)
-    mask_a, mask_b = segment_labelled(segmenter_a, picture), segment_labelled(segmenter_b, picture)
     aligned = Mask(np.frombuffer(new_ids, np.uint8)[mask_b.class_ids], mask_b.scores, mask_b.stride_px)
     return compare_masks(mask_a, aligned, bundle_a.classes, classes_b, recipe, picture.size_hw)
+
+
+def _segmented(spec: ModelSpec, picture: Picture) -> tuple[Bundle, Mask]:
+    """A mask whose every class the bundle names, or BundleError."""
+    bundle, segmenter = opened(spec)
+    mask = segment_labelled(segmenter, picture)
+    with fitting_manifest(bundle):
+        foreground_cells(mask, bundle.classes)
+    return bundle, mask
 
 
 def _model(manifest: Manifest) -> dict[str, Value]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -83,7 +84,8 @@ def examine_picture(spec: ModelSpec, label_margin_px: int, keep_mask: bool, pict
     began_s = time.perf_counter()
     segmented = Segmented(picture, label_margin_px, segment_labelled(segmenter, picture))
     segmented_s = time.perf_counter()
-    judged = examine(segmented, bundle.classes)
+    with fitting_manifest(bundle):
+        judged = examine(segmented, bundle.classes)
     packed = pack_mask(segmented.mask) if keep_mask else None
     done_s = time.perf_counter()
     return replace(
@@ -92,6 +94,15 @@ def examine_picture(spec: ModelSpec, label_margin_px: int, keep_mask: bool, pict
         segment_ms=(segmented_s - began_s) * 1000,
         judge_ms=(done_s - segmented_s) * 1000,
     )
+
+
+@contextmanager
+def fitting_manifest(bundle: Bundle) -> Iterator[None]:
+    """What the device's code says of a mask that the manifest does not describe, as BundleError."""
+    try:
+        yield
+    except ValueError as exc:
+        raise BundleError(f"{bundle.folder}: {exc}; correct the manifest's classes and pack a new version") from exc
 
 
 @lru_cache(maxsize=2)
