@@ -174,23 +174,27 @@ def _synthesis(recipe: Recipe) -> Iterator[Step]:
 
 
 def _training(recipe: Recipe) -> Iterator[Step]:
-    folders = tuple(entry.folder for entry in recipe.data)
     base = {"data": [{"folder": str(d.folder), "share": d.share} for d in recipe.data], **recipe.train}
-    network = recipe.work / "train"
-    settings = {**base, "network": recipe.network}
-    yield Step("train", network, ("train", "--out", str(network)), folders, settings, trains=True)
+    unpruned = recipe.work / "train"
+    yield _trained("train", unpruned, ("train",), (), {**base, "network": recipe.network})
+    network = unpruned
     for number, prune in enumerate(recipe.prune, 1):
         pruned, tuned = recipe.work / f"prune{number}", recipe.work / f"finetune{number}"
         yield Step(f"prune{number}", pruned, _prune_command(prune, network, pruned), (network / FILE_NAME,))
-        tune = ("train", "--out", str(tuned), "--network", str(pruned))
-        reads = (*folders, pruned / FILE_NAME)
-        yield Step(f"finetune{number}", tuned, tune, reads, {**base, **prune.train}, trains=True)
+        command = ("train", "--network", str(pruned))
+        yield _trained(tuned.name, tuned, command, (pruned / FILE_NAME,), {**base, **prune.train})
         network = tuned
     if recipe.distill is not None:
-        out, teacher = recipe.work / "distill", recipe.work / "train"
-        command = ("distill", "--out", str(out), "--student", str(network), "--teacher", str(teacher))
-        reads = (*folders, network / FILE_NAME, teacher / FILE_NAME)
-        yield Step("distill", out, command, reads, {**base, **recipe.distill}, trains=True)
+        command = ("distill", "--student", str(network), "--teacher", str(unpruned))
+        reads = (network / FILE_NAME, unpruned / FILE_NAME)
+        yield _trained("distill", recipe.work / "distill", command, reads, {**base, **recipe.distill})
+
+
+def _trained(name: str, out: Path, command: tuple[str, ...], reads: tuple[Path, ...], settings: Table) -> Step:
+    """A training step; it reads the networks and the data sets its settings name."""
+    folders = tuple(Path(entry["folder"]) for entry in settings["data"])
+    line = (command[0], "--out", str(out), *command[1:])
+    return Step(name, out, line, (*folders, *reads), settings, trains=True)
 
 
 def _prune_command(prune: Prune, network: Path, out: Path) -> tuple[str, ...]:
