@@ -185,9 +185,9 @@ def _training(recipe: Recipe) -> Iterator[Step]:
         yield _trained(tuned.name, tuned, command, (pruned / FILE_NAME,), {**base, **prune.train})
         network = tuned
     if recipe.distill is not None:
-        command = ("distill", "--student", str(network), "--teacher", str(unpruned))
+        taught = ("distill", "--student", str(network), "--teacher", str(unpruned))
         reads = (network / FILE_NAME, unpruned / FILE_NAME)
-        yield _trained("distill", recipe.work / "distill", command, reads, {**base, **recipe.distill})
+        yield _trained("distill", recipe.work / "distill", taught, reads, {**base, **recipe.distill})
 
 
 def _trained(name: str, out: Path, command: tuple[str, ...], reads: tuple[Path, ...], settings: Table) -> Step:
