@@ -62,6 +62,11 @@ def _verdicts(done: Evaluation) -> list[str]:
     ]
     right = f"{counts.right_share:.1%} of the parts are judged rightly when every found defect rejects."
     lines = [*table(("part by its labels", "REJECT", "PASS"), rows), "", right]
+    if not counts.passed + counts.false_alarms:
+        lines += [
+            "",
+            "No part is clean by its labels: how often a good part would be rejected cannot be told from them.",
+        ]
     for title, defective in (("Defective parts that pass", True), ("Clean parts that are rejected", False)):
         lines += _named(title, [one for one in done.examined if one.defective is defective and not verdict_right(one)])
     return lines

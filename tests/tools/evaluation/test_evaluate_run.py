@@ -70,6 +70,12 @@ def test_everything_is_on_disk_and_says_the_same(done):
     assert (done.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_data_without_clean_parts_say_nothing_of_good_ones(request_for, make_data):
+    done = evaluate_bundle(request_for(make_data({"caught": PICTURES["caught"]}), overlays=0))
+    assert "No part is clean by its labels" in (done.folder / "report.md").read_text()
+    assert list((done.folder / "overlays").iterdir()) == []
+
+
 def test_thresholds_are_tried_without_computing_masks_again(request_for, make_data):
     done = evaluate_bundle(request_for(make_data(PICTURES), choose_thresholds=True))
     assert [known.name for known in done.thresholds.chosen] == [known.name for known in done.bundle.classes]
