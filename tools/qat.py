@@ -27,8 +27,6 @@ def wrap_for_qat(network: Any, float_layers: Sequence[str] = ()) -> Any:
     the learning rate or less; its activations' scales settle within about 20 steps. Optimisers must be made afterwards.
     Raises ConversionError when there is no convolution to quantise or a name is not one.
     """
-    from paddle.quantization import ImperativeQuantAware
-
     convolutions = dict(_convolutions(network))
     unknown = [name for name in float_layers if name not in convolutions]
     if unknown or set(convolutions) <= set(float_layers):
@@ -37,15 +35,14 @@ def wrap_for_qat(network: Any, float_layers: Sequence[str] = ()) -> Any:
     for name in float_layers:
         convolutions[name].skip_quant = True
     network.train()
-    _quantiser(ImperativeQuantAware).quantize(network)
+    _quantiser().quantize(network)
     return network
 
 
 def quantized_layer_names(network: Any) -> tuple[str, ...]:
     """The sublayers that compute in simulated INT8, by the names they had before they were wrapped."""
-    from paddle.nn.quant.quant_layers import QuantizedConv2D
-
-    found = [name for name, layer in network.named_sublayers() if isinstance(layer, QuantizedConv2D)]
+    quantized_class = paddle.nn.quant.quant_layers.QuantizedConv2D
+    found = [name for name, layer in network.named_sublayers() if isinstance(layer, quantized_class)]
     return tuple(name.removesuffix("._layer") for name in found)
 
 
@@ -55,25 +52,21 @@ def export_qat(network: Any, prefix: Path, input_spec: Any) -> Path:
     network: one from `wrap_for_qat`, or a layer that holds it. It is left as it was. The program run by Paddle answers
     exactly as the network does in evaluation mode.
     """
-    from paddle.quantization import ImperativeQuantAware
-
     if not quantized_layer_names(network):
         raise ConversionError("the network holds no INT8 convolution; wrap it with wrap_for_qat first")
     exported = copy.deepcopy(network)
     exported.eval()
     prefix.parent.mkdir(parents=True, exist_ok=True)
     with _own_static_world():
-        _quantiser(ImperativeQuantAware).save_quantized_model(
-            exported, str(prefix), input_spec=[input_spec], clip_extra=False
-        )
+        _quantiser().save_quantized_model(exported, str(prefix), input_spec=[input_spec], clip_extra=False)
     path = prefix.with_name(f"{prefix.name}.pdmodel")
     mend_program(path)
     return path
 
 
-def _quantiser(quantiser_class: Any) -> Any:
+def _quantiser() -> Any:
     # onnx_format=True would quantise the convolutions' outputs too, which was not trained.
-    return quantiser_class(
+    return paddle.quantization.ImperativeQuantAware(
         quantizable_layer_type=["Conv2D"],
         weight_quantize_type="channel_wise_abs_max",
         activation_quantize_type="moving_average_abs_max",

@@ -63,11 +63,9 @@ class _Job:
         return self._quantised(SCALES_GIVEN, ONE_TILE, scale_dict=scales, skip_tensor_list=float_layers)
 
     def _quantised(self, algorithm: str, tile_count: int, **options: Any) -> Any:
-        from paddle.static.quantization import PostTrainingQuantization
-
         scope, program = self.paddle.static.Scope(), Path(self.request["program"])
         with self.paddle.static.scope_guard(scope):
-            quantiser = PostTrainingQuantization(
+            quantiser = self.paddle.static.quantization.PostTrainingQuantization(
                 executor=self._executor(),
                 scope=scope,
                 model_dir=str(program.parent),
