@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 
 RECIPE = Recipe("evaluation", join_px=6)
+PLATEAU = 0.004
 THRESHOLDS = (16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 232, 240, 246, 250)
 ALL = "all"
 
@@ -155,9 +156,10 @@ def try_thresholds(
 def choose_thresholds(
     score: Callable[[Sequence[DefectClass]], Sequence[ScoredPicture]], classes: Sequence[DefectClass]
 ) -> tuple[DefectClass, ...]:
-    """Each class with the threshold of `THRESHOLDS` at which its own F score is best, the middle one on a tie.
+    """Each class with the middle of the thresholds whose own F score comes within `PLATEAU` of the best.
 
-    `score` as in `try_thresholds`. A class without labels keeps its threshold.
+    The best one alone is chance on few pictures. `score` as in `try_thresholds`. A class without labels keeps its
+    threshold.
     """
     return best_thresholds(try_thresholds(score, classes), classes)
 
@@ -170,5 +172,5 @@ def best_thresholds(
 
 def _middle_of_best(tried: Sequence[tuple[int, Scores]], otherwise: int) -> int:
     top = max(scores.f_score for _, scores in tried)
-    equal = [threshold for threshold, scores in tried if scores.f_score == top]
-    return equal[len(equal) // 2] if top > 0 else otherwise
+    good = [threshold for threshold, scores in tried if scores.f_score >= top - PLATEAU]
+    return good[len(good) // 2] if top > 0 else otherwise

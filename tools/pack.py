@@ -31,7 +31,7 @@ from tools.convert import Converted, convert_model
 from tools.crops import MEAN, STD
 from tools.dataset import Dataset, check_pictures, load_dataset, same_classes
 from tools.errors import ToolError
-from tools.evaluate import choose_thresholds, score_masks, scores_by_class, segment_all
+from tools.evaluate import choose_thresholds, score_candidates, score_masks, scores_by_class, segment_all
 from tools.export import TILE_PX, export_network, with_prior
 from tools.forms import PRIOR_SHIFT, Motif
 from tools.golden_pictures import golden_tiles, made_pictures
@@ -231,7 +231,9 @@ def _parity(network: tuple[Graph, Weights], segmenter: Segmenter, tiles: Sequenc
 
 
 def _accuracy(label: str, segmenter: Segmenter, dataset: Dataset, classes: Sequence[DefectClass]) -> Accuracy:
-    scores = scores_by_class(score_masks(list(segment_all(segmenter, dataset)), classes), classes)
+    segmented = list(segment_all(segmenter, dataset))
+    candidates = score_candidates(segmented, classes)
+    scores = scores_by_class(score_masks(segmented, classes), classes, candidates)
     values = {
         "precision": scores["all"].precision,
         "recall": scores["all"].recall,
