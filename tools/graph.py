@@ -6,10 +6,11 @@ channels out of it (`pruning/`), and a file holds it (`network_file.py`). None o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -162,6 +163,14 @@ def _cell_growth(node: Node) -> float:
     if node.op in ("deconv", "resize"):
         return 1.0 / node.stride
     return {"conv": float(node.stride), "maxpool": 2.0, "mean": float("inf")}.get(node.op, 1.0)
+
+
+def run_nodes(graph: Graph, x: Any, run: Callable[[Node, list[Any]], Any]) -> dict[str, Any]:
+    """Every node's output for the input `x`, by name; `run` computes one node from its inputs."""
+    values = {INPUT: x}
+    for node in graph:
+        values[node.name] = run(node, [values[name] for name in node.inputs])
+    return values
 
 
 def is_statistic(name: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tools.graph import INPUT, FloatArray, Graph, Node, Weights
+from tools.graph import FloatArray, Graph, Node, Weights, run_nodes
 from tools.paddle_first import paddle
 
 nn = paddle.nn
@@ -35,9 +35,7 @@ class PaddleNetwork(nn.Layer):  # type: ignore[misc,name-defined]
 
     def features(self, x: Any, names: tuple[str, ...]) -> tuple[Any, ...]:
         """The logits, then the outputs of the nodes `names`."""
-        values = {INPUT: x}
-        for node in self.graph:
-            values[node.name] = self._run(node, [values[name] for name in node.inputs])
+        values = run_nodes(self.graph, x, self._run)
         return tuple(values[name] for name in (self.graph.output, *names))
 
     def _run(self, node: Node, inputs: list[Any]) -> Any:

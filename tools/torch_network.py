@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tools.graph import INPUT, FloatArray, Graph, Node, Weights
+from tools.graph import FloatArray, Graph, Node, Weights, run_nodes
 
 BN_PARTS = {"scale": "weight", "offset": "bias", "mean": "running_mean", "variance": "running_var"}
 
@@ -30,9 +30,7 @@ class TorchNetwork(nn.Module):  # type: ignore[misc]
 
     def features(self, x: Any, names: tuple[str, ...]) -> tuple[Any, ...]:
         """The logits, then the outputs of the nodes `names`."""
-        values = {INPUT: x}
-        for node in self.graph:
-            values[node.name] = self._run(node, [values[name] for name in node.inputs])
+        values = run_nodes(self.graph, x, self._run)
         return tuple(values[name] for name in (self.graph.output, *names))
 
     def _run(self, node: Node, inputs: list[Any]) -> Any:
