@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -22,13 +21,11 @@ from edge_runtime.commands.inspect import pool_settings
 from edge_runtime.config import InspectionSettings, RecipeSettings
 from edge_runtime.inference.bundle import Bundle, load_bundle
 from edge_runtime.runtime.pool import InspectionPool
-from edge_runtime.vision.boards import paint_board
+from edge_runtime.vision.boards import BINARY, CAMERA, paint_board
 from edge_runtime.vision.preprocess import TilePreprocessor
 from edge_runtime.vision.tiling import plan_grid
+from tools.golden_pictures import MadePicture
 from tools.machine import cpu_name
-
-if TYPE_CHECKING:
-    from edge_runtime.values import ImageU8
 
 WARM_UP_ROUNDS = 2
 
@@ -58,7 +55,7 @@ class PipelineFigures:
 def bench_pipeline(bundle_folder: Path, side_px: int, workers: list[int], rounds: int, as_json: bool) -> None:
     """Measure and print one row for each worker count. Raises BundleError, InferenceError."""
     bundle = load_bundle(bundle_folder)
-    picture = paint_board(1, 0, (side_px, side_px)).image
+    picture = _picture(side_px, bundle.input_contract.template)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("measuring", total=len(workers) * rounds)
         figures = [
@@ -71,12 +68,18 @@ def bench_pipeline(bundle_folder: Path, side_px: int, workers: list[int], rounds
         _print_table(figures)
 
 
+def _picture(side_px: int, with_template: bool) -> MadePicture:
+    """A made-up board, as a scanner sees it where the model compares it with its artwork."""
+    board = paint_board(1, 0, (side_px, side_px), BINARY if with_template else CAMERA)
+    return MadePicture(board.image, board.template if with_template else None)
+
+
 def _measure(
-    bundle: Bundle, folder: Path, picture: ImageU8, workers: int, rounds: int, advance: Callable[[], None]
+    bundle: Bundle, folder: Path, picture: MadePicture, workers: int, rounds: int, advance: Callable[[], None]
 ) -> PipelineFigures:
     """Frame and pure predictor in turn, so that a busy neighbour meets both."""
     contract = bundle.input_contract
-    image_hw = (picture.shape[0], picture.shape[1])
+    image_hw = (picture.image.shape[0], picture.image.shape[1])
     tiles = len(plan_grid(image_hw, contract.tile_px, contract.margin_px, contract.stride_px))
     per_worker = -(-tiles // workers)
     frames, pure, decides = [], [], []
@@ -93,7 +96,7 @@ def _measure(
     ratios = [frame / (tiles * tile / workers) for frame, tile in zip(frames, pure, strict=True)]
     return PipelineFigures(
         workers=workers,
-        side_px=picture.shape[0],
+        side_px=image_hw[0],
         tiles=tiles,
         frame_ms=round(statistics.median(frames), 1),
         tile_ms=round(statistics.median(pure), 2),
@@ -107,14 +110,14 @@ def _measure(
     )
 
 
-def _one_frame(pool: InspectionPool, picture: ImageU8) -> dict[str, float]:
-    return pool.inspect(picture).ms
+def _one_frame(pool: InspectionPool, picture: MadePicture) -> dict[str, float]:
+    return pool.inspect(picture.image, picture.template).ms
 
 
 class PurePredictors:
     """As many processes as workers, each running the predictor alone on one prepared tile when asked."""
 
-    def __init__(self, folder: Path, picture: ImageU8, workers: int) -> None:
+    def __init__(self, folder: Path, picture: MadePicture, workers: int) -> None:
         context = multiprocessing.get_context("spawn")
         pairs = [context.Pipe() for _ in range(workers)]
         self._ends = [ours for ours, _ in pairs]
@@ -142,10 +145,10 @@ class PurePredictors:
         return statistics.mean(float(end.recv()) for end in self._ends)
 
 
-def _predict_on_request(end: Connection, folder: Path, picture: ImageU8) -> None:
+def _predict_on_request(end: Connection, folder: Path, picture: MadePicture) -> None:
     bundle = load_bundle(folder)
     segmenter = build_segmenter(InspectionSettings(bundle=folder), bundle)
-    tile = np.array(TilePreprocessor(bundle.input_contract).tile(picture, (0, 0)))
+    tile = np.array(TilePreprocessor(bundle.input_contract).tile(picture.image, (0, 0), picture.template))
     segmenter.predict(tile)
     end.send("ready")
     while runs := end.recv():
