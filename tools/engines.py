@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,18 +42,20 @@ class Engine(Protocol):
 
 def open_engine(settings: TrainSettings, graph: Graph, teacher: Teacher | None) -> Engine:
     """Raises ToolError when the engine's library is not installed."""
-    try:
-        if settings.engine == "torch":
-            from tools.torch_engine import TorchEngine
+    check_engine(settings.engine)
+    if settings.engine == "torch":
+        from tools.torch_engine import TorchEngine
 
-            return TorchEngine(settings, graph, teacher)
-        from tools.paddle_engine import PaddleEngine
+        return TorchEngine(settings, graph, teacher)
+    from tools.paddle_engine import PaddleEngine
 
-        return PaddleEngine(settings, graph, teacher)
-    except ImportError as exc:
-        raise ToolError(
-            f"engine {settings.engine!r} is not installed ({exc}); pip install '.[{EXTRAS[settings.engine]}]'"
-        ) from exc
+    return PaddleEngine(settings, graph, teacher)
+
+
+def check_engine(name: str) -> None:
+    """Raise ToolError unless the engine's library is installed; does not load it."""
+    if find_spec(name) is None:
+        raise ToolError(f"engine {name!r} is not installed; pip install '.[{EXTRAS[name]}]'")
 
 
 def predictor(engine_name: str, graph: Graph, weights: Weights) -> Any:

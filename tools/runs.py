@@ -95,19 +95,20 @@ class TrainSettings:
         shares = [source.share for source in self.data]
         if not shares or not abs(sum(shares) - 1.0) < 1e-6 or min(shares) < 0:
             raise ToolError("give at least one --data; the shares must add up to 1 and none be negative")
-        if self.steps < 1 or self.replicas < 1 or self.batch % self.replicas or self.batch < self.replicas:
+        self._check_limits()
+        if self.batch % self.replicas or self.batch < self.replicas:
             raise ToolError(f"batch {self.batch} must be a positive multiple of the {self.replicas} replicas")
         if self.crop_px < 32 or self.crop_px % 8:
             raise ToolError(f"crop {self.crop_px} px must be a multiple of 8 and at least 32")
         if self.holdout_every < 2:
             raise ToolError("holdout_every must be at least 2, or nothing is left to train on")
-        self._check_limits()
 
     def _check_limits(self) -> None:
-        least = {"threads": 1, "loaders": 0, "seed": 0, "warmup_steps": 0, "checkpoint_every": 1, "validate_every": 1}
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise ToolError(f"{name} {getattr(self, name)}: must be at least {low}")
+        zero, one = ("loaders", "seed", "warmup_steps"), ("steps", "replicas", "threads")
+        for names, low in ((zero, 0), ((*one, "checkpoint_every", "validate_every"), 1)):
+            for name in names:
+                if getattr(self, name) < low:
+                    raise ToolError(f"{name} {getattr(self, name)}: must be at least {low}")
         if not 0 < self.peak_rate <= 1 or not 0 <= self.ema_decay < 1:
             raise ToolError(
                 f"peak_rate {self.peak_rate} must lie in 0..1, ema_decay {self.ema_decay} in 0..1 without 1"

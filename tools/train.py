@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from edge_runtime.files import write_atomically
 from tools.dataset import check_every_class_occurs, check_pictures, load_dataset, same_classes
-from tools.engines import is_frozen
+from tools.engines import check_engine, is_frozen
 from tools.errors import ToolError
 from tools.graph import Graph, Weights
 from tools.network_file import load_network, save_network
@@ -37,6 +37,7 @@ def start_run(
         raise ToolError(f"{run}: holds a run already; go on with --resume or choose another --out")
     if (settings.distillation is None) != (teacher is None):
         raise ToolError("distillation needs a teacher, and a teacher needs distillation settings")
+    check_engine(settings.engine)
     graph, weights = start
     check_data(settings, graph)
     check_network(settings, graph)

@@ -31,8 +31,8 @@ LARGEST_MATCHED_PX = 1 << 14
 def register_template(picture: ImageU8, template: ImageU8) -> ImageU8:
     """`template` moved onto `picture`, both grey (H, W) uint8; what moves in from outside repeats the border.
 
-    Shifts of up to 19 px of the whole picture and 8 more px of each block are followed, in whole pixels, blended
-    between blocks. A block keeps the whole picture's shift unless its own is clearly better (`GAIN_MIN` of the
+    Shifts of up to 19 px of the whole picture are followed to the pixel, and 8 more px of each block in steps of 2 px,
+    blended between blocks. A block keeps the whole picture's shift unless its own is clearly better (`GAIN_MIN` of the
     difference that remains), so defects and empty places do not pull at it.
     Raises ValueError for pictures of different size or dtype.
     """

@@ -68,9 +68,7 @@ def test_planes_and_mask_keep_together_through_turns_and_scaling(seed, crop_px):
     assert planes.shape == (2, crop_px, crop_px)
     assert np.array_equal(planes[0], planes[1])
     wrong = np.count_nonzero(np.rint((planes[0] - 30) / 60.0).astype(int) != labels)
-    edges = np.count_nonzero(np.diff(labels.astype(int), axis=0)) + np.count_nonzero(
-        np.diff(labels.astype(int), axis=1)
-    )
+    edges = sum(np.count_nonzero(np.diff(labels.astype(int), axis=axis)) for axis in (0, 1))
     assert wrong <= 2 * edges
     if crop_px < SIDE and labels.any():
         assert set(np.unique(labels)) <= {0, 1, 3}
@@ -179,5 +177,5 @@ def test_input_is_the_one_the_device_computes():
     "change", [{"light": 1.5}, {"defect_share": -0.1}, {"scale_max": 0.5}, {"template_shift_px": -1}, {"light": np.nan}]
 )
 def test_impossible_augmentations_are_refused(change):
-    with pytest.raises(ToolError, match="augmentation: .*must lie in"):
+    with pytest.raises(ToolError, match=r"augmentation: .*must lie in"):
         Augmentation(**change)
