@@ -1,35 +1,149 @@
+"""A network becomes a bundle that the device accepts, measures true, and never replaces another."""
+
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from rich.console import Console
+from typer.testing import CliRunner
 
-from edge_runtime.errors import BundleError
-from edge_runtime.inference.bundle import load_bundle, verify_bundle
-from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
-from tools.networks import receptive_radius_px
-from tools.pack import PackRequest, pack_run
-from tools.train import run_training, start_run
-from tools.verify import verify_bundle as compare_bundle
+from edge_runtime.inference.bundle import load_bundle
+from tools.dataset import load_dataset
+from tools.errors import ToolError
+from tools.graph import initial_weights, receptive_radius_px
+from tools.network_file import load_network, save_network
 
-
-@pytest.fixture
-def request_of(tiny_settings, boards_folder, tmp_path):
-    """A pack request for a tiny network after two steps."""
-    run = tmp_path / "run"
-    run_training(run, start_run(run, replace(tiny_settings, steps=2, validate_every=2)), False, Console(quiet=True))
-    return PackRequest(run, tmp_path / "tiny" / "3", "tiny", "3", "Made-up boards.", (("boards", boards_folder),))
+ROOT = Path(__file__).parents[2]
 
 
-def test_a_run_becomes_a_bundle_that_the_device_accepts(request_of):
-    made = pack_run(request_of)
-    assert made.model_id.startswith("tiny/3@")
-    assert verify_bundle(request_of.out, PaddleLiteSegmenter).model_id == made.model_id
-    manifest = load_bundle(request_of.out).manifest
+def request_of(run, folder, boards, **changes):
+    from tools.pack import PackRequest, held_out
+
+    request = PackRequest(
+        network=run,
+        out=folder / "tiny" / "3",
+        name="tiny",
+        version="3",
+        terms="Made-up boards.",
+        thresholds_on=held_out(run, None, 16),
+        evaluation=(("boards", boards),),
+        targets=("x86", "arm"),
+        tile_px=128,
+        notes="Notes of the test.",
+    )
+    return replace(request, **changes)
+
+
+@pytest.fixture(scope="module", params=["plain", "template"])
+def packed(request, make_unet, boards_folder, scans_folder, train_run, tmp_path_factory):
+    """A tiny network after two steps, packed: the run's folder, the data's and the bundle's."""
+    from tools.pack import pack_network
+    from tools.runs import DataShare, TrainSettings
+
+    template = request.param == "template"
+    folder, boards = tmp_path_factory.mktemp(request.param), scans_folder if template else boards_folder
+    graph = make_unet(2 if template else 1)
+    settings = TrainSettings(
+        data=(DataShare(str(boards), 1.0),),
+        template=template,
+        steps=2,
+        batch=2,
+        crop_px=32,
+        replicas=1,
+        loaders=0,
+        holdout_every=4,
+    )
+    run = train_run(folder / "run", settings, (graph, initial_weights(graph, 1)))
+    asked = request_of(run, folder, boards, motif="scans" if template else "boards")
+    return run, boards, pack_network(asked)
+
+
+def edge_runtime(*words):
+    command = [sys.executable, "-m", "edge_runtime", *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_device_accepts_the_bundle(packed):
+    done = edge_runtime("bundle", "verify", packed[2].folder)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+def test_the_manifest_says_what_was_packed(packed):
+    run, boards, bundle = packed
+    manifest, graph = load_bundle(bundle.folder).manifest, load_network(run)[0]
+    assert manifest.input.template == (graph.input_channels == 2)
     assert [artefact.file for artefact in manifest.artefacts] == ["model.x86.nb", "model.arm.nb"]
+    assert [entry.name for entry in manifest.classes] == list(load_dataset(boards).class_names)
     assert (manifest.terms, manifest.output.mask_stride_px, len(manifest.golden)) == ("Made-up boards.", 2, 4)
     assert manifest.figures.accuracy[0].data_set == "boards"
-    parity, measured_px, network = compare_bundle(request_of.out, request_of.run, [])
-    assert parity.max_score_difference <= 1
-    assert measured_px <= receptive_radius_px(network) <= manifest.input.margin_px
-    with pytest.raises(BundleError, match="a version never changes"):
-        pack_run(request_of)
+    assert manifest.input.margin_px >= receptive_radius_px(graph)
+    assert "Notes of the test." in (bundle.folder / "README.md").read_text()
+
+
+def test_the_artefact_computes_what_the_float_network_does(packed):
+    parity = {entry.reference: entry.values for entry in packed[2].manifest.figures.parity}
+    measured = parity["float network in Paddle"]
+    assert measured["max_probability_difference"] < 1e-4
+    assert measured["max_score_difference_of_255"] <= 1
+    assert measured["equal_class_share_of_defect_cells"] > 0.999
+    radius = parity["float network"]
+    assert 0 < radius["effective_px"] <= radius["theoretical_px"]
+
+
+def verify(packed, out, network, *words):
+    from tools.__main__ import build_app
+
+    _, boards, bundle = packed
+    options = ["verify", str(bundle.folder), "--network", str(network), "--data", str(boards), "--out", str(out)]
+    return CliRunner().invoke(build_app("verify"), [*options, *words], catch_exceptions=True)
+
+
+def test_verify_passes_the_network_it_was_packed_from(packed, tmp_path):
+    done = verify(packed, tmp_path / "report", packed[0])
+    assert (done.exit_code, done.exception) == (0, None), done.output
+    assert "Everything that must agree does" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_verify_fails_another_network_of_the_same_shape(packed, tmp_path):
+    graph = load_network(packed[0])[0]
+    save_network(tmp_path / "network.npz", graph, initial_weights(graph, 77))
+    done = verify(packed, tmp_path / "report", tmp_path)
+    assert done.exit_code == 1, done.output
+    assert "Do not use it" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_verify_fails_another_prior(packed, tmp_path):
+    assert verify(packed, tmp_path / "report", packed[0], "--prior-shift", "1").exit_code == 1
+
+
+def test_verify_refuses_a_network_of_another_shape(packed, make_unet, tmp_path):
+    graph = make_unet(load_network(packed[0])[0].input_channels, class_count=3)
+    save_network(tmp_path / "network.npz", graph, initial_weights(graph, 1))
+    done = verify(packed, tmp_path / "report", tmp_path)
+    assert isinstance(done.exception, ToolError)
+    assert "give the network it was packed from" in str(done.exception)
+
+
+def refused(request, message):
+    from tools.pack import pack_network
+
+    with pytest.raises(ToolError, match=message):
+        pack_network(request)
+
+
+def test_wrong_requests_are_told_before_anything_is_converted(packed, make_unet, tmp_path, boards_folder):
+    run, boards, bundle = packed
+    request = request_of(run, tmp_path, boards)
+    refused(replace(request, out=bundle.folder), "a version never changes; choose the next one")
+    refused(replace(request, targets=("arm",)), "targets must name x86")
+    refused(replace(request, network=tmp_path / "nothing"), r"nothing: No such file")
+    refused(replace(request, evaluation=(("gone", tmp_path / "gone"),)), r"gone: no annotations\.json")
+    spoilt = shutil.copytree(boards, tmp_path / "spoilt")
+    (spoilt / "mask" / "board_0002.png").unlink()
+    refused(replace(request, evaluation=(("spoilt", spoilt),)), r"board_0002\.png: missing")
+    graph = make_unet(class_count=3)
+    save_network(tmp_path / "three" / "network.npz", graph, initial_weights(graph, 1))
+    refused(replace(request, network=tmp_path / "three"), "the network has 2 defect classes, the data 6")
+    assert not request.out.exists()
