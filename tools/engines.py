@@ -75,10 +75,16 @@ def is_frozen(node_name: str, patterns: tuple[str, ...]) -> bool:
 
 
 def feature_nodes(graph: Graph) -> tuple[str, ...]:
-    """Nodes worth comparing with a teacher's: the last relu of each run of equal resolution."""
+    """Nodes worth comparing with a teacher's: the last relu of each run of equal resolution, where it is coarser than
+    the answer (there the answers themselves are compared)."""
     sides = graph.cell_px()
     relus = [node.name for node in graph if node.op == "relu" and np.isfinite(sides[node.name])]
-    follows = [*relus[1:], None]
-    return tuple(
-        name for name, after in zip(relus, follows, strict=True) if after is None or sides[after] != sides[name]
-    )
+    ends = [
+        name for name, after in zip(relus, [*relus[1:], None], strict=True) if sides.get(after or "") != sides[name]
+    ]
+    return tuple(name for name in ends if sides[name] > graph.output_stride_px)
+
+
+def as_teacher(student: Graph, graph: Graph, weights: Weights) -> Teacher:
+    """The network as a teacher, compared with `student` at the nodes both have."""
+    return Teacher(graph, weights, tuple(name for name in feature_nodes(graph) if name in student.channels()))
