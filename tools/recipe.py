@@ -214,7 +214,8 @@ def _quantisation(recipe: Recipe) -> Iterator[Step]:
     count = _options({"count": recipe.quantize.tiles, "network": network})
     reads = (*folders, network / FILE_NAME)
     yield Step("tiles", tiles, ("tiles", "--out", str(tiles), *data, *count), reads)
-    options = {"calibration": tiles, "algorithm": recipe.quantize.algorithm, "tolerance": recipe.quantize.tolerance}
+    chosen = recipe.quantize
+    options = {"calibration": tiles / TILES_NAME, "algorithm": chosen.algorithm, "tolerance": chosen.tolerance}
     out = recipe.work / "quantize"
     command = ("quantize", str(program), "--out", str(out), *_options(options))
     yield Step("quantize", out, command, (program / "model.pdmodel", program / "model.pdiparams", tiles / TILES_NAME))
