@@ -32,7 +32,7 @@ def imported_names(path):
 
 
 def test_paddle_comes_through_one_door():
-    users = {path.stem for path in FOLDER.glob("*.py") if "paddle" in {n.split(".")[0] for n in imported_names(path)}}
+    users = {path.stem for path in FOLDER.rglob("*.py") if "paddle" in {n.split(".")[0] for n in imported_names(path)}}
     assert users == {"paddle_first"}
 
 
