@@ -22,6 +22,7 @@ COMMANDS = {
     "export": "tools.commands_pack",
     "tiles": "tools.commands_pack",
     "quantize": "tools.commands_convert",
+    "qat": "tools.commands_qat",
     "convert": "tools.commands_convert",
     "verify": "tools.commands_verify",
     "evaluate": "tools.commands_evaluate",

@@ -47,7 +47,7 @@ def train(
         return
     values, table = read_settings_file(settings)
     where = str(settings) if settings else "training settings"
-    chosen = _settings(values, data, share, options, where)
+    chosen = training_settings(values, data, share, options, where)
     _begin(out, chosen, starting_network(network, table, chosen, where), None)
 
 
@@ -73,7 +73,7 @@ def distill(
     values, _ = read_settings_file(settings)
     start = load_network(student)
     options = {"steps": steps, "engine": engine, "template": start[0].input_channels == 2}
-    chosen = _settings(values, data, share, options, str(settings) if settings else "training settings")
+    chosen = training_settings(values, data, share, options, str(settings) if settings else "training settings")
     _begin(out, replace(chosen, distillation=chosen.distillation or Distillation()), start, load_network(teacher))
 
 
@@ -114,9 +114,10 @@ def starting_network(
     return graph, initial_weights(graph, settings.seed)
 
 
-def _settings(
+def training_settings(
     values: dict[str, Any], data: list[Path] | None, share: list[float] | None, options: dict[str, Any], where: str
 ) -> TrainSettings:
+    """A settings file's values under what the command line names. Raises ToolError, about values with `where`."""
     given = {name: value for name, value in options.items() if value is not None}
     sources = {"data": [vars(source) for source in data_shares(data, share)]} if data else {}
     if not data and "data" not in values:

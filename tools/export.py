@@ -78,6 +78,14 @@ def exported_network(
     return exported
 
 
+def check_tile(graph: Graph, tile_px: int) -> None:
+    """Raise ToolError for a side the network cannot take."""
+    if tile_px < graph.total_stride_px or tile_px % graph.total_stride_px:
+        raise ToolError(
+            f"tile {tile_px} px: must be a multiple of the network's total stride {graph.total_stride_px} px"
+        )
+
+
 def export_network(
     graph: Graph,
     weights: Mapping[str, FloatArray],
@@ -90,10 +98,7 @@ def export_network(
 
     clip_extra=False keeps attributes that opt needs. Raises ToolError for a side the network cannot take.
     """
-    if tile_px < graph.total_stride_px or tile_px % graph.total_stride_px:
-        raise ToolError(
-            f"tile {tile_px} px: must be a multiple of the network's total stride {graph.total_stride_px} px"
-        )
+    check_tile(graph, tile_px)
     prefix.parent.mkdir(parents=True, exist_ok=True)
     exported = exported_network(graph, weights, input_form, output_form)
     channels = graph.input_channels

@@ -26,7 +26,9 @@ class PaddleNetwork(nn.Layer):  # type: ignore[misc,name-defined]
         for node in graph:
             layer = _layer(node, widths[node.inputs[0]], widths[node.name])
             if layer is not None:
-                self.add_sublayer(_attribute(node.name), layer)
+                self.add_sublayer(sublayer_name(node.name), layer)
+        # Kept, because a layer that is wrapped for INT8 goes on with the same tensors in another place.
+        self._tensors = {name: self._find(name) for name in graph.weight_shapes()}
         if weights is not None:
             self.set_weights(weights)
 
@@ -39,14 +41,17 @@ class PaddleNetwork(nn.Layer):  # type: ignore[misc,name-defined]
         return tuple(values[name] for name in (self.graph.output, *names))
 
     def _run(self, node: Node, inputs: list[Any]) -> Any:
-        layer = getattr(self, _attribute(node.name), None)
+        layer = getattr(self, sublayer_name(node.name), None)
         return layer(inputs[0]) if layer is not None else _FUNCTIONS[node.op](node, inputs)
 
     def layer(self, node_name: str) -> Any:
-        return getattr(self, _attribute(node_name))
+        return getattr(self, sublayer_name(node_name))
 
     def tensor(self, name: str) -> Any:
         """The parameter or statistic that the graph calls `name`."""
+        return self._tensors[name]
+
+    def _find(self, name: str) -> Any:
         node_name, _, part = name.rpartition(".")
         return getattr(self.layer(node_name), BN_PARTS.get(part, part) if self.graph[node_name].op == "bn" else part)
 
@@ -59,7 +64,8 @@ class PaddleNetwork(nn.Layer):  # type: ignore[misc,name-defined]
         return {name: np.array(self.tensor(name).numpy(), np.float32) for name in self.graph.weight_shapes()}
 
 
-def _attribute(name: str) -> str:
+def sublayer_name(name: str) -> str:
+    """What Paddle calls the layer of the node `name`: its names of sublayers hold no dots."""
     return name.replace(".", "_")
 
 

@@ -7,6 +7,7 @@ forward pass; transposed convolutions stay float, because Paddle Lite's x86 kern
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -83,10 +84,13 @@ def _convolutions(network: Any) -> Iterator[tuple[str, Any]]:
 
 @contextmanager
 def _own_static_world() -> Iterator[None]:
-    """Paddle's exporter switches to static mode and fills the global scope; neither outlives this."""
+    """Paddle's exporter switches to static mode, fills the global scope and warns; nothing of it outlives this."""
+    silenced = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), paddle.static.scope_guard(paddle.static.Scope()):
             warnings.simplefilter("ignore", UserWarning)
             yield
     finally:
+        logging.disable(silenced)
         paddle.disable_static()

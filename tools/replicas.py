@@ -22,7 +22,7 @@ import numpy as np
 from edge_runtime.processes import die_with_parent
 from tools.batches import batches
 from tools.dataset import Dataset, load_dataset
-from tools.engines import Teacher, feature_nodes, open_engine, predictor
+from tools.engines import Teacher, as_teacher, open_engine, predictor
 from tools.errors import ToolError
 from tools.graph import Graph
 from tools.learner import Learner, learning_rate
@@ -62,12 +62,10 @@ class GradientExchange:
 
 
 def load_teacher(run: Path, graph: Graph) -> Teacher | None:
-    """The run's teacher, compared at the nodes both networks have; None when the run has none."""
+    """The run's teacher; None when the run has none."""
     if not (run / TEACHER_NAME).exists():
         return None
-    teacher, weights = load_network(run / TEACHER_NAME)
-    shared = tuple(name for name in feature_nodes(teacher) if name in graph.channels())
-    return Teacher(teacher, weights, shared)
+    return as_teacher(graph, *load_network(run / TEACHER_NAME))
 
 
 def training_steps(

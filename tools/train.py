@@ -38,16 +38,21 @@ def start_run(
     if (settings.distillation is None) != (teacher is None):
         raise ToolError("distillation needs a teacher, and a teacher needs distillation settings")
     check_engine(settings.engine)
-    graph, weights = start
+    check_start(settings, start[0], teacher[0] if teacher else None)
+    if teacher is not None:
+        save_network(run / TEACHER_NAME, *teacher)
+    save_network(run / START_NAME, *start)
+    save_settings(run, settings)
+    return settings
+
+
+def check_start(settings: TrainSettings, graph: Graph, teacher: Graph | None) -> None:
+    """Raise DatasetError or ToolError unless data, settings, network and teacher fit each other."""
     check_data(settings, graph)
     check_network(settings, graph)
     if teacher is not None:
-        check_network(settings, teacher[0])
-        _check_same_answer(graph, teacher[0])
-        save_network(run / TEACHER_NAME, *teacher)
-    save_network(run / START_NAME, graph, weights)
-    save_settings(run, settings)
-    return settings
+        check_network(settings, teacher)
+        _check_same_answer(graph, teacher)
 
 
 def resume_run(run: Path) -> TrainSettings:
@@ -109,19 +114,19 @@ def run_training(run: Path, settings: TrainSettings, resume: bool, console: Cons
     return final
 
 
+def training_progress(console: Console) -> Progress:
+    """A bar for tasks with a field `loss`."""
+    loss = TextColumn("loss {task.fields[loss]:.3f}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), loss)
+    return Progress(*columns, console=console)
+
+
 def _train_with_progress(run: Path, settings: TrainSettings, resume: bool, console: Console) -> float:
     reports = logged(run, train(settings, run, resume), append=resume)
     done = load_checkpoint(run).step if resume else 0
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("loss {task.fields[loss]:.3f}"),
-    )
     final = 0.0
     try:
-        with Progress(*columns, console=console) as progress:
+        with training_progress(console) as progress:
             task = progress.add_task("training", total=settings.steps, completed=done, loss=float("nan"))
             for report in reports:
                 progress.update(task, completed=report.step, loss=report.loss)
