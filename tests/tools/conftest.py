@@ -107,9 +107,9 @@ def torch_python():
     if not found or not Path(found).exists():
         pytest.skip("EDGE_TORCH_PYTHON names no interpreter with PyTorch")
 
-    def run(script, *arguments):
+    def run(*arguments):
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        command = [found, "-B", str(script), *map(str, arguments)]
+        command = [found, "-B", *map(str, arguments)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
 

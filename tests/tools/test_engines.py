@@ -17,6 +17,34 @@ from tools.runs import Distillation
 
 SCRIPT = Path(__file__).with_name("engine_answers.py")
 ROOT = Path(__file__).parents[2]
+TORCH_SETTINGS = """
+engine = "torch"
+precision = "float32"
+steps = 4
+checkpoint_every = 2
+batch = 2
+crop_px = 32
+replicas = 1
+loaders = 0
+holdout_every = 4
+[network]
+widths = [8, 8]
+depths = [0, 0]
+"""
+AGAIN_FROM_STEP_2 = """
+import sys
+from pathlib import Path
+from tools.replicas import training_steps
+from tools.runs import load_settings
+from tools.train import resume_run
+run = Path(sys.argv[1])
+settings = load_settings(run)
+steps = training_steps(settings, run, 0, False, None)
+assert [next(steps).step for _ in range(3)] == [1, 2, 3]
+steps.close()
+settings = resume_run(run)
+assert [report.step for report in training_steps(settings, run, 0, True, None)] == [3, 4]
+"""
 
 
 def regnet(**changes):
@@ -143,3 +171,16 @@ def test_paddle_and_pytorch_compute_the_same(make_unet, torch_python, tmp_path):
                 scale = max(1e-3, float(np.abs(by_paddle[key]).max()))
                 difference = float(np.abs(by_torch[key] - by_paddle[key]).max())
                 assert difference < 2e-3 * scale, f"{name}: {key} differs by {difference} of {scale}"
+
+
+def test_pytorch_trains_from_the_command_line_and_goes_on_exactly(boards_folder, torch_python, tmp_path):
+    (tmp_path / "my.toml").write_text(TORCH_SETTINGS)
+    runs = [tmp_path / name for name in ("whole", "broken")]
+    options = ("--data", boards_folder, "--settings", tmp_path / "my.toml")
+    for run in runs:
+        torch_python("-m", "tools", "train", "--out", run, *options)
+    whole = (runs[0] / "network.npz").read_bytes()
+    assert (runs[1] / "network.npz").read_bytes() == whole
+    (runs[1] / "network.npz").unlink()
+    torch_python("-c", AGAIN_FROM_STEP_2, runs[1])
+    assert (runs[1] / "network.npz").read_bytes() == whole
