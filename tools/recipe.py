@@ -1,4 +1,4 @@
-"""A recipe: one TOML file that says how a bundle is made, and the steps that follow from it.
+"""The steps that follow from a recipe.
 
 The order of the chain is train, prune and fine-tune (as often as listed), distil, quantise, pack; every stage becomes a
 bundle of its own that is evaluated alike, so that a drop shows where it happened.
@@ -6,113 +6,17 @@ bundle of its own that is evaluated alike, so that a drop shows where it happene
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import tomli
-from pydantic import Field, ValidationError, model_validator
-from typing_extensions import Self
-
-from edge_runtime.inference.manifest import Target, Version
-from edge_runtime.validation import StrictModel, describe
-from tools.errors import ToolError
 from tools.network_file import FILE_NAME
+from tools.recipe_file import PACE, Prune, Recipe, Table, read_recipe
 
-Table = dict[str, Any]
+__all__ = ["TILES_NAME", "Recipe", "Step", "read_recipe", "stage_networks", "steps"]
+
 TILES_NAME = "tiles.npz"
-Share = Annotated[float, Field(gt=0, le=1)]
-
-
-class Synthesize(StrictModel):
-    """Boards to paint before training; the options of `python -m tools synthesize`."""
-
-    out: Path
-    count: Annotated[int, Field(ge=2)] = 200
-    side: int = 640
-    seed: int = 1
-    defects: float = 8.0
-    binary: bool = False
-
-
-class Data(StrictModel):
-    """A data set folder and its share of the crops."""
-
-    folder: Path
-    share: Share = 1.0
-
-
-class Validation(StrictModel):
-    """A data set that is only measured, under the name that the bundle states."""
-
-    label: Annotated[str, Field(min_length=1, max_length=100)]
-    folder: Path
-
-
-class Prune(StrictModel):
-    """One pruning step and the fine-tuning after it. Exactly one target; a share is of the network before this step."""
-
-    method: Literal["l1", "fpgm", "bn"] = "l1"
-    macs: Annotated[float, Field(gt=0)] | None = None
-    parameters: Annotated[float, Field(gt=0)] | None = None
-    ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
-    milliseconds: Annotated[float, Field(gt=0)] | None = None
-    align: Annotated[int, Field(ge=1)] = 8
-    spare: tuple[str, ...] = ()
-    train: Table = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _one_target(self) -> Self:
-        if len(self.target()) != 1:
-            raise ValueError("give exactly one of macs, parameters, ratio and milliseconds")
-        return self
-
-    def target(self) -> dict[str, float]:
-        values = {name: getattr(self, name) for name in ("macs", "parameters", "ratio", "milliseconds")}
-        return {name: value for name, value in values.items() if value is not None}
-
-
-class Quantize(StrictModel):
-    """Post-training INT8: calibration algorithm, number of calibration tiles, and the share of scores that may move."""
-
-    algorithm: Literal["avg", "hist", "KL"] = "avg"
-    tiles: Annotated[int, Field(ge=8, le=1000)] = 32
-    tolerance: Annotated[float, Field(ge=0, le=1)] = 0.005
-
-
-class Pack(StrictModel):
-    """What goes into the bundle beside the network."""
-
-    targets: tuple[Target, ...] = ("x86", "arm", "arm+fp16")
-    motif: Literal["boards", "scans", "cells"] = "boards"
-    prior_shift: float = 4.0
-
-    @model_validator(mode="after")
-    def _x86_is_measured(self) -> Self:
-        if "x86" not in self.targets:
-            raise ValueError("targets must name x86: thresholds, figures and golden tiles are computed on it")
-        return self
-
-
-class Recipe(StrictModel):
-    """The whole file. `train` holds any training setting, which the other training tables inherit and change."""
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
-    version: Version = "1"
-    out: Path = Path("opt_models")
-    work: Path
-    terms: Path
-    synthesize: tuple[Synthesize, ...] = ()
-    data: Annotated[tuple[Data, ...], Field(min_length=1)]
-    validation: Annotated[tuple[Validation, ...], Field(min_length=1)]
-    network: Table
-    train: Table = Field(default_factory=dict)
-    prune: tuple[Prune, ...] = ()
-    distill: Table | None = None
-    quantize: Quantize | None = None
-    pack: Pack = Pack()
 
 
 @dataclass(frozen=True)
@@ -133,18 +37,6 @@ class Step:
 
     def settings_path(self, work: Path) -> Path:
         return work / f"{self.name}.json"
-
-
-def read_recipe(path: Path) -> Recipe:
-    """Raises ToolError that names the file, the key, what is wrong and what is allowed."""
-    try:
-        return Recipe.model_validate_json(json.dumps(tomli.loads(path.read_text(encoding="utf-8"))))
-    except OSError as exc:
-        raise ToolError(f"{path}: {exc.strerror}; give a recipe, as in opt_models/recipes") from exc
-    except ValidationError as exc:
-        raise ToolError(f"{path}: {describe(exc)}") from exc
-    except (ValueError, TypeError) as exc:
-        raise ToolError(f"{path}: not TOML ({exc})") from exc
 
 
 def steps(recipe: Recipe) -> list[Step]:
@@ -174,7 +66,7 @@ def _synthesis(recipe: Recipe) -> Iterator[Step]:
 
 
 def _training(recipe: Recipe) -> Iterator[Step]:
-    base = {"data": [{"folder": str(d.folder), "share": d.share} for d in recipe.data], **recipe.train}
+    base = _base_settings(recipe)
     unpruned = recipe.work / "train"
     yield _trained("train", unpruned, ("train",), (), {**base, "network": recipe.network})
     network = unpruned
@@ -188,6 +80,10 @@ def _training(recipe: Recipe) -> Iterator[Step]:
         taught = ("distill", "--student", str(network), "--teacher", str(unpruned))
         reads = (network / FILE_NAME, unpruned / FILE_NAME)
         yield _trained("distill", recipe.work / "distill", taught, reads, {**base, **recipe.distill})
+
+
+def _base_settings(recipe: Recipe) -> Table:
+    return {"data": [{"folder": str(d.folder), "share": d.share} for d in recipe.data], **recipe.train}
 
 
 def _trained(name: str, out: Path, command: tuple[str, ...], reads: tuple[Path, ...], settings: Table) -> Step:
@@ -206,6 +102,9 @@ def _prune_command(prune: Prune, network: Path, out: Path) -> tuple[str, ...]:
 def _quantisation(recipe: Recipe) -> Iterator[Step]:
     if recipe.quantize is None:
         return
+    if recipe.quantize.train is not None:
+        yield _fine_tuned(recipe, recipe.quantize.train)
+        return
     network, program, tiles = _final_network(recipe), recipe.work / "program", recipe.work / "tiles"
     shift = _options({"prior-shift": recipe.pack.prior_shift})
     yield Step("program", program, ("export", str(network), "--out", str(program), *shift), (network / FILE_NAME,))
@@ -219,6 +118,16 @@ def _quantisation(recipe: Recipe) -> Iterator[Step]:
     out = recipe.work / "quantize"
     command = ("quantize", str(program), "--out", str(out), *_options(options))
     yield Step("quantize", out, command, (program / "model.pdmodel", program / "model.pdiparams", tiles / TILES_NAME))
+
+
+def _fine_tuned(recipe: Recipe, train: Table) -> Step:
+    """INT8 by `qat`, which cannot be resumed and needs Paddle: a step like any other, not one of training's."""
+    network, out = _final_network(recipe), recipe.work / "quantize"
+    inherited = {name: value for name, value in _base_settings(recipe).items() if name not in PACE}
+    settings = {**inherited, **train}
+    folders = tuple(Path(entry["folder"]) for entry in settings["data"])
+    command = ("qat", str(network), "--out", str(out), *_options({"prior-shift": recipe.pack.prior_shift}))
+    return Step("quantize", out, command, (*folders, network / FILE_NAME), settings)
 
 
 def _stages(recipe: Recipe) -> Iterator[Step]:
