@@ -104,7 +104,7 @@ def recipe(
 ) -> None:
     """Run a whole chain from one file: train, prune, distil, quantise, compare, pack. It goes on where it stopped."""
     from tools.recipe import read_recipe, steps
-    from tools.recipe_check import check_recipe
+    from tools.recipe_check import check_data, check_recipe
     from tools.recipe_runner import run_recipe, show_steps
 
     chosen = read_recipe(file)
@@ -115,6 +115,7 @@ def recipe(
     if show:
         show_steps(chosen, Console())
     else:
+        check_data(chosen, str(file))
         run_recipe(chosen, until, trainer, Console())
 
 

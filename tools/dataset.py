@@ -137,14 +137,14 @@ def check_pictures(dataset: Dataset, with_template: bool = False) -> None:
         raise DatasetError(f"{dataset.folder}: {'; '.join(wrong[:5])}{more}")
 
 
-def check_every_class_occurs(datasets: Sequence[Dataset]) -> None:
-    """Raise DatasetError when a class has no example in all of `datasets`: nothing could be learned of it."""
+def check_every_class_occurs(datasets: Sequence[Dataset], purpose: str = "to train on") -> None:
+    """Raise DatasetError when a class has no example in all of `datasets`: nothing could be learned or said of it."""
     labelled = Counter(box.class_id for d in datasets for picture in d.pictures for box in picture.boxes)
     missing = [name for class_id, name in enumerate(datasets[0].class_names, 1) if not labelled[class_id]]
     if missing:
         folders = ", ".join(str(d.folder) for d in datasets)
         raise DatasetError(
-            f"{folders}: no example of {', '.join(missing)} to train on; add some, or drop the category from the labels"
+            f"{folders}: no example of {', '.join(missing)} {purpose}; add some, or drop the category from the labels"
         )
 
 

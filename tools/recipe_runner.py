@@ -27,17 +27,20 @@ CHECKPOINT = "checkpoint.npz"
 def run_recipe(recipe: Recipe, until: str | None, trainer: str, console: Console) -> None:
     """Run the chain, or its beginning up to the step `until`; `trainer` is the interpreter of the training steps.
 
-    Raises ToolError at the first step that fails, and at once when the bundle's version exists and would change.
+    Raises ToolError at the first step that fails, and at once without that interpreter and when the bundle's version
+    exists and would change.
     """
     chain = steps(recipe)
     _check_version(recipe, chain, until)
+    if shutil.which(trainer) is None:
+        raise ToolError(f"--trainer {trainer}: no program; give a Python interpreter that has the engine installed")
     for number, step in enumerate(chain, 1):
         title = f"step {number} of {len(chain)}: {step.name}"
         digest = step_digest(step)
         if is_done(recipe, step, digest):
             console.print(f"{title}: done before")
         else:
-            console.print(f"{title}: python -m tools {' '.join(step.command)}")
+            console.print(f"{title}: python -m tools {' '.join(step.command)}", markup=False, highlight=False)
             _run(recipe, step, digest, trainer)
         if step.name == until:
             return
@@ -106,9 +109,8 @@ def _run(recipe: Recipe, step: Step, digest: str, trainer: str) -> None:
     began_s = time.monotonic()
     extra = _resumed(recipe, step, digest)
     if not extra:
-        _clear(recipe, step)
+        _make_room(recipe, step, digest)
         extra = _settings_option(recipe, step)
-        write_atomically(_begun_path(recipe, step), digest.encode())
     python = trainer if step.trains else sys.executable
     done = subprocess.run([python, "-m", "tools", *step.command, *extra], env=_environment(), check=False)
     if done.returncode:
@@ -120,15 +122,19 @@ def _begun_path(recipe: Recipe, step: Step) -> Path:
     return recipe.work / f"{step.name}.begun"
 
 
-def _clear(recipe: Recipe, step: Step) -> None:
-    """Remove what an earlier run of this recipe left there, and nothing else.
+def _make_room(recipe: Recipe, step: Step, digest: str) -> None:
+    """Remove what an earlier run of this recipe left there, and note that it begins anew.
 
-    A bundle's version stays, and its command refuses to write it again.
+    What somebody else put there stays, and is not noted as the recipe's: nor will the next run remove it. A bundle's
+    version stays too, and its command refuses to write it again.
     """
     known = _begun_path(recipe, step).exists() or _record_path(recipe, step).exists()
+    foreign = not known and step.folder.exists() and any(step.folder.iterdir())
     _record_path(recipe, step).unlink(missing_ok=True)
     if known and not step.permanent:
         shutil.rmtree(step.folder, ignore_errors=True)
+    if not foreign:
+        write_atomically(_begun_path(recipe, step), digest.encode())
 
 
 def _resumed(recipe: Recipe, step: Step, digest: str) -> list[str]:
