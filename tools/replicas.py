@@ -106,18 +106,26 @@ def train(settings: TrainSettings, run: Path, resume: bool) -> Iterator[StepRepo
         yield from training_steps(settings, run, 0, resume, None)
         return
     with _replica_processes(settings, run, resume) as (processes, reports):
-        while True:
-            ready = wait([reports, *(process.sentinel for process in processes)])
-            if reports in ready:
-                try:
-                    yield reports.recv()
-                except EOFError:
-                    break
-            elif any(process.exitcode for process in processes):
-                break
+        yield from _reports_until_one_dies(processes, reports)
+        if not any(process.exitcode for process in processes):
+            for process in processes:
+                process.join()
     codes = [process.exitcode for process in processes]
     if any(codes):
         raise ToolError(f"{run}: a replica ended with exit codes {codes}; its message is above. Go on with --resume")
+
+
+def _reports_until_one_dies(processes: list[Any], reports: Connection) -> Iterator[StepReport]:
+    """Ends when every replica has, or as soon as one has failed: the others would wait for its gradient."""
+    while True:
+        running = [process.sentinel for process in processes if process.exitcode is None]
+        if reports in wait([reports, *running]):
+            try:
+                yield reports.recv()
+            except EOFError:
+                return
+        elif any(process.exitcode for process in processes):
+            return
 
 
 @contextmanager
@@ -135,8 +143,6 @@ def _replica_processes(settings: TrainSettings, run: Path, resume: bool) -> Iter
     send.close()
     try:
         yield processes, receive
-        for process in processes:
-            process.join()
     finally:
         for process in processes:
             process.terminate()
