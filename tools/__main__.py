@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 import typer
-from rich.console import Console
 
 from edge_runtime.errors import EdgeRuntimeError
 
@@ -56,15 +56,23 @@ def _all() -> None:
 
 
 def main() -> None:
-    """Run one command; an expected error becomes one line and exit code 2."""
+    """Run one command; an expected error, or a file that cannot be read or written, is one line and exit code 2."""
     arguments = sys.argv[1:]
     if arguments and arguments[0].endswith(".toml"):
         arguments = ["recipe", *arguments]
     try:
         build_app(arguments[0] if arguments else None)(arguments, prog_name="python -m tools")
     except EdgeRuntimeError as exc:
-        Console(stderr=True).print(f"[red]error:[/red] {exc}", highlight=False, soft_wrap=True)
-        sys.exit(2)
+        _give_up(str(exc))
+    except OSError as exc:
+        if exc.filename is None:
+            raise
+        _give_up(f"{exc.filename}: {exc.strerror}; check the path, the rights and the disk")
+
+
+def _give_up(message: str) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

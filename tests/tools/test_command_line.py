@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.__main__ import COMMANDS
+from tools.__main__ import COMMANDS, main
+from tools.errors import ToolError
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_PADDLE = """
@@ -57,6 +58,8 @@ def test_the_help_names_every_command():
         (("export", "gone", "--out", "x"), "gone: No such file or directory; give a network.npz"),
         (("prune", "gone", "--out", "x", "--macs", "0.5"), "gone: No such file or directory; give a network.npz"),
         (("train", "--out", "gone", "--resume"), "gone/settings.json: no training run's settings"),
+        (("train", "--out", "x", "--settings", "setup.cfg"), "setup.cfg: not TOML"),
+        (("synthesize", "--out", "README.md/x"), "README.md/x/image: Not a directory; check the path"),
     ],
 )
 def test_an_expected_error_is_one_line_and_exit_code_two(words, message):
@@ -72,3 +75,13 @@ def test_an_unknown_command_or_option_is_told():
     done = tools("train", "--out", "x", "--datta", "y")
     assert done.returncode == 2
     assert "--datta" in done.stderr
+
+
+def test_what_stands_in_brackets_is_told_too(monkeypatch, capsys):
+    def fail(_):
+        raise ToolError("pip install '.[tools]', or a [network] table")
+
+    monkeypatch.setattr("tools.__main__.build_app", fail)
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err == "error: pip install '.[tools]', or a [network] table\n"
