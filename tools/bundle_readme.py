@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from edge_runtime.inference.manifest import Draft
+from tools.markdown import table
 
 
 def bundle_readme(draft: Draft, notes: str = "") -> str:
@@ -17,7 +20,7 @@ def bundle_readme(draft: Draft, notes: str = "") -> str:
         "repeats `manifest.json`.",
         f"{figures.parameters:,} parameters, {figures.macs_per_tile / 1e9:.2f} G multiply-adds a tile, margin "
         f"{contract.margin_px} px.",
-        "## Classes\n" + _table(("id", "class", "threshold of 255"), [_class_row(entry) for entry in draft.classes]),
+        _table("## Classes", ("id", "class", "threshold of 255"), map(_class_row, draft.classes)),
         *(_measures(f"## {p.subject} against {p.reference}, {p.tiles} tiles", p.values) for p in figures.parity),
         *(_measures(f"## Accuracy on {a.data_set}, {a.pictures} pictures", a.values) for a in figures.accuracy),
         *(_measures(f"## Time on {t.machine}, {t.threads} thread", t.values) for t in figures.timing),
@@ -32,9 +35,8 @@ def _class_row(entry: object) -> tuple[str, ...]:
 
 
 def _measures(title: str, values: dict[str, float]) -> str:
-    return f"{title}\n" + _table(("measure", "value"), [(name, f"{value:g}") for name, value in values.items()])
+    return _table(title, ("measure", "value"), ((name, f"{value:g}") for name, value in values.items()))
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _table(title: str, head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    return "\n".join([title, *table(head, rows)])

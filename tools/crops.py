@@ -90,9 +90,9 @@ def make_batch(
 ) -> tuple[FloatArray, npt.NDArray[np.int64]]:
     """Inputs float32 (count, planes, crop_px, crop_px) and class ids int64 (count, crop_px / stride_px, …).
 
-    `shares` are the probabilities of the sources and add up to 1; `stride_px` is the network's output stride.
+    `shares` are the probabilities of the sources, up to a factor; `stride_px` is the network's output stride.
     """
-    chosen = rng.choice(len(sources), size=count, p=np.asarray(shares))
+    chosen = rng.choice(len(sources), size=count, p=np.asarray(shares) / np.sum(shares))
     crops = [make_crop(sources[index], crop_px, augmentation, read, rng) for index in chosen]
     images = np.stack([to_input(planes) for planes, _ in crops])
     return images, np.stack([coarse_mask(mask, stride_px) for _, mask in crops]).astype(np.int64)

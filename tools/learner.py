@@ -66,10 +66,6 @@ class Learner:
     def step(self) -> int:
         return self._step
 
-    @property
-    def gradient_size(self) -> int:
-        return int(self._weights.size)
-
     def gradient(self, images: FloatArray, classes: ClassIds) -> tuple[Vector, float]:
         """Gradient and loss of one batch at the present weights."""
         gradients, loss = self._engine.gradient(images, classes)

@@ -110,6 +110,8 @@ def _checked_data(request: PackRequest, graph: Graph) -> dict[str, Dataset]:
     if request.out.exists():
         raise ToolError(f"{request.out}: this version exists and a version never changes; choose the next one")
     evaluation = {label: load_dataset(folder) for label, folder in request.evaluation}
+    if len(evaluation) != len(request.evaluation):
+        raise ToolError("--data: two data sets have the same name; give each its own, NAME=FOLDER")
     names = same_classes([*request.thresholds_on, *evaluation.values()])
     if len(names) + 1 != graph.class_count:
         raise ToolError(f"the network has {graph.class_count - 1} defect classes, the data {len(names)}")

@@ -6,6 +6,7 @@ twice as fast as one process with two threads. PyTorch threads well: there one r
 
 from __future__ import annotations
 
+import math
 import multiprocessing as mp
 import os
 import signal
@@ -71,13 +72,17 @@ def load_teacher(run: Path, graph: Graph) -> Teacher | None:
 def training_steps(
     settings: TrainSettings, run: Path, rank: int, resume: bool, exchange: GradientExchange | None
 ) -> Iterator[StepReport]:
-    """Train to the last step, one report a step; the replica of rank 0 validates and writes checkpoints."""
+    """Train to the last step, one report a step; the replica of rank 0 validates and writes checkpoints.
+
+    A run resumed after its last step is only validated: that may be what it was stopped in.
+    """
     graph, start = load_network(run / START_NAME)
     learner = Learner(settings, graph, start, open_engine(settings, graph, load_teacher(run, graph)))
     if resume:
         learner.restore(load_checkpoint(run))
     held = [load_dataset(Path(source.folder)).split(settings.holdout_every)[1] for source in settings.data]
-    with batches(settings, graph.output_stride_px, rank, learner.step) as prepared:
+    first_step = learner.step
+    with batches(settings, graph.output_stride_px, rank, first_step) as prepared:
         for images, classes in prepared:
             rate = learning_rate(settings, learner.step)
             gradient, loss = learner.gradient(images, classes)
@@ -86,6 +91,9 @@ def training_steps(
             learner.update(gradient)
             iou = _save_and_validate(settings, run, graph, learner, held) if rank == 0 else None
             yield StepReport(learner.step, loss, rate, iou)
+    if first_step == settings.steps and rank == 0:
+        iou = mean_iou(predictor(settings.engine, graph, learner.averaged()), graph, held)
+        yield StepReport(first_step, math.nan, learning_rate(settings, first_step), iou)
 
 
 def _save_and_validate(
