@@ -131,10 +131,10 @@ def _fine_tuned(recipe: Recipe, train: Table) -> Step:
 
 
 def _stages(recipe: Recipe) -> Iterator[Step]:
-    """Each stage as a bundle, its accuracy, and the table over all of them."""
+    """Each stage as a bundle for this machine, and the table over all of them."""
     for stage, network in stage_networks(recipe).items():
         out = recipe.work / "stages" / stage
-        command = _pack_command(recipe, network, out / "1", stage)
+        command = (*_pack_command(recipe, network, out / "1", stage), "--target", "x86")
         yield Step(f"stage-{stage}", out, command, _packed_from(recipe, network))
     out = recipe.work / "compare"
     bundles = [word for stage in stage_networks(recipe) for word in ("--stage", str(_stage_bundle(recipe, stage)))]

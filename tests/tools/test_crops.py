@@ -67,7 +67,8 @@ def test_planes_and_mask_keep_together_through_turns_and_scaling(seed, crop_px):
     planes, labels = made_crop(image, image, mask, replace(STILL, scale_max=1.6), crop_px, seed)
     assert planes.shape == (2, crop_px, crop_px)
     assert np.array_equal(planes[0], planes[1])
-    wrong = np.count_nonzero(np.rint((planes[0] - 30) / 60.0).astype(int) != labels)
+    inner = np.s_[1:-1, 1:-1]  # a sliver at the edge may be seen by one interpolation and not by the other
+    wrong = np.count_nonzero(np.rint((planes[0] - 30) / 60.0).astype(int)[inner] != labels[inner])
     edges = sum(np.count_nonzero(np.diff(labels.astype(int), axis=axis)) for axis in (0, 1))
     assert wrong <= 2 * edges
     if crop_px < SIDE and labels.any():
