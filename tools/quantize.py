@@ -209,7 +209,7 @@ class _Work:
         if count == len(names):
             raise ConversionError(
                 f"{self.model.where}: no layer can be quantised within a tolerance of {tolerance:g} (float "
-                f"{wanted:.4g}, all layers INT8 {steps[0].quality:.4g}); allow more, or fine-tune with tools/qat.py"
+                f"{wanted:.4g}, all layers INT8 {steps[0].quality:.4g}); allow more, or fine-tune with `qat`"
             )
         layers = tuple(replace(layer, kept_float=index < count) for index, layer in enumerate(found.layers))
         return replace(

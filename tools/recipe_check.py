@@ -116,3 +116,5 @@ def _training_tables(recipe: Recipe) -> Iterator[tuple[str, dict[str, Any]]]:
     yield from ((f"prune[{i}].train", entry.train) for i, entry in enumerate(recipe.prune))
     if recipe.distill is not None:
         yield "distill", recipe.distill
+    if recipe.quantize is not None and recipe.quantize.train is not None:
+        yield "quantize.train", recipe.quantize.train

@@ -6,6 +6,7 @@ import pytest
 
 from tools.errors import ToolError
 from tools.recipe import read_recipe, steps
+from tools.recipe_check import check_recipe
 from tools.runs import parse_settings
 
 RECIPE = """
@@ -63,6 +64,17 @@ def test_train_takes_the_place_of_calibration(read):
 def test_without_train_the_program_is_calibrated(read):
     names = [step.name for step in steps(read(RECIPE + "tiles = 8"))]
     assert names[2:5] == ["program", "tiles", "quantize"]
+
+
+def test_its_settings_are_checked_before_the_first_step(read, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "terms.txt").write_text("Free.")
+    for folder in ("boards", "val"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "annotations.json").write_text("{}")
+    check_recipe(read(RECIPE + "train = { steps = 100 }"), "recipe.toml")
+    with pytest.raises(ToolError, match=r"recipe\.toml: quantize\.train: stpes: unknown key"):
+        check_recipe(read(RECIPE + "train = { stpes = 100 }"), "recipe.toml")
 
 
 def test_train_may_name_other_data(read):
