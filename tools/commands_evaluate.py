@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-if TYPE_CHECKING:
-    from tools.evaluation.run import Advance
+from tools.progress import progress_bar
 
 DataFolder = Annotated[Path, typer.Option(help="Data set folder (annotations.json, COCO style).")]
 Workers = Annotated[int | None, typer.Option(min=1, max=256, help="Processes; default: one a core.")]
@@ -44,7 +40,7 @@ def evaluate(
     from tools.reports import show_evaluation
 
     request = Request(bundle, data, out, workers or core_count(), overlays, choose_thresholds, allow_absent)
-    with _bar() as advance:
+    with progress_bar("segmenting") as advance:
         done = evaluate_bundle(request, advance)
     show_evaluation(Console(), done)
 
@@ -65,20 +61,10 @@ def diff(
     from tools.evaluation.processes import core_count
     from tools.reports import show_diff
 
-    with _bar() as advance:
+    with progress_bar("segmenting") as advance:
         done = diff_bundles(bundle_a, bundle_b, data, recipe, workers or core_count(), advance)
     if json:
         print(json_module.dumps(as_json(done, data)))
     else:
         show_diff(Console(), done)
     raise typer.Exit(int(done.totals.verdicts_changed > 0))
-
-
-@contextmanager
-def _bar() -> Iterator[Advance]:
-    """Progress on the error stream, for a terminal alone."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("segmenting", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
 from tools.forms import PRIOR_SHIFT, Motif
+from tools.progress import progress_bar
 
 
 def verify(
@@ -24,11 +22,12 @@ def verify(
     prior_shift: Annotated[float, typer.Option(help="As it was packed with.")] = PRIOR_SHIFT,
 ) -> None:
     """Hold every artefact that runs here against the float network; exit code 1 when it must not be trusted."""
-    from tools.verification import picture_count, report_text, verify_bundle
+    from tools.verification import VerifyRequest, report_text, verify_bundle
 
-    with _progress("comparing", picture_count(bundle, data, quantized is not None)) as advance:
-        report = verify_bundle(bundle, network, data, quantized, motif, prior_shift, out, advance)
-    Console().print(report_text(report).split("The pictures")[0], highlight=False)
+    request = VerifyRequest(bundle, network, data, out, quantized, motif, prior_shift)
+    with progress_bar("comparing") as advance:
+        report = verify_bundle(request, advance)
+    Console().print(report_text(report).split("The pictures")[0], highlight=False, markup=False)
     Console().print(f"{out / 'report.html'}", highlight=False)
     if report.failures():
         raise typer.Exit(1)
@@ -42,18 +41,11 @@ def compare_stages(
 ) -> None:
     """Measure the stages of a chain side by side."""
     from edge_runtime.inference.bundle import load_bundle
-    from tools import stages
     from tools.commands_pack import labelled_folder
+    from tools.stages import compare_bundles, stages_text
 
     bundles = [load_bundle(folder) for folder in stage]
     named = [labelled_folder(text) for text in data]
-    with _progress("measuring", stages.picture_count(bundles, quantized is not None, named)) as advance:
-        rows = stages.compare_stages(bundles, quantized, named, out, advance)
-    Console().print(stages.stages_text(rows), highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def _progress(title: str, total: int) -> Iterator[Callable[[], None]]:
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(title, total=total)
-        yield lambda: progress.advance(task)
+    with progress_bar("measuring") as advance:
+        rows = compare_bundles(bundles, quantized, named, out, advance)
+    Console().print(stages_text(rows), highlight=False, soft_wrap=True, markup=False)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from edge_runtime.files import write_atomically
 from edge_runtime.inference.bundle import Bundle
 from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
 from edge_runtime.interfaces import Segmenter
-from tools.dataset import Dataset, check_pictures
+from tools.dataset import Dataset
 from tools.evaluate import ALL, segment_all
 from tools.evaluation.data import labelled_for
 from tools.evaluation.examine import Examined, examine
@@ -21,9 +22,10 @@ from tools.machine import cpu_name
 from tools.markdown import table
 from tools.model_files import find_model
 from tools.paddle_segmenter import ProgramSegmenter
+from tools.progress import Advance
 from tools.verify import prepared_tiles, tile_ms
 
-Advance = Callable[[], None]
+Measured = Callable[[], None]
 QUANTIZED = "quantised, simulated"
 
 
@@ -47,33 +49,33 @@ class StageFigures:
     false_alarm_parts: int
 
 
-def compare_stages(
+def compare_bundles(
     bundles: Sequence[Bundle], quantized: Path | None, data: Sequence[tuple[str, Path]], out: Path, advance: Advance
 ) -> list[StageFigures]:
     """Measure every stage's bundle on every data set and write stages.json and stages.md into `out`.
 
     `quantized`: an INT8 program made from the last stage's network, judged by Paddle's simulation with that stage's
-    thresholds. Runs the predictors in this process. Raises ToolError, BundleError.
+    thresholds. `advance` is told after each picture of each stage. Runs the predictors in this process. Raises
+    ToolError, BundleError, OSError.
     """
     datasets = [(label, labelled_for(folder, bundles[-1])) for label, folder in data]
-    for _, dataset in datasets:
-        check_pictures(dataset, bundles[-1].input_contract.template)
+    out.mkdir(parents=True, exist_ok=True)
     segmenters = [PaddleLiteSegmenter(bundle, threads=1) for bundle in bundles]
     times = _tile_times(segmenters)
+    done = count(1)
+    total = sum(len(dataset.pictures) for _, dataset in datasets) * (len(bundles) + (quantized is not None))
+
+    def measured() -> None:
+        advance(next(done), total)
+
     rows = []
     for label, dataset in datasets:
         for bundle, segmenter, ms in zip(bundles, segmenters, times, strict=True):
-            rows.append(_measured(bundle, segmenter, label, dataset, ms, advance))
+            rows.append(_measured(bundle, segmenter, label, dataset, ms, measured))
         if quantized is not None:
-            rows.append(_measured_quantized(bundles[-1], quantized, label, dataset, advance))
+            rows.append(_measured_quantized(bundles[-1], quantized, label, dataset, measured))
     _write(out, rows)
     return rows
-
-
-def picture_count(bundles: Sequence[Bundle], quantized: bool, data: Sequence[tuple[str, Path]]) -> int:
-    """How often `compare_stages` calls `advance`."""
-    pictures = sum(len(labelled_for(folder, bundles[-1]).pictures) for _, folder in data)
-    return pictures * (len(bundles) + quantized)
 
 
 def _tile_times(segmenters: Sequence[Segmenter]) -> list[float]:
@@ -86,20 +88,22 @@ def _tile_times(segmenters: Sequence[Segmenter]) -> list[float]:
 
 
 def _measured(
-    bundle: Bundle, segmenter: Segmenter, label: str, dataset: Dataset, ms: float | None, advance: Advance
+    bundle: Bundle, segmenter: Segmenter, label: str, dataset: Dataset, ms: float | None, measured: Measured
 ) -> StageFigures:
     examined: list[Examined] = []
     for one in segment_all(segmenter, dataset):
         examined.append(examine(one, bundle.classes))
-        advance()
+        measured()
     summary = summarise(examined, bundle.classes)
     return _row(bundle, label, summary, ms)
 
 
-def _measured_quantized(bundle: Bundle, program: Path, label: str, dataset: Dataset, advance: Advance) -> StageFigures:
+def _measured_quantized(
+    bundle: Bundle, program: Path, label: str, dataset: Dataset, measured: Measured
+) -> StageFigures:
     model = find_model(program)
     segmenter = ProgramSegmenter(model, bundle.input_contract, bundle.mask_stride_px)
-    row = _measured(bundle, segmenter, label, dataset, None, advance)
+    row = _measured(bundle, segmenter, label, dataset, None, measured)
     return replace(row, stage=QUANTIZED, file_bytes=model.params_path.stat().st_size)
 
 
@@ -125,7 +129,6 @@ def _row(bundle: Bundle, label: str, summary: Figures, ms: float | None) -> Stag
 
 
 def _write(out: Path, rows: Sequence[StageFigures]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     report = {"machine": cpu_name(), "stages": [asdict(row) for row in rows]}
     write_atomically(out / "stages.json", json.dumps(report, indent=1).encode() + b"\n")
     write_atomically(out / "stages.md", stages_text(rows).encode())

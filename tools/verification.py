@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,24 @@ from edge_runtime.files import write_atomically
 from edge_runtime.inference.bundle import Bundle, load_bundle
 from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
 from edge_runtime.interfaces import Segmenter
+from edge_runtime.values import DefectClass
 from edge_runtime.vision.overlay import draw_overlay
-from tools.dataset import Dataset, check_pictures, gray_to_bgr
+from tools.dataset import Dataset, gray_to_bgr
 from tools.errors import ToolError
-from tools.evaluate import RECIPE, segment_all
+from tools.evaluate import RECIPE, read_inputs, segment_picture
 from tools.evaluation.comparison import MaskComparison, Totals, compare_masks, total
 from tools.evaluation.data import labelled_for
 from tools.export import with_prior
-from tools.forms import Motif
+from tools.forms import PRIOR_SHIFT, Motif
 from tools.golden_pictures import made_pictures
 from tools.graph import Graph, Weights, receptive_radius_px
 from tools.markdown import as_html, code, table
 from tools.model_files import find_model
 from tools.network_file import load_network
 from tools.paddle_segmenter import PaddleSegmenter, ProgramSegmenter
+from tools.progress import Advance
 from tools.verify import (
+    PARITY_TILES,
     TileParity,
     effective_radius_px,
     float_difference,
@@ -39,11 +42,9 @@ from tools.verify import (
     sample_pictures,
 )
 
-PARITY_TILES = 12
 WORST_PICTURES = 4
 FLOAT_LIMIT = 1e-4
 SCORE_LIMIT = 2
-Advance = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -95,51 +96,59 @@ class Report:
         return wrong
 
 
-def verify_bundle(
-    folder: Path,
-    network: Path,
-    data: Path,
-    quantized: Path | None,
-    motif: Motif,
-    prior_shift: float,
-    out: Path,
-    advance: Advance,
-) -> Report:
-    """Compare and write report.md, report.html, verify.json and the worst pictures into `out`.
+@dataclass(frozen=True)
+class VerifyRequest:
+    """What to verify: a bundle, the network it was packed from, and a data set.
 
-    Runs the predictors in this process. Raises ToolError for a network that is not the bundle's, BundleError.
+    `quantized` is an INT8 program to compare too; `motif` of the made-up pictures and `prior_shift` as in `pack`.
     """
-    bundle = load_bundle(folder)
-    graph, weights = load_network(network)
-    weights = with_prior(graph, weights, prior_shift)
+
+    bundle: Path
+    network: Path
+    data: Path
+    out: Path
+    quantized: Path | None = None
+    motif: Motif = "boards"
+    prior_shift: float = PRIOR_SHIFT
+
+
+def verify_bundle(request: VerifyRequest, advance: Advance) -> Report:
+    """Compare and write report.md, report.html, verify.json and the worst pictures into `request.out`.
+
+    `advance` is told after each picture. Runs the predictors in this process. Raises ToolError for a network that is
+    not the bundle's, BundleError, OSError.
+    """
+    bundle = load_bundle(request.bundle)
+    graph, weights = load_network(request.network)
+    weights = with_prior(graph, weights, request.prior_shift)
     _check_network(bundle, graph)
-    dataset = labelled_for(data, bundle)
-    check_pictures(dataset, bundle.input_contract.template)
+    dataset = labelled_for(request.data, bundle)
+    request.out.mkdir(parents=True, exist_ok=True)
     contract = bundle.input_contract
-    pictures = made_pictures(motif, contract.tile_px, contract.template)
-    made = prepared_tiles(contract, pictures)
+    made = prepared_tiles(contract, made_pictures(request.motif, contract.tile_px, contract.template))
     tiles = made + prepared_tiles(contract, sample_pictures(dataset, contract.tile_px, PARITY_TILES, contract.template))
-    out.mkdir(parents=True, exist_ok=True)
-    reference = PaddleSegmenter(graph, weights, contract)
-    subjects = [
-        _verified(bundle, subject, reference, tiles, dataset, out, advance) for subject in _subjects(bundle, quantized)
-    ]
+    reference, subjects = PaddleSegmenter(graph, weights, contract), _subjects(bundle, request.quantized)
+    compared = _compare_pictures(reference, subjects, dataset, bundle.classes, advance)
     report = Report(
         model_id=bundle.model_id,
-        data=str(data),
+        data=str(request.data),
         float_difference=_float_difference(graph, weights, tiles),
         margin_px=contract.margin_px,
         effective_radius_px=effective_radius_px(graph, weights, made),
         theoretical_radius_px=receptive_radius_px(graph),
-        subjects=tuple(subjects),
+        subjects=tuple(
+            Verified(
+                subject=subject.name,
+                exact=subject.exact,
+                tiles=measure_parity(reference, subject.segmenter, tiles),
+                totals=total(comparisons),
+                worst=_draw_worst(bundle, dataset, comparisons, request.out, subject.name),
+            )
+            for subject, comparisons in zip(subjects, compared, strict=True)
+        ),
     )
-    _write(out, report)
+    _write(request.out, report)
     return report
-
-
-def picture_count(folder: Path, data: Path, quantized: bool) -> int:
-    """How often `verify_bundle` calls `advance`."""
-    return len(labelled_for(data, load_bundle(folder)).pictures) * (1 + quantized)
 
 
 def _check_network(bundle: Bundle, graph: Graph) -> None:
@@ -162,29 +171,23 @@ def _subjects(bundle: Bundle, quantized: Path | None) -> list[Subject]:
     return subjects
 
 
-def _verified(
-    bundle: Bundle,
-    subject: Subject,
+def _compare_pictures(
     reference: Segmenter,
-    tiles: Sequence[Any],
+    subjects: Sequence[Subject],
     dataset: Dataset,
-    out: Path,
+    classes: Sequence[DefectClass],
     advance: Advance,
-) -> Verified:
-    classes = bundle.classes
-    comparisons: list[MaskComparison] = []
-    pairs = zip(segment_all(reference, dataset), segment_all(subject.segmenter, dataset), strict=True)
-    for wanted, found in pairs:
-        image_hw = wanted.picture.size_hw
-        comparisons.append(compare_masks(wanted.mask, found.mask, classes, classes, RECIPE, image_hw))
-        advance()
-    return Verified(
-        subject=subject.name,
-        exact=subject.exact,
-        tiles=measure_parity(reference, subject.segmenter, tiles),
-        totals=total(comparisons),
-        worst=_draw_worst(bundle, dataset, comparisons, out, subject.name),
-    )
+) -> list[list[MaskComparison]]:
+    """For each subject its comparison with the reference on every picture."""
+    compared: list[list[MaskComparison]] = [[] for _ in subjects]
+    for number, picture in enumerate(dataset.pictures, 1):
+        inputs = read_inputs(picture, reference.input_contract)
+        wanted = segment_picture(reference, *inputs)
+        for subject, comparisons in zip(subjects, compared, strict=True):
+            found = segment_picture(subject.segmenter, *inputs)
+            comparisons.append(compare_masks(wanted, found, classes, classes, RECIPE, picture.size_hw))
+        advance(number, len(dataset.pictures))
+    return compared
 
 
 def _draw_worst(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,10 @@ from tools.evaluation.report import write_report
 from tools.evaluation.summary import as_json, picture_errors, summarise, verdict_right, worst_pictures
 from tools.evaluation.values import Evaluation, Request, Thresholds
 from tools.machine import cpu_name
+from tools.progress import Advance
 from tools.scoring import ScoredPicture, match_found
 from tools.tables import csv_text
 
-Advance = Callable[[int, int], None]
 FIGURES_NAME, CANDIDATES_NAME = "figures.json", "candidates.csv"
 
 
