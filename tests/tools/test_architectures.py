@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tools.architectures.choice import build_network
-from tools.architectures.regnet import NAMED, RegnetSettings, build_regnet, named_regnet, stage_shapes
+from tools.architectures.regnet import NAMED, RegnetSettings, build_regnet, stage_shapes
 from tools.errors import ToolError
 
 # (widths, depths) of Radosavovic et al. 2020, arXiv:2003.13678, appendix (networks X and Y).
@@ -99,7 +99,4 @@ def test_a_wrong_table_is_told_with_file_and_key(table, message):
 
 
 def test_a_named_network_may_be_changed():
-    assert named_regnet("regnetx-200mf", decoder="fpn").decoder == "fpn"
     assert build_network({"kind": "regnetx-200mf", "decoder": "fpn"}, 1, 2, "test").output_stride_px == 4
-    with pytest.raises(ToolError, match="no RegNet is called 'regnetx-1mf'"):
-        named_regnet("regnetx-1mf")

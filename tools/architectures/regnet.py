@@ -7,7 +7,7 @@ arXiv:1901.02446 (FPN and its use for segmentation).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from math import lcm
 from typing import ClassVar, Literal
@@ -87,13 +87,6 @@ NAMED = {
     "regnety-6.4gf": _y(112, 33.22, 2.27, 25, 72),
     "regnety-8.0gf": _y(192, 76.82, 2.19, 17, 56),
 }
-
-
-def named_regnet(name: str, **changes: object) -> RegnetSettings:
-    """One of the paper's networks, `regnetx-200mf` to `regnety-8.0gf`, with some settings changed."""
-    if name not in NAMED:
-        raise ToolError(f"no RegNet is called {name!r}; known: {', '.join(NAMED)}")
-    return replace(NAMED[name], **changes)  # type: ignore[arg-type]
 
 
 def stage_shapes(settings: RegnetSettings) -> list[tuple[int, int]]:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import numpy as np
-
-from tools.errors import ToolError
 from tools.graph import Graph, count_macs, count_parameters
 from tools.pruning.choice import Choice, Cost, Limits, unreachable
 from tools.pruning.cut import Plan
@@ -79,19 +76,6 @@ def plan_milliseconds(
         else:
             high = point
     return best
-
-
-def schedule(start: float, target: float, steps: int) -> list[int]:
-    """Targets of `steps` prunings that each take the same share, the last exactly `target`; train between them.
-
-    Raises ToolError unless 0 < target ≤ start and steps ≥ 1.
-    """
-    if not 0 < target <= start or steps < 1:
-        raise ToolError(
-            f"from {start} to {target} in {steps} steps: the target must be positive and not above the start"
-        )
-    shares = np.arange(1, steps) / steps
-    return [*(round(start * (target / start) ** share) for share in shares.tolist()), round(target)]
 
 
 class _Point(NamedTuple):

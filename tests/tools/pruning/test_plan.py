@@ -8,7 +8,7 @@ from tools.graph import count_macs, count_parameters
 from tools.pruning.choice import Limits
 from tools.pruning.cut import Plan
 from tools.pruning.groups import LAYERS, find_dependencies
-from tools.pruning.plan import plan_macs, plan_milliseconds, plan_parameters, plan_ratios, schedule
+from tools.pruning.plan import plan_macs, plan_milliseconds, plan_parameters, plan_ratios
 
 few = settings(max_examples=8, deadline=None)
 seeds = st.integers(0, 2**31)
@@ -177,15 +177,3 @@ def test_milliseconds_that_all_or_nothing_reaches(unet):
     assert plan_milliseconds(unet, scores, 100.0, Limits(), watch).smaller_graph() == unet.graph
     with pytest.raises(ToolError, match=r"5\.5 milliseconds cannot be reached: the least is "):
         plan_milliseconds(unet, scores, 5.5, Limits(), watch)
-
-
-def test_each_step_of_a_schedule_takes_the_same_share():
-    assert schedule(1000, 125, 3) == [500, 250, 125]
-    assert schedule(1000, 125, 1) == [125]
-    assert schedule(7, 7, 2) == [7, 7]
-
-
-@pytest.mark.parametrize("wrong", [(100, 200, 2), (100, 0, 2), (100, 50, 0)])
-def test_a_schedule_that_leads_nowhere_is_refused(wrong):
-    with pytest.raises(ToolError, match="steps"):
-        schedule(*wrong)
