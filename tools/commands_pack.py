@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from tools.errors import ToolError
-from tools.forms import PRIOR_SHIFT, InputForm, Motif, OutputForm
+from tools.forms import PRIOR_SHIFT, InputForm, Motif, OutputForm, ThresholdsBy
 
 NetworkFile = Annotated[Path, typer.Argument(help="network.npz, or the folder of a run.")]
 PriorShift = Annotated[float, typer.Option(help="How much likelier the background is made, on its logit.")]
@@ -68,6 +68,9 @@ def pack(
     name: Annotated[str | None, typer.Option(help="Default: the folder's parent's name.")] = None,
     target: Annotated[list[str] | None, typer.Option(help="Repeat; default x86, arm and arm+fp16.")] = None,
     quantized: Annotated[Path | None, typer.Option(help="INT8 program for the target arm+int8.")] = None,
+    thresholds_by: Annotated[
+        ThresholdsBy, typer.Option(help="F score of boxes, or Dice of cells where the shape counts.")
+    ] = "boxes",
     motif: Annotated[Motif, typer.Option(help="What the golden pictures show.")] = "boards",
     prior_shift: PriorShift = PRIOR_SHIFT,
     holdout_every: Annotated[int, typer.Option(min=2, help="Which pictures are held out; as in training.")] = 16,
@@ -86,6 +89,7 @@ def pack(
         evaluation=tuple(labelled_folder(one) for one in data or []),
         quantized=quantized,
         motif=motif,
+        thresholds_by=thresholds_by,
         prior_shift=prior_shift,
         notes=_text(notes, "notes") if notes else "",
         targets=tuple(target) if target else DEFAULT_TARGETS,

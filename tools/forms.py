@@ -6,5 +6,6 @@ from typing import Literal
 
 InputForm = Literal["float32", "uint8"]
 OutputForm = Literal["class_and_score", "score", "probabilities"]
+ThresholdsBy = Literal["boxes", "cells"]
 Motif = Literal["boards", "scans", "cells"]
 PRIOR_SHIFT = 4.0

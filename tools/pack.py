@@ -32,8 +32,9 @@ from tools.crops import MEAN, STD
 from tools.dataset import Dataset, check_pictures, load_dataset, same_classes
 from tools.errors import ToolError
 from tools.evaluate import choose_thresholds, score_candidates, score_masks, scores_by_class, segment_all
+from tools.evaluation.cell_thresholds import choose_cell_thresholds
 from tools.export import TILE_PX, export_network, with_prior
-from tools.forms import PRIOR_SHIFT, Motif
+from tools.forms import PRIOR_SHIFT, Motif, ThresholdsBy
 from tools.golden_pictures import golden_tiles, made_pictures
 from tools.graph import Graph, Weights, count_macs, count_parameters, receptive_radius_px
 from tools.machine import cpu_name
@@ -62,8 +63,8 @@ class PackRequest:
     """What to pack and under which name; `terms` is stated as is.
 
     `network`: a network.npz or a run's folder. `thresholds_on`: data sets to choose thresholds on, never the
-    evaluation's; `evaluation` maps a label to a data set folder. `quantized`: an INT8 program for the target arm+int8.
-    `notes` goes into the bundle's README.
+    evaluation's; `thresholds_by`: the F score of boxes, or the Dice of cells. `evaluation` maps a label to a data set
+    folder. `quantized`: an INT8 program for the target arm+int8. `notes` goes into the bundle's README.
     """
 
     network: Path
@@ -76,6 +77,7 @@ class PackRequest:
     targets: tuple[str, ...] = DEFAULT_TARGETS
     quantized: Path | None = None
     motif: Motif = "boards"
+    thresholds_by: ThresholdsBy = "boxes"
     prior_shift: float = PRIOR_SHIFT
     tile_px: int = TILE_PX
     notes: str = ""
@@ -91,7 +93,7 @@ def pack_network(request: PackRequest) -> Bundle:
         draft = _first_draft(request, graph, weights)
         blank = write_bundle(Path(scratch) / "blank" / "1", draft, artefacts, [_blank_tile(draft)])
         segmenter = PaddleLiteSegmenter(blank, threads=1)
-        draft = _with_thresholds(draft, segmenter, blank.classes, request.thresholds_on)
+        draft = _with_thresholds(draft, segmenter, blank.classes, request)
         draft = _with_figures(draft, (graph, weights), segmenter, evaluation, request, Path(scratch))
         golden = golden_tiles(segmenter, request.motif)
     return write_bundle(request.out, draft, artefacts, golden, bundle_readme(draft, request.notes))
@@ -175,11 +177,12 @@ def _class_entry(index: int, name: str) -> ClassEntry:
     return ClassEntry(id=index + 1, name=name, color_bgr=COLORS_BGR[index % len(COLORS_BGR)], threshold=FIRST_THRESHOLD)
 
 
-def _with_thresholds(
-    draft: Draft, segmenter: Segmenter, classes: Sequence[DefectClass], data: Sequence[Dataset]
-) -> Draft:
-    segmented = [one for dataset in data for one in segment_all(segmenter, dataset)]
-    chosen = choose_thresholds(lambda tried: score_masks(segmented, tried), classes)
+def _with_thresholds(draft: Draft, segmenter: Segmenter, classes: Sequence[DefectClass], request: PackRequest) -> Draft:
+    segmented = [one for dataset in request.thresholds_on for one in segment_all(segmenter, dataset)]
+    if request.thresholds_by == "cells":
+        chosen = choose_cell_thresholds(segmented, classes)
+    else:
+        chosen = choose_thresholds(lambda tried: score_masks(segmented, tried), classes)
     entries = tuple(
         entry.model_copy(update={"threshold": best.threshold})
         for entry, best in zip(draft.classes, chosen, strict=True)

@@ -189,7 +189,8 @@ def _packed_from(recipe: Recipe, network: Path) -> tuple[Path, ...]:
 def _pack_command(recipe: Recipe, network: Path, out: Path, name: str) -> tuple[str, ...]:
     thresholds = [word for entry in recipe.data for word in ("--thresholds-on", str(entry.folder))]
     options = {"motif": recipe.pack.motif, "prior-shift": recipe.pack.prior_shift, "terms": recipe.terms}
-    return ("pack", str(network), "--out", str(out), "--name", name, *_options(options), *thresholds)
+    by = () if recipe.pack.thresholds_by == "boxes" else ("--thresholds-by", recipe.pack.thresholds_by)
+    return ("pack", str(network), "--out", str(out), "--name", name, *_options(options), *by, *thresholds)
 
 
 def _options(values: Mapping[str, object]) -> list[str]:

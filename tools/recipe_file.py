@@ -95,6 +95,7 @@ class Pack(StrictModel):
 
     targets: tuple[Target, ...] = ("x86", "arm", "arm+fp16")
     motif: Literal["boards", "scans", "cells"] = "boards"
+    thresholds_by: Literal["boxes", "cells"] = "boxes"
     prior_shift: float = 4.0
 
     @model_validator(mode="after")
