@@ -14,7 +14,7 @@ import pytest
 
 from edge_runtime.vision.boards import BoardStyle, paint_board
 
-BUNDLE = Path(__file__).parents[2] / "opt_models" / "pcb-unet" / "1"
+BUNDLE = Path(__file__).parents[2] / "opt_models" / "board-unet" / "1"
 INSPECT_KEYS = {"picture", "outcome", "reasons", "defects", "tiles", "ms"}
 DEFECT_KEYS = {"class", "class_id", "xyxy_px", "area_px", "area_mm2", "score"}
 
