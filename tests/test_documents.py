@@ -33,12 +33,12 @@ COMMANDS = {
     (program, tuple(words.split()))
     for program, pattern in (
         ("edge_runtime", r"\bedge-runtime ((?:bundle )?[a-z][a-z-]+)"),
-        ("tools", r"\bpython -m tools ((?:bench )?[a-z]+)"),
+        ("tools", r"\bpython -m tools ((?:bench )?[a-z][a-z-]+)(?![\w./-])"),
     )
-    for page in (README, ROOT / "docs" / "install.md")
+    for page in (README, *(ROOT / "docs" / name for name in ("install.md", "model_guide.md", "tools.md")))
     for words in re.findall(pattern, page.read_text())
 }
-APPS: dict[str, typer.Typer] = {"edge_runtime": edge_runtime.__main__.app, "tools": tools.__main__.app}
+APPS: dict[str, typer.Typer] = {"edge_runtime": edge_runtime.__main__.app, "tools": tools.__main__.build_app(None)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
