@@ -11,10 +11,11 @@ from tools.markdown import table
 def bundle_readme(draft: Draft, notes: str = "") -> str:
     """Markdown text; all but `notes` comes from the manifest."""
     figures, contract = draft.figures, draft.input
+    kinds = "one kind" if len(draft.classes) == 1 else f"{len(draft.classes)} kinds"
     with_template = " with the defect-free picture" if contract.template else ""
     sections = [
         f"# {draft.name}, version {draft.version}",
-        f"Segments {len(draft.classes)} kinds of defects on tiles of {contract.tile_px} x {contract.tile_px} px, "
+        f"Segments {kinds} of defects on tiles of {contract.tile_px} x {contract.tile_px} px, "
         f"{contract.channels} input{with_template}, one answer for each {draft.output.mask_stride_px} x "
         f"{draft.output.mask_stride_px} px. Made {draft.created:%Y-%m-%d} by `python -m tools pack`; this text "
         "repeats `manifest.json`.",

@@ -18,7 +18,7 @@ from tools.runs import Distillation, TrainSettings, data_shares, parse_settings
 OutRun = Annotated[Path, typer.Option(help="Folder of the run.")]
 DataFolders = Annotated[list[Path] | None, typer.Option(help="Data set folder; repeat for several.")]
 Shares = Annotated[list[float] | None, typer.Option(help="Share of crops, one per --data; together 1.")]
-SettingsFile = Annotated[Path | None, typer.Option(help="TOML with any training setting and a [network] table.")]
+SettingsFile = Annotated[Path | None, typer.Option(help="TOML with any training setting and a table 'network'.")]
 Steps = Annotated[int | None, typer.Option(min=1)]
 Resume = Annotated[bool, typer.Option(help="Go on from the run's checkpoint with the run's settings.")]
 EngineName = Annotated[str | None, typer.Option(help="paddle, or torch where PyTorch is installed.")]

@@ -27,7 +27,7 @@ def verify(
     request = VerifyRequest(bundle, network, data, out, quantized, motif, prior_shift)
     with progress_bar("comparing") as advance:
         report = verify_bundle(request, advance)
-    Console().print(report_text(report).split("The pictures")[0], highlight=False, markup=False)
+    Console().print(report_text(report, with_pictures=False), highlight=False, markup=False)
     Console().print(f"{out / 'report.html'}", highlight=False)
     if report.failures():
         raise typer.Exit(1)

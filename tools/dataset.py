@@ -144,7 +144,8 @@ def check_every_class_occurs(datasets: Sequence[Dataset], purpose: str = "to tra
     if missing:
         folders = ", ".join(str(d.folder) for d in datasets)
         raise DatasetError(
-            f"{folders}: no example of {', '.join(missing)} {purpose}; add some, or drop the category from the labels"
+            f"{folders}: no example of {', '.join(missing)} {purpose} (no annotation names it; boxes are needed beside "
+            "masks); add some, or drop the category from the labels"
         )
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -17,11 +18,13 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_runtime.files import write_atomically
+from edge_runtime.processes import die_with_parent
 from tools.errors import ToolError
 from tools.recipe import Recipe, Step, steps
 from tools.runs import TrainSettings, load_settings, parse_settings
 
 CHECKPOINT = "checkpoint.npz"
+CHILD_ENDS_S = 20.0
 
 
 def run_recipe(recipe: Recipe, until: str | None, trainer: str, console: Console) -> None:
@@ -56,8 +59,12 @@ def _check_version(recipe: Recipe, chain: Sequence[Step], until: str | None) -> 
 def show_steps(recipe: Recipe, console: Console) -> None:
     """The chain as a table, and which of its steps need not run again."""
     table = Table("step", "state", "output")
+    outdated: list[Path] = []
     for step in steps(recipe):
-        table.add_row(step.name, "done" if _is_up_to_date(recipe, step) else "to do", str(step.folder))
+        reads_outdated = any(path.is_relative_to(folder) for path in step.reads for folder in outdated)
+        done = not reads_outdated and _is_up_to_date(recipe, step)
+        table.add_row(step.name, "done" if done else "to do", str(step.folder))
+        outdated += [] if done else [step.folder]
     console.print(table)
 
 
@@ -112,10 +119,30 @@ def _run(recipe: Recipe, step: Step, digest: str, trainer: str) -> None:
         _make_room(recipe, step, digest)
         extra = _settings_option(recipe, step)
     python = trainer if step.trains else sys.executable
-    done = subprocess.run([python, "-m", "tools", *step.command, *extra], env=_environment(), check=False)
-    if done.returncode:
-        raise ToolError(f"step {step.name} ended with exit code {done.returncode}; see above. Run again to go on")
+    code = _run_child(step.name, [python, "-m", "tools", *step.command, *extra])
+    if code:
+        raise ToolError(f"step {step.name} ended with exit code {code}; see above. Run again to go on")
     mark_done(recipe, step, digest, time.monotonic() - began_s)
+
+
+def _run_child(name: str, command: Sequence[str]) -> int:
+    """The exit code of a child in a session of its own: Ctrl-C reaches this process alone, which then ends it."""
+    child = subprocess.Popen(command, env=_environment(), start_new_session=True, preexec_fn=die_with_parent)
+    try:
+        return child.wait()
+    except KeyboardInterrupt as exc:
+        _end(child)
+        raise ToolError(f"stopped in step {name}; give the same command again to go on") from exc
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Let the child tidy up as after Ctrl-C, then kill what is left of its session."""
+    os.killpg(child.pid, signal.SIGINT)
+    try:
+        child.wait(CHILD_ENDS_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
 
 
 def _begun_path(recipe: Recipe, step: Step) -> Path:

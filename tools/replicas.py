@@ -153,7 +153,7 @@ def _replica_processes(settings: TrainSettings, run: Path, resume: bool) -> Iter
         yield processes, receive
     finally:
         for process in processes:
-            process.terminate()
+            process.kill()
             process.join()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ def logged(run: Path, reports: Iterable[StepReport], append: bool) -> Iterator[S
         if not append:
             rows.writerow(LOG_COLUMNS)
         for report in reports:
-            if report.step % LOG_EVERY == 0 or report.mean_iou is not None:
+            if _is_new(run, report) and (report.step % LOG_EVERY == 0 or report.mean_iou is not None):
                 rows.writerow(_row(report, time.monotonic() - began_s))
                 stream.flush()
                 _tell_visualdl(writer, report)
@@ -76,6 +77,11 @@ def open_visualdl(folder: Path) -> Any:
     except ImportError:
         return None
     return LogWriter(logdir=str(folder))
+
+
+def _is_new(run: Path, report: StepReport) -> bool:
+    """Whether the log lacks the step: a run resumed after its last one only validates again, without a loss."""
+    return not math.isnan(report.loss) or all(int(row["step"]) != report.step for row in read_log(run))
 
 
 def _row(report: StepReport, elapsed_s: float) -> tuple[object, ...]:

@@ -234,7 +234,7 @@ def _write(out: Path, report: Report) -> None:
     write_atomically(out / "verify.json", json.dumps(answer, indent=1).encode() + b"\n")
 
 
-def report_text(report: Report) -> str:
+def report_text(report: Report, with_pictures: bool = True) -> str:
     failures = report.failures()
     verdict = f"**Do not use it**: {'; '.join(failures)}." if failures else "Everything that must agree does."
     facts = [
@@ -243,7 +243,7 @@ def report_text(report: Report) -> str:
     ]
     parts = [f"# Verification of {code(report.model_id)}", f"Data: {code(report.data)}", verdict]
     parts.append("\n".join(table(("", ""), facts)))
-    parts += [_subject_text(one) for one in report.subjects]
+    parts += [_subject_text(one, with_pictures) for one in report.subjects]
     return "\n\n".join(parts) + "\n"
 
 
@@ -251,7 +251,7 @@ def _radii(report: Report) -> str:
     return f"{report.margin_px} px, {report.effective_radius_px} px, {report.theoretical_radius_px} px"
 
 
-def _subject_text(one: Verified) -> str:
+def _subject_text(one: Verified, with_pictures: bool) -> str:
     rows = [
         ("tiles compared", f"{one.tiles.tiles}"),
         ("largest and mean difference of scores, of 255", _scores(one.tiles)),
@@ -264,7 +264,8 @@ def _subject_text(one: Verified) -> str:
     ]
     pictures = [f"![the float network's defects, then the subject's]({file})" for file in one.worst]
     title = f"## {one.subject} against the float network"
-    return "\n\n".join([title, "\n".join(table(("", ""), rows)), "The pictures that differ most:", *pictures])
+    shown = ["The pictures that differ most:", *pictures] if with_pictures else []
+    return "\n\n".join([title, "\n".join(table(("", ""), rows)), *shown])
 
 
 def _scores(parity: TileParity) -> str:
