@@ -213,7 +213,7 @@ def assert_all_end(pids):
 def test_interrupted_from_the_keyboard_it_says_how_to_go_on(shipped_bundle, tmp_path):
     script = tmp_path / "program.py"
     script.write_text(PROGRAM)
-    folder, out = boards(tmp_path / "boards", 30), tmp_path / "out"
+    folder, out = boards(tmp_path / "boards", 90), tmp_path / "out"
     options = ["--out", str(out), "--chunk", "1", "--workers", "1", "--overlays", "0", "--json"]
     command = [sys.executable, str(script), str(shipped_bundle), str(folder), *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -226,8 +226,8 @@ def test_interrupted_from_the_keyboard_it_says_how_to_go_on(shipped_bundle, tmp_
     assert "run the same command again" in told
     done = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=True)
     summary = json.loads(done.stdout)
-    assert (summary["pictures"], summary["errors"]) == (30, 0)
-    assert 1 <= summary["pictures_resumed"] < 30
+    assert (summary["pictures"], summary["errors"]) == (90, 0)
+    assert 1 <= summary["pictures_resumed"] < 90
 
 
 def test_a_full_disk_is_an_error_and_the_part_is_absent(run, tables, tmp_path, monkeypatch):
