@@ -18,10 +18,10 @@ from edge_runtime.clock import NS_PER_MS, NS_PER_S, SystemClock
 from edge_runtime.config import (
     FolderCameraSettings,
     InspectionSettings,
-    RecipeSettings,
     Settings,
     SyntheticCameraSettings,
 )
+from edge_runtime.config_recipe import RecipeSettings
 from edge_runtime.errors import BundleError, ConfigError
 from edge_runtime.runtime.channel import Channel
 from edge_runtime.runtime.child import run_child
@@ -29,6 +29,7 @@ from edge_runtime.runtime.children import Child, ChildSpec, Role, spawn_child
 from edge_runtime.runtime.frame_ring import FrameRing, RingLayout
 from edge_runtime.runtime.health import RestartBudget
 from edge_runtime.runtime.messages import Setup
+from edge_runtime.signal_io.safe_levels import SAFE_ACTIVE
 from edge_runtime.standard_streams import PatientHandler
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s {process} %(message)s"
 DATABASE_NAME, PICTURES_NAME, SNAPSHOT_NAME = "records.sqlite", "pictures", "snapshot.json"
 OFFICE_HANG_TIMEOUT_MS = 15_000.0
 GUARD_HANG_TIMEOUT_MS = 5_000.0
-NICENESS = {Role.GUARD: 0, Role.CAPTURE: 2, Role.INSPECTION: 5, Role.OFFICE: 8}
+NICENESS = {Role.GUARD: 0, Role.CAPTURE: 2, Role.INSPECTION: 5, Role.OFFICE: 8, Role.FIELDBUS: 1, Role.REPORTER: 8}
 
 
 def set_up_logging(process: str) -> None:
@@ -190,22 +191,22 @@ def build_lines(settings: Settings) -> DigitalLines | None:
     gpio = settings.gpio
     if gpio is None:
         return None
-    if gpio.driver == "recording":
-        from edge_runtime.signal_io.recording import RecordingLines
-
-        return RecordingLines(gpio.journal)
     from edge_runtime.signal_io.gpio import GpioLines, InputLine, OutputLine
 
     outputs = {
         output: OutputLine(wiring.line, wiring.active_low, wiring.safe_active)
         for output, wiring in gpio.outputs.items()
     }
-    trigger = gpio.trigger
-    if trigger is None:
-        return GpioLines(gpio.chip, outputs, {})
-    return GpioLines(
-        gpio.chip, outputs, {"trigger": InputLine(trigger.line, trigger.edge, trigger.debounce_us, trigger.bias)}
-    )
+    if gpio.driver == "recording":
+        from edge_runtime.signal_io.recording import RecordingLines
+
+        safe_active = {output: line.is_safe_active(output) for output, line in outputs.items()}
+        return RecordingLines(gpio.journal, gpio.inputs, safe_active or SAFE_ACTIVE)
+    inputs = {
+        name: InputLine(wiring.line, wiring.edge, wiring.debounce_us, wiring.bias)
+        for name, wiring in gpio.inputs.items()
+    }
+    return GpioLines(gpio.chip, outputs, inputs)
 
 
 def read_manifest(bundle_folder: Path) -> Manifest:

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 import tomli
 from pydantic import Field, ValidationError, model_validator
 
-from edge_runtime import values
+from edge_runtime.config_recipe import MAX_SIDE_PX, RecipeSettings
+from edge_runtime.config_signals import GpioSettings, SerialSettings
 from edge_runtime.errors import ConfigError
 from edge_runtime.inference.manifest import Target
-from edge_runtime.interfaces import Output
+from edge_runtime.interfaces import Input
 from edge_runtime.validation import StrictModel, describe
 
-MAX_SIDE_PX = 8192
 RING_PAGES_LIMIT_BYTES = 8 * 1024**3
 MAX_SETTINGS_BYTES = 128 * 1024
 
@@ -92,7 +92,7 @@ class LineSettings(StrictModel):
     """
 
     trigger: Literal["free_run", "serial", "gpio"] = Field(
-        default="free_run", description="Each picture, a TRG sentence, or an edge of gpio.trigger"
+        default="free_run", description="Each picture, a TRG sentence, or an edge of gpio.inputs.trigger"
     )
     deadline_ms: float = Field(default=2000, ge=1, le=600_000, description="From trigger to verdict")
     deadline_guard_ms: float = Field(default=10, ge=0, le=1000, description="A part is given up this long before")
@@ -117,54 +117,6 @@ class LineSettings(StrictModel):
         return self
 
 
-class SerialSettings(StrictModel):
-    """The serial line to the controller. Driver `serial` needs a port."""
-
-    driver: Literal["serial", "recording"] = Field(default="serial", description="recording: only into the journal")
-    port: str = Field(default="", description="Path, best in /dev/serial/by-id, or a pattern that matches one device")
-    journal: Path | None = Field(default=None, description="recording only: file of JSON lines")
-    baud_rate: int = Field(default=115_200, ge=1200, le=921_600, description="With 8 data bits, no parity, 1 stop bit")
-    acknowledge: bool = Field(default=True, description="Repeat a result until acknowledged; false: send it once")
-    ack_timeout_ms: float = Field(default=200, ge=10, le=60_000, description="Before a result is first repeated")
-    max_unacknowledged: int = Field(default=2000, ge=1, le=20_000, description="Results that may wait at a time")
-
-    @model_validator(mode="after")
-    def _port_is_named(self) -> SerialSettings:
-        if self.driver == "serial" and not self.port:
-            raise ValueError("driver 'serial' needs a port, for example /dev/serial/by-id/usb-…")
-        return self
-
-
-class OutputLineSettings(StrictModel):
-    """One of the outputs `ok`, `reject`, `busy`, `fault`, `heartbeat`. Unset polarity and safe level are fail-safe."""
-
-    line: Annotated[int, Field(ge=0)] | str = Field(description="Offset on the chip, or the kernel's name")
-    active_low: bool | None = Field(default=None, description="Unset: true where the safe level is active")
-    safe_active: bool | None = Field(default=None, description="Unset: true for reject and fault, else false")
-    pulse_ms: float = Field(default=50, gt=0, le=60_000, description="Length of a verdict's pulse on ok or reject")
-
-
-class TriggerLineSettings(StrictModel):
-    """The trigger input. The kernel debounces it and stamps its edges, later by the debounce time."""
-
-    line: Annotated[int, Field(ge=0)] | str = Field(description="Offset on the chip, or the kernel's name")
-    edge: Literal["rising", "falling"] = Field(default="rising", description="The edge that is a trigger")
-    bias: Literal["as_is", "disabled", "pull_up", "pull_down"] = Field(
-        default="as_is", description="Pull resistor of the pin"
-    )
-    debounce_us: int = Field(default=1000, ge=0, le=1_000_000, description="How long a level must hold to count")
-
-
-class GpioSettings(StrictModel):
-    """Digital lines. Outputs that are not listed are not driven."""
-
-    driver: Literal["gpio", "recording"] = Field(default="gpio", description="recording: only into the journal")
-    chip: str = Field(default="/dev/gpiochip0", description="Path, name such as gpiochip3, or label")
-    journal: Path | None = Field(default=None, description="recording only: file of JSON lines")
-    outputs: dict[Output, OutputLineSettings] = Field(default_factory=dict, description="By meaning, see below")
-    trigger: TriggerLineSettings | None = Field(default=None, description="Needed where line.trigger is gpio")
-
-
 class ArchiveSettings(StrictModel):
     """Pictures: all of NG parts, some of OK parts. The oldest OK ones make room first. Records wait for the disk."""
 
@@ -175,63 +127,6 @@ class ArchiveSettings(StrictModel):
     max_pending_records: int = Field(
         default=50_000, ge=100, le=1_000_000, description="At this number nothing is inspected"
     )
-
-
-class ClassRuleSettings(StrictModel):
-    """Limits for one defect class. A defect below a minimum is ignored, one limit exceeded rejects the part."""
-
-    min_score: float = Field(default=0.0, ge=0, le=1, description="A defect below is ignored")
-    min_area_px: float = Field(default=0.0, ge=0, description="A smaller defect is ignored")
-    min_area_mm2: float | None = Field(default=None, ge=0, description="A smaller defect is ignored")
-    max_count: int = Field(default=0, ge=0, description="More defects than this reject")
-    max_area_px: float | None = Field(default=None, ge=0, description="A larger defect rejects")
-    max_area_mm2: float | None = Field(default=None, ge=0, description="A larger defect rejects")
-    max_total_area_px: float | None = Field(default=None, ge=0, description="A larger sum of areas rejects")
-    max_total_area_mm2: float | None = Field(default=None, ge=0, description="A larger sum of areas rejects")
-
-    def value(self) -> values.ClassRule:
-        return values.ClassRule(**self.model_dump())
-
-
-Point = tuple[Annotated[float, Field(ge=0, le=MAX_SIDE_PX)], Annotated[float, Field(ge=0, le=MAX_SIDE_PX)]]
-PolygonSettings = Annotated[tuple[Point, ...], Field(min_length=3, max_length=1000)]
-
-
-class RecipeSettings(StrictModel):
-    """What counts as a bad part."""
-
-    name: str = Field(
-        default="default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Stands in every record"
-    )
-    mm_per_px: float | None = Field(
-        default=None, gt=0, le=100, description="Scale of the picture; limits in mm² need it"
-    )
-    join_px: int = Field(default=6, ge=0, le=256, description="Cells with fewer pixels between them are one defect")
-    template: Path | None = Field(default=None, description="Defect-free picture, for a model that takes one")
-    default_rule: ClassRuleSettings = Field(default=ClassRuleSettings(), description="For classes without a rule")
-    rules: dict[str, ClassRuleSettings] = Field(default_factory=dict, description="By the class names of the bundle")
-    include: tuple[PolygonSettings, ...] = Field(default=(), description="Where to look; unset: the whole picture")
-    ignore: tuple[PolygonSettings, ...] = Field(default=(), description="Where not to look")
-
-    @model_validator(mode="after")
-    def _areas_have_a_scale(self) -> RecipeSettings:
-        if self.mm_per_px is None:
-            for name, rule in [("default_rule", self.default_rule), *self.rules.items()]:
-                in_mm2 = [key for key, value in rule if key.endswith("_mm2") and value is not None]
-                if in_mm2:
-                    raise ValueError(f"{name}.{in_mm2[0]} needs mm_per_px, the scale of the picture")
-        return self
-
-    def value(self) -> values.Recipe:
-        return values.Recipe(
-            name=self.name,
-            mm_per_px=self.mm_per_px,
-            join_px=self.join_px,
-            default_rule=self.default_rule.value(),
-            rules={name: rule.value() for name, rule in self.rules.items()},
-            include=self.include,
-            ignore=self.ignore,
-        )
 
 
 class Settings(StrictModel):
@@ -250,8 +145,8 @@ class Settings(StrictModel):
     def _sections_fit_each_other(self) -> Settings:
         if self.line.trigger == "serial" and self.serial is None:
             raise ValueError("line.trigger 'serial' needs a [serial] section")
-        if self.line.trigger == "gpio" and (self.gpio is None or self.gpio.trigger is None):
-            raise ValueError("line.trigger 'gpio' needs a [gpio.trigger] section")
+        if self.line.trigger == "gpio" and (self.gpio is None or Input.TRIGGER not in self.gpio.inputs):
+            raise ValueError("line.trigger 'gpio' needs a [gpio.inputs.trigger] section")
         if self.ring_bytes > RING_PAGES_LIMIT_BYTES:
             raise ValueError(
                 f"line.ring_slots × camera size needs {self.ring_bytes / 1e9:.1f} GB of shared memory, more than "

@@ -81,15 +81,38 @@ class Output(str, Enum):
     BUSY = "busy"
     FAULT = "fault"
     HEARTBEAT = "heartbeat"
+    READY = "ready"
+    RESULT_VALID = "result_valid"
+    OVERRUN = "overrun"
+    STOP = "stop"
+
+
+class Input(str, Enum):
+    """The input lines by meaning. Those of `WATCHED_BOTH_WAYS` give an edge when they become inactive, too."""
+
+    TRIGGER = "trigger"
+    ENCODER_A = "encoder_a"
+    ENCODER_B = "encoder_b"
+    ACK = "ack"
+    RESET = "reset"
+    RECIPE_0 = "recipe_0"
+    RECIPE_1 = "recipe_1"
+    RECIPE_2 = "recipe_2"
+    RECIPE_3 = "recipe_3"
+    RECIPE_STROBE = "recipe_strobe"
+
+
+WATCHED_BOTH_WAYS = frozenset(Input) - {Input.TRIGGER, Input.RESET, Input.RECIPE_STROBE}
 
 
 @dataclass(frozen=True)
 class Edge:
-    """An input line became active at `at_ns` (monotonic, kernel timestamp)."""
+    """An input became active, or inactive, at `at_ns` (monotonic, kernel time); `seqno` counts its edges from 1."""
 
-    name: str
+    name: Input
     at_ns: int
     seqno: int
+    active: bool = True
 
 
 class BytePort(Protocol):
@@ -117,9 +140,9 @@ class BytePort(Protocol):
 
 
 class DigitalLines(Protocol):
-    """Output lines and trigger inputs. Outputs are at their safe level from `open` on and after `close`.
+    """Output and input lines. Outputs are at their safe level from `open` on and after `close`.
 
-    Safe: ok, busy and heartbeat inactive; reject and fault at their declared safe level. Raises SignalError.
+    Safe: reject, fault and stop at their declared safe level, usually active; all others inactive. Raises SignalError.
     """
 
     def open(self) -> None: ...
@@ -130,6 +153,10 @@ class DigitalLines(Protocol):
 
     def edges(self) -> list[Edge]:
         """Edges seen since the last call, oldest first."""
+        ...
+
+    def is_active(self, name: Input) -> bool:
+        """The level of an input now; an input that is not wired is inactive."""
         ...
 
     def write(self, output: Output, active: bool) -> None:

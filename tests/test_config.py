@@ -61,7 +61,7 @@ line = "PQ.06"
 active_low = false
 pulse_ms = 30
 
-[gpio.trigger]
+[gpio.inputs.trigger]
 line = 10
 edge = "falling"
 bias = "pull_up"
@@ -99,7 +99,7 @@ WRONG = {
     "unknown section": (MINIMAL + "[xyz]\n", "unknown key 'xyz'; allowed: station, camera, inspection, line, serial"),
     "misspelt key": (MINIMAL + "[line]\ndeadline = 5\n", "line: unknown key 'deadline'; did you mean 'deadline_ms'?"),
     "key of another driver": (MINIMAL.replace("[insp", 'path = "x"\n[insp'), "camera.synthetic: unknown key 'path'"),
-    "misspelt output": (MINIMAL + "[gpio.outputs.okay]\nline = 1\n", "must be 'ok', 'reject', 'busy', 'fault' or"),
+    "misspelt output": (MINIMAL + "[gpio.outputs.okay]\nline = 1\n", "must be 'ok', 'reject', 'busy', 'fault', "),
     "no camera": (INSPECTION, "camera: this key is missing"),
     "no driver": ("[camera]\nseed = 1\n" + INSPECTION, "camera: Unable to extract tag using discriminator 'driver'"),
     "no bundle": (CAMERA + "[inspection]\n", "inspection.bundle: this key is missing"),
@@ -139,13 +139,19 @@ WRONG = {
     ),
     "no port": (MINIMAL + "[serial]\n", "serial: driver 'serial' needs a port, for example /dev/serial/by-id/"),
     "no serial section": (MINIMAL + '[line]\ntrigger = "serial"\n', "line.trigger 'serial' needs a [serial] section"),
-    "no gpio section": (MINIMAL + '[line]\ntrigger = "gpio"\n', "line.trigger 'gpio' needs a [gpio.trigger] section"),
+    "no gpio section": (
+        MINIMAL + '[line]\ntrigger = "gpio"\n',
+        "line.trigger 'gpio' needs a [gpio.inputs.trigger] section",
+    ),
     "no trigger line": (
         MINIMAL + '[line]\ntrigger = "gpio"\n[gpio.outputs.ok]\nline = 1\n',
-        "line.trigger 'gpio' needs a [gpio.trigger] section",
+        "line.trigger 'gpio' needs a [gpio.inputs.trigger] section",
     ),
-    "negative line": (MINIMAL + "[gpio.trigger]\nline = -1\n", "gpio.trigger.line"),
-    "edge": (MINIMAL + '[gpio.trigger]\nline = 1\nedge = "both"\n', "gpio.trigger.edge: must be 'rising' or 'falling'"),
+    "negative line": (MINIMAL + "[gpio.inputs.trigger]\nline = -1\n", "gpio.inputs.trigger.line"),
+    "edge": (
+        MINIMAL + '[gpio.inputs.trigger]\nline = 1\nedge = "both"\n',
+        "gpio.inputs.trigger.edge: must be 'rising' or 'falling'",
+    ),
     "too much shared memory": (
         MINIMAL.replace("[insp", "width_px = 8192\nheight_px = 8192\n[insp") + "[line]\nring_slots = 64\n",
         "line.ring_slots × camera size needs 21.5 GB of shared memory, more than 8.6 GB: take fewer slots",
@@ -220,7 +226,7 @@ def test_a_full_file_is_taken_as_it_stands(write, tmp_path):
     assert settings.gpio.outputs.keys() == {Output.OK, Output.REJECT}
     reject = settings.gpio.outputs[Output.REJECT]
     assert (reject.line, reject.active_low, reject.safe_active, reject.pulse_ms) == ("PQ.06", False, None, 30)
-    assert (settings.gpio.trigger.line, settings.gpio.trigger.edge) == (10, "falling")
+    assert (settings.gpio.inputs[Input.TRIGGER].line, settings.gpio.inputs[Input.TRIGGER].edge) == (10, "falling")
     assert settings.archive.keep_ok_every == 0
     assert settings.recipe.value() == Recipe(
         name="board-7",

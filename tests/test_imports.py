@@ -25,7 +25,7 @@ port = "/dev/serial/by-id/none"
 [gpio.outputs.ok]
 line = 1
 
-[gpio.trigger]
+[gpio.inputs.trigger]
 line = 2
 """
 

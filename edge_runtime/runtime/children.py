@@ -31,6 +31,8 @@ class Role(str, Enum):
     INSPECTION = "inspection"
     OFFICE = "office"
     GUARD = "guard"
+    FIELDBUS = "fieldbus"
+    REPORTER = "reporter"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from types import FrameType
 from edge_runtime.clock import NS_PER_MS, NS_PER_S, Clock
 from edge_runtime.runtime.channel import ChannelClosed
 from edge_runtime.runtime.children import Child, Role
+from edge_runtime.runtime.events import ControllerEvent, PartSeen
 from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.health import State
 from edge_runtime.runtime.line_control import (
@@ -43,7 +44,7 @@ from edge_runtime.runtime.messages import (
     SlotRead,
     StorageTrouble,
 )
-from edge_runtime.runtime.signals import PartSeen, Signals
+from edge_runtime.runtime.signals import Signals
 from edge_runtime.runtime.snapshot import Snapshot, shown, to_json
 from edge_runtime.runtime.supervisor import Supervisor
 from edge_runtime.values import Outcome
@@ -171,12 +172,17 @@ class Line:
     def _hear_controller(self) -> None:
         now_ns = self._now_ns()
         counters = self._control.counters if self._control is not None else Counters()
-        for seen in self._signals.sentences(self._supervisor.state, counters, now_ns):
-            self._part_seen(seen)
+        for event in self._signals.sentences(self._supervisor.state, counters, now_ns):
+            self._on_event(event)
 
     def _see_edges(self) -> None:
-        for seen in self._signals.edges(self._now_ns()):
-            self._part_seen(seen)
+        for event in self._signals.edges(self._now_ns()):
+            self._on_event(event)
+
+    def _on_event(self, event: ControllerEvent) -> None:
+        """The one place that acts on what the controller asks, whichever wire it came by."""
+        if isinstance(event, PartSeen):
+            self._part_seen(event)
 
     def _part_seen(self, seen: PartSeen) -> None:
         if self._control is None:  # no ids yet; read all the same, or an old trigger would later pass for a new part

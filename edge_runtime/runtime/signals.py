@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from edge_runtime.clock import NS_PER_MS
 from edge_runtime.errors import SignalError
-from edge_runtime.interfaces import Output
+from edge_runtime.interfaces import Edge, Input, Output
 from edge_runtime.protocol.messages import (
     Acknowledge,
     Down,
@@ -22,6 +21,7 @@ from edge_runtime.protocol.messages import (
     TriggerRequest,
 )
 from edge_runtime.protocol.outbox import OutboxFull
+from edge_runtime.runtime.events import ControllerEvent, PartSeen, ResetAsked
 from edge_runtime.runtime.health import State
 from edge_runtime.runtime.line_control import Announce, Counters
 from edge_runtime.runtime.outputs import OutputLines, SerialLink
@@ -31,14 +31,6 @@ log = logging.getLogger(__name__)
 GPIO_RETRY_NS = 1000 * NS_PER_MS
 NEVER_NS = 2**63 - 1
 ALIVE = frozenset({State.READY, State.INSPECTING, State.DEGRADED})
-
-
-@dataclass(frozen=True)
-class PartSeen:
-    """A trigger came in: `line_seqno` is the controller's number over serial, None for an edge."""
-
-    at_ns: int
-    line_seqno: int | None
 
 
 class Signals:
@@ -64,7 +56,7 @@ class Signals:
         self._next_beat_ns = 0
         self._beats = 0
         self._lines_retry_ns = 0
-        self._last_edge_seqno = 0
+        self._last_seqnos: dict[Input, int] = {}
         self._last_requested: int | None = None
         self._last_accepted: TriggerAccepted | None = None
 
@@ -81,7 +73,7 @@ class Signals:
             return
         try:
             self.lines.open()
-            self.lines_open, self._last_edge_seqno = True, 0
+            self.lines_open, self._last_seqnos = True, {}
             log.info("output lines are held at their safe level")
         except SignalError as exc:
             self._lines_lost(exc, now_ns)
@@ -151,8 +143,8 @@ class Signals:
 
     # -- in -----------------------------------------------------------------------------------------------------
 
-    def edges(self, now_ns: int) -> list[PartSeen]:
-        """Triggers from the input line; numbers missing between them are parts that nobody will see, counted."""
+    def edges(self, now_ns: int) -> list[ControllerEvent]:
+        """What the input lines ask, in the kernel's order; numbers missing between edges are counted."""
         if self.lines is None or not self.lines_open:
             return []
         try:
@@ -160,14 +152,11 @@ class Signals:
         except SignalError as exc:
             self._lines_lost(exc, now_ns)
             return []
-        for edge in edges:
-            self.missed_edges += max(0, edge.seqno - self._last_edge_seqno - 1)
-            self._last_edge_seqno = edge.seqno
-        return [PartSeen(edge.at_ns, None) for edge in edges]
+        return [event for edge in edges for event in self._edge(edge)]
 
-    def sentences(self, state: State, counters: Counters, now_ns: int) -> list[PartSeen]:
-        """Read the serial link: triggers are returned, everything else is answered here."""
-        seen: list[PartSeen] = []
+    def sentences(self, state: State, counters: Counters, now_ns: int) -> list[ControllerEvent]:
+        """Read the serial link: what the line must act on is returned, everything else is answered here."""
+        seen: list[ControllerEvent] = []
         if self.serial is None:
             return seen
         for message in self.serial.receive(now_ns):
@@ -193,7 +182,16 @@ class Signals:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
-    def _trigger_request(self, request: TriggerRequest, now_ns: int) -> list[PartSeen]:
+    def _edge(self, edge: Edge) -> list[ControllerEvent]:
+        self.missed_edges += max(0, edge.seqno - self._last_seqnos.get(edge.name, 0) - 1)
+        self._last_seqnos[edge.name] = edge.seqno
+        if edge.name is Input.TRIGGER and edge.active:
+            return [PartSeen(edge.at_ns, None)]
+        if edge.name is Input.RESET and edge.active:
+            return [ResetAsked("gpio")]
+        return []
+
+    def _trigger_request(self, request: TriggerRequest, now_ns: int) -> list[ControllerEvent]:
         assert self.serial is not None
         if not self._serial_triggers:
             self.serial.say_or_drop(Refused("no_serial_trigger"))

@@ -16,12 +16,11 @@ from gpiod.line import Bias, Clock, Direction, Value
 from gpiod.line import Edge as LineEdge
 
 from edge_runtime.errors import SignalError
-from edge_runtime.interfaces import Edge, Output
+from edge_runtime.interfaces import WATCHED_BOTH_WAYS, Edge, Input, Output
 from edge_runtime.signal_io.safe_levels import SAFE_ACTIVE
 
 CONSUMER = "edge-runtime"
-_EVENT_BUFFER_EDGES = 256
-_EDGES = {"rising": LineEdge.RISING, "falling": LineEdge.FALLING}
+_EVENT_BUFFER_EDGES = 1024  # as many as the kernel grants
 _BIASES = {
     "as_is": Bias.AS_IS,
     "disabled": Bias.DISABLED,
@@ -55,7 +54,7 @@ class OutputLine:
 
 @dataclass(frozen=True)
 class InputLine:
-    """One input: the edge that counts, how long it must hold, and the pull resistor."""
+    """One input: the edge with which it becomes active, how long a level must hold, and the pull resistor."""
 
     line: int | str
     edge: Literal["rising", "falling"] = "rising"
@@ -91,11 +90,12 @@ def output_settings(output: Output, line: OutputLine) -> gpiod.LineSettings:
     )
 
 
-def input_settings(line: InputLine) -> gpiod.LineSettings:
-    """How an input is requested: one edge, stamped by the kernel in monotonic time."""
+def input_settings(name: Input, line: InputLine) -> gpiod.LineSettings:
+    """How an input is requested: edges in terms of active and inactive, stamped by the kernel in monotonic time."""
     return gpiod.LineSettings(
         direction=Direction.INPUT,
-        edge_detection=_EDGES[line.edge],
+        active_low=line.edge == "falling",
+        edge_detection=LineEdge.BOTH if name in WATCHED_BOTH_WAYS else LineEdge.RISING,
         bias=_BIASES[line.bias],
         debounce_period=timedelta(microseconds=line.debounce_us),
         event_clock=Clock.MONOTONIC,
@@ -107,12 +107,14 @@ class LinePlan:
     """Where a chip's lines go and how they are requested, all by offset."""
 
     offsets: Mapping[Output, int]
-    input_names: Mapping[int, str]
+    input_names: Mapping[int, Input]
     output_settings: Mapping[int, gpiod.LineSettings]
     input_settings: Mapping[int, gpiod.LineSettings]
 
 
-def plan_lines(names: Sequence[str], outputs: Mapping[Output, OutputLine], inputs: Mapping[str, InputLine]) -> LinePlan:
+def plan_lines(
+    names: Sequence[str], outputs: Mapping[Output, OutputLine], inputs: Mapping[Input, InputLine]
+) -> LinePlan:
     """The plan for a chip whose lines have these names; SignalError for an unknown line or one wired twice."""
     offsets = {output: resolve(each.line, names) for output, each in outputs.items()}
     input_offsets = {name: resolve(each.line, names) for name, each in inputs.items()}
@@ -123,7 +125,7 @@ def plan_lines(names: Sequence[str], outputs: Mapping[Output, OutputLine], input
         offsets,
         {offset: name for name, offset in input_offsets.items()},
         {offsets[output]: output_settings(output, each) for output, each in outputs.items()},
-        {input_offsets[name]: input_settings(each) for name, each in inputs.items()},
+        {input_offsets[name]: input_settings(name, each) for name, each in inputs.items()},
     )
 
 
@@ -133,7 +135,7 @@ class GpioLines:
     The lines are held from `open` to `close`. One thread owns it.
     """
 
-    def __init__(self, chip: str, outputs: Mapping[Output, OutputLine], inputs: Mapping[str, InputLine]) -> None:
+    def __init__(self, chip: str, outputs: Mapping[Output, OutputLine], inputs: Mapping[Input, InputLine]) -> None:
         self._chip_name = chip
         self._outputs = dict(outputs)
         self._inputs = dict(inputs)
@@ -176,11 +178,19 @@ class GpioLines:
         edges: list[Edge] = []
         try:
             while request is not None and len(edges) < _EVENT_BUFFER_EDGES and request.wait_edge_events(0):
-                for event in request.read_edge_events():
-                    edges.append(Edge(plan.input_names[event.line_offset], event.timestamp_ns, event.line_seqno))
+                edges += [_edge(plan, event) for event in request.read_edge_events()]
         except OSError as exc:
             raise self._lost(exc) from exc
         return edges
+
+    def is_active(self, name: Input) -> bool:
+        offset = next((at for at, each in self._opened().input_names.items() if each is name), None)
+        if self._input_request is None or offset is None:
+            return False
+        try:
+            return self._input_request.get_value(offset) is Value.ACTIVE
+        except OSError as exc:
+            raise self._lost(exc) from exc
 
     def write(self, output: Output, active: bool) -> None:
         offset = self._opened().offsets.get(output)
@@ -206,6 +216,11 @@ class GpioLines:
 
     def _lost(self, exc: OSError) -> SignalError:
         return SignalError(f"GPIO chip {self._chip_name}: {exc}; {_advice(exc)}")
+
+
+def _edge(plan: LinePlan, event: gpiod.EdgeEvent) -> Edge:
+    active = event.event_type is gpiod.EdgeEvent.Type.RISING_EDGE
+    return Edge(plan.input_names[event.line_offset], event.timestamp_ns, event.line_seqno, active)
 
 
 def _request_lines(chip: gpiod.Chip, settings: Mapping[int, gpiod.LineSettings]) -> gpiod.LineRequest | None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from edge_runtime.clock import Clock, SystemClock
 from edge_runtime.errors import SignalError
-from edge_runtime.interfaces import Edge, Output
+from edge_runtime.interfaces import Edge, Input, Output
 from edge_runtime.signal_io.safe_levels import SAFE_ACTIVE
 
 
@@ -213,7 +213,7 @@ class RecordingLines:
     def __init__(
         self,
         journal: Path | None = None,
-        inputs: Collection[str] = ("trigger",),
+        inputs: Collection[Input] = (Input.TRIGGER,),
         safe_active: Mapping[Output, bool] = SAFE_ACTIVE,
         clock: Clock | None = None,
     ) -> None:
@@ -223,6 +223,7 @@ class RecordingLines:
         self._wire = _Wire("recording lines", journal)
         self._edges: deque[Edge] = deque()
         self._seqnos = dict.fromkeys(inputs, 0)
+        self._active_inputs: set[Input] = set()
 
     @property
     def levels(self) -> dict[Output, bool]:
@@ -244,6 +245,10 @@ class RecordingLines:
         self._wire.settle()
         return [self._edges.popleft() for _ in range(len(self._edges))]
 
+    def is_active(self, name: Input) -> bool:
+        self._wire.check()
+        return name in self._active_inputs
+
     def write(self, output: Output, active: bool) -> None:
         self._wire.check()
         if output in self._safe_active:
@@ -254,13 +259,15 @@ class RecordingLines:
             self._drive_safe()
         self._wire.close()
 
-    def inject_edge(self, name: str, at_ns: int | None = None, lost: int = 0) -> None:
-        """Let input `name` become active, after `lost` edges that nobody sees; in vain when not open."""
+    def inject_edge(self, name: Input, at_ns: int | None = None, lost: int = 0, active: bool = True) -> None:
+        """Let an input become active, or inactive, after `lost` edges that nobody sees; in vain when not open."""
         if name not in self._seqnos:
             raise SignalError(f"no input {name!r}; inputs: {', '.join(self._seqnos) or 'none'}")
+        (self._active_inputs.add if active else self._active_inputs.discard)(name)
         if self._wire.is_open:
             self._seqnos[name] += 1 + lost
-            self._edges.append(Edge(name, self._clock.monotonic_ns() if at_ns is None else at_ns, self._seqnos[name]))
+            edge_ns = self._clock.monotonic_ns() if at_ns is None else at_ns
+            self._edges.append(Edge(name, edge_ns, self._seqnos[name], active))
             self._wire.wake()
 
     def fail(self) -> None:

@@ -6,5 +6,5 @@ from types import MappingProxyType
 from edge_runtime.interfaces import Output
 
 SAFE_ACTIVE: Mapping[Output, bool] = MappingProxyType(
-    {Output.OK: False, Output.REJECT: True, Output.BUSY: False, Output.FAULT: True, Output.HEARTBEAT: False}
+    {output: output in (Output.REJECT, Output.FAULT, Output.STOP) for output in Output}
 )

@@ -17,13 +17,13 @@ import cv2
 import numpy as np
 import psutil
 
-from edge_runtime.interfaces import Output
 from edge_runtime.protocol.messages import Down, Refused, TriggerRequest
 from edge_runtime.protocol.sentence import encode
+from edge_runtime.signal_io.safe_levels import SAFE_ACTIVE
 from edge_runtime.values import Outcome
 
 CLEAN, DEFECT, HANG = 60, 101, 243
-SAFE = {output: output in (Output.REJECT, Output.FAULT) for output in Output}
+SAFE = dict(SAFE_ACTIVE)
 
 
 def outcomes_of(station: Any) -> dict[int | None, Outcome]:

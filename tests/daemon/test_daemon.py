@@ -13,10 +13,11 @@ import pytest
 
 from edge_runtime.interfaces import Output
 from edge_runtime.protocol.messages import Down, FaultChanged, Heartbeat, Status, StatusQuery, TriggerAccepted
+from edge_runtime.signal_io.safe_levels import SAFE_ACTIVE
 from edge_runtime.values import Outcome
 
 CLEAN, DEFECT, SEGV, ABORT, HANG, RUBBISH = 60, 101, 241, 242, 243, 244
-SAFE = {output: output in (Output.REJECT, Output.FAULT) for output in Output}
+SAFE = dict(SAFE_ACTIVE)
 
 
 def outcomes_of(station: Any) -> dict[int | None, Outcome]:

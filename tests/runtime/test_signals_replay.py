@@ -12,17 +12,20 @@ import pytest
 import tomli
 
 from edge_runtime.clock import NS_PER_MS, ManualClock
-from edge_runtime.interfaces import Output
+from edge_runtime.interfaces import Input, Output
 from edge_runtime.protocol.outbox import Outbox
+from edge_runtime.runtime.events import PartSeen
 from edge_runtime.runtime.health import State
 from edge_runtime.runtime.line_control import Announce, LineControl, LineRules
 from edge_runtime.runtime.messages import Captured, Inspected
 from edge_runtime.runtime.outputs import OutputLines, SerialLink
-from edge_runtime.runtime.signals import PartSeen, Signals
+from edge_runtime.runtime.signals import Signals
 from edge_runtime.signal_io.recording import RecordingBytePort, RecordingLines
+from edge_runtime.signal_io.safe_levels import SAFE_ACTIVE
 from edge_runtime.values import Defect, Outcome, Verdict
 
 STORIES = sorted((Path(__file__).parent / "replay").glob("*.toml"))
+WIRED = {output: SAFE_ACTIVE[output] for output in map(Output, ("ok", "reject", "busy", "fault", "heartbeat"))}
 UTC = datetime(2026, 1, 1, tzinfo=timezone.utc)
 TICK_NS = 100 * NS_PER_MS
 DEFAULTS = {
@@ -50,7 +53,7 @@ class Replay:
     def __init__(self, config: dict) -> None:
         self.clock = ManualClock()
         self.port = RecordingBytePort(clock=self.clock) if config["serial"] else None
-        self.lines = RecordingLines(clock=self.clock) if config["gpio"] else None
+        self.lines = RecordingLines(safe_active=WIRED, clock=self.clock) if config["gpio"] else None
         self.signals = self._build_signals(config)
         rules = LineRules(
             config["deadline_ms"], config["slot_count"], 50, "recipe", deadline_guard_ms=config["deadline_guard_ms"]
@@ -126,7 +129,7 @@ class Replay:
         self.port.inject(text.encode("latin-1"))
 
     def _edge(self, lost_before: int, event: dict) -> None:
-        self.lines.inject_edge("trigger", lost=lost_before)
+        self.lines.inject_edge(Input.TRIGGER, lost=lost_before)
 
     def _captured(self, part_id: int, event: dict) -> None:
         picture = Captured(0, part_id, (480, 640), self.now_ns, UTC)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.interfaces import Output
+from edge_runtime.interfaces import Input, Output
 from edge_runtime.signal_io.gpio import GpioLines, InputLine, OutputLine
 from edge_runtime.signal_io.recording import RecordingBytePort, RecordingLines
 from edge_runtime.signal_io.serial_port import SerialPort
@@ -133,7 +133,7 @@ class FieldOfRecording:
         return self._lines
 
     def edge(self) -> None:
-        self._lines.inject_edge("trigger")
+        self._lines.inject_edge(Input.TRIGGER)
 
     def is_active(self, output: Output) -> bool:
         return self._lines.levels[output]
@@ -156,7 +156,7 @@ class FieldOfGpioSim:
 
     def make_lines(self) -> GpioLines:
         outputs = {output: OutputLine(offset) for offset, output in enumerate(OUTPUTS)}
-        return GpioLines(self._chip, outputs, {"trigger": InputLine(4, edge="rising")})
+        return GpioLines(self._chip, outputs, {Input.TRIGGER: InputLine(4, edge="rising")})
 
     def edge(self) -> None:
         for level in ("pull-up", "pull-down"):

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from edge_runtime.errors import SignalError
-from edge_runtime.interfaces import Output
+from edge_runtime.interfaces import Input, Output
 
 SAFE = {Output.OK: False, Output.REJECT: True, Output.BUSY: False, Output.FAULT: True}
 
@@ -52,7 +52,7 @@ def test_edges_come_once_in_order_numbered_without_gap_in_monotonic_time(lines, 
     while len(edges) < 3 and time.monotonic() < deadline:
         edges += lines.edges()
     after_ns = time.monotonic_ns()
-    assert [(edge.name, edge.seqno) for edge in edges] == [("trigger", 1), ("trigger", 2), ("trigger", 3)]
+    assert [(edge.name, edge.seqno) for edge in edges] == [(Input.TRIGGER, 1), (Input.TRIGGER, 2), (Input.TRIGGER, 3)]
     times_ns = [before_ns, *(edge.at_ns for edge in edges), after_ns]
     assert times_ns == sorted(times_ns)
     assert lines.edges() == []

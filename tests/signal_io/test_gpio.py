@@ -7,7 +7,7 @@ from gpiod.line import Bias, Clock, Direction, Value
 from gpiod.line import Edge as LineEdge
 
 from edge_runtime.errors import SignalError
-from edge_runtime.interfaces import Output
+from edge_runtime.interfaces import Input, Output
 from edge_runtime.signal_io.gpio import GpioLines, InputLine, OutputLine, find_chip, plan_lines, resolve
 
 NAMES = ["PIN_7", "PIN_11", "", "PIN_13", "", "TWIN", "TWIN"]
@@ -63,20 +63,31 @@ def test_a_board_that_inverts_is_described_by_both_settings():
     assert not line.is_safe_without_power(Output.REJECT)
 
 
-def test_an_input_is_stamped_in_monotonic_time_at_one_edge():
+def test_an_input_is_stamped_in_monotonic_time_when_it_becomes_active():
     line = InputLine("PIN_13", edge="falling", debounce_us=300, bias="pull_up")
-    plan = plan_lines(NAMES, {}, {"trigger": line})
+    plan = plan_lines(NAMES, {}, {Input.TRIGGER: line})
     settings = plan.input_settings[3]
     assert settings.direction is Direction.INPUT
-    assert settings.edge_detection is LineEdge.FALLING
+    assert (settings.active_low, settings.edge_detection) == (True, LineEdge.RISING)
     assert settings.bias is Bias.PULL_UP
     assert settings.debounce_period == timedelta(microseconds=300)
     assert settings.event_clock is Clock.MONOTONIC
-    assert plan.input_names == {3: "trigger"}
+    assert plan.input_names == {3: Input.TRIGGER}
+
+
+def test_an_input_whose_end_matters_is_watched_both_ways():
+    plan = plan_lines(NAMES, {}, {Input.ENCODER_A: InputLine(0), Input.ACK: InputLine(1), Input.RESET: InputLine(2)})
+    assert {name: plan.input_settings[offset].edge_detection for offset, name in plan.input_names.items()} == {
+        Input.ENCODER_A: LineEdge.BOTH,
+        Input.ACK: LineEdge.BOTH,
+        Input.RESET: LineEdge.RISING,
+    }
 
 
 def test_the_plan_says_where_each_output_is():
-    plan = plan_lines(NAMES, {Output.OK: OutputLine("PIN_7"), Output.REJECT: OutputLine(3)}, {"trigger": InputLine(1)})
+    plan = plan_lines(
+        NAMES, {Output.OK: OutputLine("PIN_7"), Output.REJECT: OutputLine(3)}, {Input.TRIGGER: InputLine(1)}
+    )
     assert plan.offsets == {Output.OK: 0, Output.REJECT: 3}
     assert sorted(plan.output_settings) == [0, 3]
     assert sorted(plan.input_settings) == [1]
@@ -84,7 +95,7 @@ def test_the_plan_says_where_each_output_is():
 
 def test_a_line_wired_twice_is_an_error():
     with pytest.raises(SignalError, match=r"lines \[0\] are used twice"):
-        plan_lines(NAMES, {Output.OK: OutputLine("PIN_7")}, {"trigger": InputLine(0)})
+        plan_lines(NAMES, {Output.OK: OutputLine("PIN_7")}, {Input.TRIGGER: InputLine(0)})
 
 
 def test_a_negative_debounce_is_refused():

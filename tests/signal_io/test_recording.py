@@ -11,7 +11,7 @@ import pytest
 
 from edge_runtime.clock import ManualClock
 from edge_runtime.errors import SignalError
-from edge_runtime.interfaces import Edge, Output
+from edge_runtime.interfaces import Edge, Input, Output
 from edge_runtime.signal_io.recording import Driven, RecordingBytePort, RecordingLines, Written, levels, sent
 from edge_runtime.signal_io.safe_levels import SAFE_ACTIVE
 
@@ -93,9 +93,9 @@ def test_bytes_injected_by_another_thread_wake_the_owner(is_readable):
 def test_a_lost_edge_shows_as_a_gap_in_the_numbers():
     lines = RecordingLines()
     lines.open()
-    lines.inject_edge("trigger", at_ns=10)
-    lines.inject_edge("trigger", at_ns=20, lost=2)
-    assert lines.edges() == [Edge("trigger", 10, 1), Edge("trigger", 20, 4)]
+    lines.inject_edge(Input.TRIGGER, at_ns=10)
+    lines.inject_edge(Input.TRIGGER, at_ns=20, lost=2)
+    assert lines.edges() == [Edge(Input.TRIGGER, 10, 1), Edge(Input.TRIGGER, 20, 4)]
 
 
 def test_an_edge_on_an_input_that_is_not_there_is_refused():

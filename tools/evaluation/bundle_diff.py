@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.config import RecipeSettings, load_recipe
+from edge_runtime.config import load_recipe
+from edge_runtime.config_recipe import RecipeSettings
 from edge_runtime.inference.bundle import Bundle, load_bundle
 from edge_runtime.inference.manifest import Manifest
 from edge_runtime.values import Defect, DefectClass, Mask, Recipe

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from edge_runtime.commands.templates import read_template
-from edge_runtime.config import RecipeSettings
+from edge_runtime.config_recipe import RecipeSettings
 from edge_runtime.errors import BundleError, CameraError, EdgeRuntimeError
 from edge_runtime.inference.bundle import Bundle, check_golden, load_bundle
 from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter

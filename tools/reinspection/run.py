@@ -7,7 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_runtime.config import RecipeSettings, load_recipe
+from edge_runtime.config import load_recipe
+from edge_runtime.config_recipe import RecipeSettings
 from edge_runtime.inference.bundle import Bundle, load_bundle
 from edge_runtime.vision.decision import check_recipe
 from tools.errors import ToolError

@@ -16,7 +16,7 @@ import pytest
 
 from edge_runtime.app import build_pool
 from edge_runtime.commands.inspect import pool_settings
-from edge_runtime.config import RecipeSettings
+from edge_runtime.config_recipe import RecipeSettings
 from edge_runtime.errors import BundleError, ConfigError, StorageError
 from edge_runtime.inference.bundle import load_bundle
 from edge_runtime.pictures import read_picture

@@ -1,0 +1,59 @@
+"""Settings of the wires to the line's controller."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from edge_runtime.interfaces import Input, Output
+from edge_runtime.validation import StrictModel
+
+
+class SerialSettings(StrictModel):
+    """The serial line to the controller. Driver `serial` needs a port."""
+
+    driver: Literal["serial", "recording"] = Field(default="serial", description="recording: only into the journal")
+    port: str = Field(default="", description="Path, best in /dev/serial/by-id, or a pattern that matches one device")
+    journal: Path | None = Field(default=None, description="recording only: file of JSON lines")
+    baud_rate: int = Field(default=115_200, ge=1200, le=921_600, description="With 8 data bits, no parity, 1 stop bit")
+    acknowledge: bool = Field(default=True, description="Repeat a result until acknowledged; false: send it once")
+    ack_timeout_ms: float = Field(default=200, ge=10, le=60_000, description="Before a result is first repeated")
+    max_unacknowledged: int = Field(default=2000, ge=1, le=20_000, description="Results that may wait at a time")
+
+    @model_validator(mode="after")
+    def _port_is_named(self) -> SerialSettings:
+        if self.driver == "serial" and not self.port:
+            raise ValueError("driver 'serial' needs a port, for example /dev/serial/by-id/usb-…")
+        return self
+
+
+class OutputLineSettings(StrictModel):
+    """One output, by its meaning. Unset polarity and safe level are fail-safe."""
+
+    line: Annotated[int, Field(ge=0)] | str = Field(description="Offset on the chip, or the kernel's name")
+    active_low: bool | None = Field(default=None, description="Unset: true where the safe level is active")
+    safe_active: bool | None = Field(default=None, description="Unset: true for reject and fault, else false")
+    pulse_ms: float = Field(default=50, gt=0, le=60_000, description="Length of a verdict's pulse on ok or reject")
+
+
+class InputLineSettings(StrictModel):
+    """One input, by its meaning. The kernel debounces it and stamps its edges, later by the debounce time."""
+
+    line: Annotated[int, Field(ge=0)] | str = Field(description="Offset on the chip, or the kernel's name")
+    edge: Literal["rising", "falling"] = Field(default="rising", description="The edge with which it becomes active")
+    bias: Literal["as_is", "disabled", "pull_up", "pull_down"] = Field(
+        default="as_is", description="Pull resistor of the pin"
+    )
+    debounce_us: int = Field(default=1000, ge=0, le=1_000_000, description="How long a level must hold to count")
+
+
+class GpioSettings(StrictModel):
+    """Digital lines. Outputs that are not listed are not driven."""
+
+    driver: Literal["gpio", "recording"] = Field(default="gpio", description="recording: only into the journal")
+    chip: str = Field(default="/dev/gpiochip0", description="Path, name such as gpiochip3, or label")
+    journal: Path | None = Field(default=None, description="recording only: file of JSON lines")
+    outputs: dict[Output, OutputLineSettings] = Field(default_factory=dict, description="By meaning, see below")
+    inputs: dict[Input, InputLineSettings] = Field(default_factory=dict, description="By meaning, see below")

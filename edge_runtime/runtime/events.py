@@ -1,0 +1,31 @@
+"""What a controller can ask of the line, whichever wire it comes by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PartSeen:
+    """A trigger came in at `at_ns` (monotonic): `line_seqno` is the controller's number for it, None for an edge."""
+
+    at_ns: int
+    line_seqno: int | None
+
+
+@dataclass(frozen=True)
+class ResetAsked:
+    """Take back what is latched: overrun and the demand to stop. `source` is the wire it came by."""
+
+    source: str
+
+
+@dataclass(frozen=True)
+class RecipeAsked:
+    """Inspect by this recipe from the next trigger on."""
+
+    number: int
+    source: str
+
+
+ControllerEvent = PartSeen | ResetAsked | RecipeAsked
