@@ -6,7 +6,7 @@ import pytest
 
 from edge_runtime.config import Settings, load_recipe, load_settings
 from edge_runtime.errors import ConfigError
-from edge_runtime.interfaces import Output
+from edge_runtime.interfaces import Input, Output
 from edge_runtime.values import ClassRule, Recipe
 
 CAMERA = '[camera]\ndriver = "synthetic"\n'
