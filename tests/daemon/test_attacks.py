@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import psutil
 
+from edge_runtime.interfaces import Output
 from edge_runtime.protocol.messages import Down, Refused, TriggerRequest
 from edge_runtime.protocol.sentence import encode
 from edge_runtime.signal_io.safe_levels import SAFE_ACTIVE
