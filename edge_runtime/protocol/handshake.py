@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from edge_runtime.errors import SignalError
 from edge_runtime.protocol.handshake_table import (
@@ -17,7 +18,16 @@ from edge_runtime.protocol.handshake_table import (
     TriggerEvent,
     TriggerState,
 )
-from edge_runtime.protocol.messages import PartResult
+
+
+class PartData(Protocol):
+    """What is told about a part; the handshake looks at its id alone."""
+
+    @property
+    def part_id(self) -> int: ...
+
+
+R = TypeVar("R", bound=PartData)
 
 
 class HandshakeFull(SignalError):
@@ -42,7 +52,7 @@ class HandshakeRules:
 
 
 @dataclass(frozen=True)
-class HandshakeSignals:
+class HandshakeSignals(Generic[R]):
     """Everything the controller sees, as it stands now.
 
     `busy` and `fault`: no part may come, for the moment or until the box can inspect and tell again. `result` is the
@@ -55,10 +65,10 @@ class HandshakeSignals:
     fault: bool
     overrun: bool
     result_valid: bool
-    result: PartResult | None
+    result: R | None
 
 
-class Handshake:
+class Handshake(Generic[R]):
     """Both machines and the results that wait. One thread owns it; nothing blocks, time is an argument.
 
     Acknowledge by id (`acknowledge_id`: another id is ignored, counted) or by level (`acknowledge_level`: the rising
@@ -74,16 +84,16 @@ class Handshake:
         self.voided = 0
         self._rules = rules
         self._condition = TriggerEvent.OFF
-        self._open: dict[int, PartResult | None] = {}  # by part, in the order of the triggers; None: no verdict yet
+        self._open: dict[int, R | None] = {}  # by part, in the order of the triggers; None: no verdict yet
         self._void_up_to = 0
         self._last_part = 0
-        self._shown: PartResult | None = None
+        self._shown: R | None = None
         self._ack_active = False
         self._since_ns = 0
         self._off_since_ns: int | None = None
 
     @property
-    def signals(self) -> HandshakeSignals:
+    def signals(self) -> HandshakeSignals[R]:
         state = self.trigger_state
         return HandshakeSignals(
             ready=state is TriggerState.READY,
@@ -113,6 +123,10 @@ class Handshake:
             self._open[part_id] = None
         return not self._trigger_step(TriggerEvent.TRIGGER)
 
+    def reset_overrun(self) -> None:
+        """Another wire asked for a reset: this wire's controller still keeps its list of open parts."""
+        self.overrun = False
+
     def reset(self, now_ns: int) -> None:
         """Begin anew: no overrun, and parts triggered until now get no result any more; they are rejected."""
         self.overrun = False
@@ -123,7 +137,7 @@ class Handshake:
 
     # -- result side --------------------------------------------------------------------------------------------
 
-    def put_or_fault(self, result: PartResult, now_ns: int) -> None:
+    def put_or_fault(self, result: R, now_ns: int) -> None:
         """Take a part's result; it is presented after those of all parts triggered earlier. Raises HandshakeFull."""
         if result.part_id <= self._void_up_to:
             self.voided += 1

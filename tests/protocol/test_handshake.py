@@ -31,8 +31,8 @@ def result(part_id: int) -> PartResult:
     return PartResult(part_id, None, Outcome.PASS, 0, "", "")
 
 
-def ready(rules: HandshakeRules = GPIO) -> Handshake:
-    handshake = Handshake(rules)
+def ready(rules: HandshakeRules = GPIO) -> Handshake[PartResult]:
+    handshake: Handshake[PartResult] = Handshake(rules)
     handshake.condition(ABLE)
     return handshake
 
