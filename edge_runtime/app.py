@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from edge_runtime.clock import NS_PER_MS, NS_PER_S, SystemClock
 from edge_runtime.config import (
+    BeltCameraSettings,
     FolderCameraSettings,
     InspectionSettings,
     Settings,
@@ -201,7 +202,7 @@ def build_lines(settings: Settings) -> DigitalLines | None:
         from edge_runtime.signal_io.recording import RecordingLines
 
         safe_active = {output: line.is_safe_active(output) for output, line in outputs.items()}
-        return RecordingLines(gpio.journal, gpio.inputs, safe_active or SAFE_ACTIVE)
+        return RecordingLines(gpio.journal, gpio.inputs, safe_active or SAFE_ACTIVE, feed=gpio.feed)
     inputs = {
         name: InputLine(wiring.line, wiring.edge, wiring.debounce_us, wiring.bias)
         for name, wiring in gpio.inputs.items()
@@ -318,6 +319,10 @@ def build_camera(settings: Settings) -> Camera:
         from edge_runtime.camera.folder import FolderCamera
 
         return FolderCamera(camera.path, camera.rate_hz, camera.loop, clock)
+    if isinstance(camera, BeltCameraSettings):
+        from edge_runtime.camera.belt import BeltCamera
+
+        return BeltCamera(camera.script, (camera.height_px, camera.width_px), camera.rate_hz, clock)
     from edge_runtime.camera.opencv import OpenCvCamera
 
     return OpenCvCamera(

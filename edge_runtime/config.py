@@ -49,6 +49,16 @@ class FolderCameraSettings(StrictModel):
     loop: bool = Field(default=False, description="Start over after the last picture")
 
 
+class BeltCameraSettings(StrictModel):
+    """What lies on a simulated belt (`edge-runtime simulate`), for the scripted backend."""
+
+    driver: Literal["belt"]
+    script: Path = Field(description="File that says what is in view when; an empty belt until it is there")
+    width_px: int = Field(default=256, ge=64, le=MAX_SIDE_PX, description="Width of a picture")
+    height_px: int = Field(default=256, ge=64, le=MAX_SIDE_PX, description="Height of a picture")
+    rate_hz: float = Field(default=200, gt=0, le=1000, description="Exposures a second")
+
+
 class OpenCvCameraSettings(StrictModel):
     """A V4L2 device, an RTSP or HTTP address, or a GStreamer pipeline (`gst:…`)."""
 
@@ -62,7 +72,8 @@ class OpenCvCameraSettings(StrictModel):
 
 
 CameraSettings = Annotated[
-    SyntheticCameraSettings | FolderCameraSettings | OpenCvCameraSettings, Field(discriminator="driver")
+    SyntheticCameraSettings | FolderCameraSettings | BeltCameraSettings | OpenCvCameraSettings,
+    Field(discriminator="driver"),
 ]
 
 
@@ -217,6 +228,8 @@ def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
     camera = settings.camera
     if isinstance(camera, FolderCameraSettings):
         camera = camera.model_copy(update={"path": folder / camera.path})
+    elif isinstance(camera, BeltCameraSettings):
+        camera = camera.model_copy(update={"script": folder / camera.script})
     station = settings.station.model_copy(update={"data_dir": folder / settings.station.data_dir})
     inspection = settings.inspection.model_copy(update={"bundle": folder / settings.inspection.bundle})
     recipe = _with_absolute_template(settings.recipe, folder)
@@ -226,7 +239,10 @@ def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
         "inspection": inspection,
         "recipe": recipe,
     }
-    for name, port in (("serial", settings.serial), ("gpio", settings.gpio)):
-        if port is not None and port.journal is not None:
-            sections[name] = port.model_copy(update={"journal": folder / port.journal})
+    if settings.serial is not None and settings.serial.journal is not None:
+        sections["serial"] = settings.serial.model_copy(update={"journal": folder / settings.serial.journal})
+    if settings.gpio is not None:
+        files = {"journal": settings.gpio.journal, "feed": settings.gpio.feed}
+        named = {key: folder / file for key, file in files.items() if file is not None}
+        sections["gpio"] = settings.gpio.model_copy(update=named)
     return settings.model_copy(update=sections)

@@ -55,5 +55,6 @@ class GpioSettings(StrictModel):
     driver: Literal["gpio", "recording"] = Field(default="gpio", description="recording: only into the journal")
     chip: str = Field(default="/dev/gpiochip0", description="Path, name such as gpiochip3, or label")
     journal: Path | None = Field(default=None, description="recording only: file of JSON lines")
+    feed: Path | None = Field(default=None, description="recording only: socket by which another process makes edges")
     outputs: dict[Output, OutputLineSettings] = Field(default_factory=dict, description="By meaning, see below")
     inputs: dict[Input, InputLineSettings] = Field(default_factory=dict, description="By meaning, see below")

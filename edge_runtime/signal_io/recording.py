@@ -7,16 +7,18 @@ lines may share one, and a second process may append to it.
 from __future__ import annotations
 
 import json
-import os
+import select
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.clock import Clock, SystemClock
+from edge_runtime.clock import NS_PER_MS, Clock, SystemClock
 from edge_runtime.errors import SignalError
-from edge_runtime.interfaces import Edge, Input, Output
+from edge_runtime.interfaces import WATCHED_BOTH_WAYS, Edge, Input, Output
+from edge_runtime.signal_io.edge_feed import ChipLoss, EdgeFeed, FedEdge
+from edge_runtime.signal_io.recorded_wire import RecordedWire
 from edge_runtime.signal_io.safe_levels import SAFE_ACTIVE
 
 
@@ -42,6 +44,12 @@ def levels(journal: Path) -> dict[Output, bool]:
     return {Output(entry["output"]): entry["active"] for entry in _entries(journal) if "output" in entry}
 
 
+def driven(journal: Path) -> list[Driven]:
+    """Every level driven, in order."""
+    entries = (entry for entry in _entries(journal) if "output" in entry)
+    return [Driven(entry["at_ns"], Output(entry["output"]), entry["active"]) for entry in entries]
+
+
 def sent(journal: Path) -> bytes:
     """All bytes written, in order."""
     return b"".join(entry["data"].encode("latin-1") for entry in _entries(journal) if "data" in entry)
@@ -51,93 +59,6 @@ def _entries(journal: Path) -> Iterator[dict[str, Any]]:
     for line in journal.read_text("ascii").splitlines(keepends=True):
         if line.endswith("\n"):
             yield json.loads(line)
-
-
-class _Journal:
-    """Appends entries to a file, each in one write; None keeps no file."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._fd: int | None = None
-
-    def open(self) -> None:
-        if self._path is None or self._fd is not None:
-            return
-        try:
-            self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as exc:
-            raise SignalError(f"journal {self._path}: {exc}; name a file this user may write") from exc
-
-    def append(self, entry: dict[str, Any]) -> None:
-        if self._fd is None:
-            return
-        try:
-            os.write(self._fd, json.dumps(entry).encode("ascii") + b"\n")
-        except OSError as exc:
-            raise SignalError(f"journal {self._path}: {exc}; make room on its disk") from exc
-
-    def close(self) -> None:
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            os.close(fd)
-
-
-class _Wire:
-    """What both fakes share: open or not, lost or not, and a descriptor that is readable when something waits."""
-
-    def __init__(self, name: str, journal: Path | None) -> None:
-        self.journal = _Journal(journal)
-        self._name = name
-        self._fd: int | None = None
-        self._is_absent = False
-        self._is_lost = False
-
-    @property
-    def is_open(self) -> bool:
-        return self._fd is not None and not self._is_lost
-
-    def open(self) -> None:
-        self.close()
-        if self._is_absent:
-            raise SignalError(f"{self._name}: absent, as told by fail(); restore() brings it back")
-        self.journal.open()
-        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._is_lost = False
-
-    def close(self) -> None:
-        self.journal.close()
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            os.close(fd)
-
-    def fileno(self) -> int:
-        if self._fd is None:
-            raise SignalError(f"{self._name} is not open")
-        return self._fd
-
-    def check(self) -> None:
-        """SignalError when closed or lost."""
-        self.fileno()
-        if self._is_lost:
-            raise SignalError(f"{self._name}: lost, as told by fail(); close it and open it anew")
-
-    def wake(self) -> None:
-        if self._fd is not None:
-            os.eventfd_write(self._fd, 1)
-
-    def settle(self) -> None:
-        """Make the descriptor unreadable again; call it before taking what waits, so that nothing is overslept."""
-        try:
-            os.eventfd_read(self.fileno())
-        except BlockingIOError:
-            return
-
-    def lose(self) -> None:
-        self._is_absent = self._is_lost = True
-        self.wake()
-
-    def restore(self) -> None:
-        self._is_absent = False
 
 
 class RecordingBytePort:
@@ -151,7 +72,7 @@ class RecordingBytePort:
         self.written: list[Written] = []
         self.room_bytes: int | None = None
         self._clock = clock or SystemClock()
-        self._wire = _Wire("recording byte port", journal)
+        self._wire = RecordedWire("recording byte port", journal)
         self._first = incoming
         self._incoming: deque[bytes] = deque()
 
@@ -206,8 +127,10 @@ class RecordingBytePort:
 class RecordingLines:
     """DigitalLines that remember each level in `driven` and see the edges that were injected.
 
-    Every wired output is driven to its safe level at `open` and at `close`. `inject_edge`, `fail` and `restore`
-    may be called from any thread, the rest by its one owner.
+    Every wired output is driven to its safe level at `open` and at `close`. With `feed`, a path, another process may
+    make edges, too (`EdgeSender`), and the lines are held by one process at a time. A chip lost through the feed
+    leaves all wires without power, which is their safe level. `inject_edge`, `fail` and `restore` may be called from
+    any thread, the rest by its one owner.
     """
 
     def __init__(
@@ -216,14 +139,18 @@ class RecordingLines:
         inputs: Collection[Input] = (Input.TRIGGER,),
         safe_active: Mapping[Output, bool] = SAFE_ACTIVE,
         clock: Clock | None = None,
+        feed: Path | None = None,
     ) -> None:
         self.driven: list[Driven] = []
         self._safe_active = dict(safe_active)
         self._clock = clock or SystemClock()
-        self._wire = _Wire("recording lines", journal)
+        self._wire = RecordedWire("recording lines", journal)
         self._edges: deque[Edge] = deque()
         self._seqnos = dict.fromkeys(inputs, 0)
         self._active_inputs: set[Input] = set()
+        self._feed = EdgeFeed(feed) if feed is not None else None
+        self._either: select.epoll | None = None
+        self._back_at_ns: int | None = None
 
     @property
     def levels(self) -> dict[Output, bool]:
@@ -231,18 +158,36 @@ class RecordingLines:
         return {driven.output: driven.active for driven in self.driven}
 
     def open(self) -> None:
+        self._return_lost_chip()
         self._wire.open()
         self._edges.clear()
         self._seqnos = dict.fromkeys(self._seqnos, 0)
+        if self._feed is not None:
+            self._open_feed(self._feed)
         self._drive_safe()
 
+    def _open_feed(self, feed: EdgeFeed) -> None:
+        try:
+            feed.open()
+        except SignalError:
+            self._wire.close()
+            raise
+        self._close_either()
+        self._either = select.epoll()
+        for fd in (feed.fileno(), self._wire.fileno()):
+            self._either.register(fd, select.EPOLLIN)
+
     def fileno(self) -> int | None:
-        fd = self._wire.fileno()
+        fd = self._wire.fileno() if self._either is None else self._either.fileno()
         return fd if self._seqnos else None
 
     def edges(self) -> list[Edge]:
         self._wire.check()
         self._wire.settle()
+        if self._feed is not None:
+            for event in self._feed.receive():
+                self._take(event)
+        self._wire.check()
         return [self._edges.popleft() for _ in range(len(self._edges))]
 
     def is_active(self, name: Input) -> bool:
@@ -257,7 +202,32 @@ class RecordingLines:
     def close(self) -> None:
         if self._wire.is_open:
             self._drive_safe()
+        self._close_either()
+        if self._feed is not None:
+            self._feed.close()
         self._wire.close()
+
+    def _close_either(self) -> None:
+        either, self._either = self._either, None
+        if either is not None:
+            either.close()
+
+    def _take(self, event: FedEdge | ChipLoss) -> None:
+        """What the feed brings: edges of inputs that are not wired, or that nobody watches, are level changes only."""
+        if isinstance(event, ChipLoss):
+            self._drive_safe()
+            self._back_at_ns = self._clock.monotonic_ns() + round(event.for_ms * NS_PER_MS)
+            self._wire.lose()
+        elif event.name in self._seqnos and (event.active or event.name in WATCHED_BOTH_WAYS) and not event.lost:
+            self.inject_edge(event.name, event.at_ns, active=event.active)
+        elif event.name in self._seqnos:
+            (self._active_inputs.add if event.active else self._active_inputs.discard)(event.name)
+            self._seqnos[event.name] += event.lost
+
+    def _return_lost_chip(self) -> None:
+        if self._back_at_ns is not None and self._clock.monotonic_ns() >= self._back_at_ns:
+            self._back_at_ns = None
+            self._wire.restore()
 
     def inject_edge(self, name: Input, at_ns: int | None = None, lost: int = 0, active: bool = True) -> None:
         """Let an input become active, or inactive, after `lost` edges that nobody sees; in vain when not open."""

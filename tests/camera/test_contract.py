@@ -7,6 +7,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from edge_runtime.camera.belt import BeltCamera
 from edge_runtime.camera.folder import FolderCamera
 from edge_runtime.camera.opencv import OpenCvCamera
 from edge_runtime.camera.synthetic import SyntheticCamera
@@ -16,12 +17,14 @@ from edge_runtime.values import check_picture
 
 CLOCK = SystemClock()
 LIVE = ("opencv video", "opencv stream")
-KINDS = ("synthetic", "folder", "folder video", *LIVE)
+KINDS = ("synthetic", "belt", "folder", "folder video", *LIVE)
 
 
 def build(kind, request):
     if kind == "synthetic":
         return SyntheticCamera((80, 96), 3, clock=CLOCK)
+    if kind == "belt":
+        return BeltCamera(request.getfixturevalue("tmp_path") / "script", (80, 96), 200, CLOCK)
     if kind == "folder":
         return FolderCamera(request.getfixturevalue("folder"), None, True, CLOCK)
     if kind == "folder video":

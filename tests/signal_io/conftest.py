@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.interfaces import Input, Output
+from edge_runtime.signal_io.edge_feed import EdgeSender, FedEdge
 from edge_runtime.signal_io.gpio import GpioLines, InputLine, OutputLine
 from edge_runtime.signal_io.recording import RecordingBytePort, RecordingLines
+from edge_runtime.signal_io.safe_levels import SAFE_ACTIVE
 from edge_runtime.signal_io.serial_port import SerialPort
 
 DEADLINE_S = 5.0
@@ -139,6 +141,21 @@ class FieldOfRecording:
         return self._lines.levels[output]
 
 
+class FieldOfFeed(FieldOfRecording):
+    """What is wired to the fake's lines, moved by another process."""
+
+    def __init__(self, path: Path) -> None:
+        self._lines = RecordingLines(safe_active={output: SAFE_ACTIVE[output] for output in OUTPUTS}, feed=path)
+        self._sender = EdgeSender(path)
+
+    def edge(self) -> None:
+        now_ns = time.monotonic_ns()
+        self._sender.send([FedEdge(Input.TRIGGER, now_ns), FedEdge(Input.TRIGGER, now_ns, active=False)])
+
+    def remove(self) -> None:
+        self._sender.close()
+
+
 class FieldOfGpioSim:
     """What is wired to a chip simulated by the kernel: outputs at lines 0 to 3, the trigger at line 4."""
 
@@ -172,10 +189,15 @@ class FieldOfGpioSim:
         self._config.rmdir()
 
 
-@pytest.fixture(params=["recording", "gpio"])
-def field(request: pytest.FixtureRequest) -> Iterator[FieldOfRecording | FieldOfGpioSim]:
+@pytest.fixture(params=["recording", "feed", "gpio"])
+def field(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FieldOfRecording | FieldOfGpioSim]:
     if request.param == "recording":
         yield FieldOfRecording()
+        return
+    if request.param == "feed":
+        fed = FieldOfFeed(tmp_path / "feed")
+        yield fed
+        fed.remove()
         return
     if not os.access(GPIO_SIM, os.W_OK):
         pytest.skip(f"no simulated GPIO chip: {GPIO_SIM} is not there or not writable (modprobe gpio-sim, as root)")
