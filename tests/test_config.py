@@ -104,7 +104,7 @@ WRONG = {
     "no driver": ("[camera]\nseed = 1\n" + INSPECTION, "camera: Unable to extract tag using discriminator 'driver'"),
     "no bundle": (CAMERA + "[inspection]\n", "inspection.bundle: this key is missing"),
     "no source": ('[camera]\ndriver = "opencv"\n' + INSPECTION, "camera.opencv.source: this key is missing"),
-    "unknown driver": ('[camera]\ndriver = "v4l"\n' + INSPECTION, "'synthetic', 'folder', 'opencv'"),
+    "unknown driver": ('[camera]\ndriver = "v4l"\n' + INSPECTION, "'synthetic', 'folder', 'belt', 'opencv'"),
     "unknown backend": (MINIMAL + 'backend = "onnx"\n', "inspection.backend: must be 'paddle_lite' or 'scripted', not"),
     "unknown trigger": (MINIMAL + '[line]\ntrigger = "plc"\n', "line.trigger: must be 'free_run', 'serial' or 'gpio'"),
     "text for a number": (MINIMAL + 'workers = "two"\n', "inspection.workers: must be a valid integer"),
