@@ -23,7 +23,9 @@ from edge_runtime.config import (
     SyntheticCameraSettings,
 )
 from edge_runtime.config_recipe import RecipeSettings
+from edge_runtime.config_signals import OutputLineSettings
 from edge_runtime.errors import BundleError, ConfigError
+from edge_runtime.interfaces import Input
 from edge_runtime.runtime.channel import Channel
 from edge_runtime.runtime.child import run_child
 from edge_runtime.runtime.children import Child, ChildSpec, Role, spawn_child
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from edge_runtime.inference.bundle import Bundle
     from edge_runtime.inference.manifest import Manifest
     from edge_runtime.interfaces import BytePort, Camera, DigitalLines, Segmenter
+    from edge_runtime.runtime.ejection import Ejection
     from edge_runtime.runtime.line import Line
     from edge_runtime.runtime.pool import InspectionPool
     from edge_runtime.runtime.signals import Signals
@@ -79,6 +82,7 @@ def build_line(settings: Settings) -> Line:
     from edge_runtime.runtime.line import Line
     from edge_runtime.runtime.line_control import LineRules
     from edge_runtime.runtime.service_notify import ServiceNotifier
+    from edge_runtime.runtime.stop_rules import StopLimits, StopRule
     from edge_runtime.runtime.supervisor import Supervisor
     from edge_runtime.vision.decision import check_recipe
 
@@ -99,18 +103,25 @@ def build_line(settings: Settings) -> Line:
         max_pending_records=settings.archive.max_pending_records,
     )
     supervisor = Supervisor(_children(settings, ring), ServiceNotifier())
-    return Line(settings.station.name, rules, supervisor, ring, build_signals(settings), clock)
+    stop_rule = StopRule(StopLimits(**settings.stop.model_dump()))
+    return Line(settings.station.name, rules, supervisor, ring, build_signals(settings), clock, stop_rule)
 
 
 def _children(settings: Settings, ring: FrameRing) -> list[Child]:
     """The process table. The guard comes first, so that it is there before anything can go wrong."""
     start_ms = settings.inspection.start_timeout_ms
     specs = [
-        ChildSpec(Role.GUARD, 0, start_ms, GUARD_HANG_TIMEOUT_MS),
+        ChildSpec(Role.GUARD, 0, start_ms, GUARD_HANG_TIMEOUT_MS, ping_every_ms=_line_silent_ms(settings) / 4),
         ChildSpec(Role.OFFICE, 0, start_ms, OFFICE_HANG_TIMEOUT_MS),
         ChildSpec(Role.CAPTURE, 0, start_ms, settings.line.camera_hang_timeout_ms),
     ]
     return _described([*specs, *_worker_specs(settings)], settings, ring)
+
+
+def _line_silent_ms(settings: Settings) -> float:
+    """How long the line may be silent before its outputs are made safe: the shortest time any of them allows."""
+    outputs = settings.gpio.outputs.values() if settings.gpio else ()
+    return min((wiring.max_unrefreshed_ms for wiring in outputs), default=OutputLineSettings(line=0).max_unrefreshed_ms)
 
 
 def _worker_specs(settings: Settings) -> list[ChildSpec]:
@@ -172,7 +183,23 @@ def build_signals(settings: Settings) -> Signals:
         class_names=read_manifest(settings.inspection.bundle).class_names(),
         heartbeat_ms=settings.line.heartbeat_ms,
         serial_triggers=settings.line.trigger == "serial",
+        ejection=_build_ejection(settings),
     )
+
+
+def _build_ejection(settings: Settings) -> Ejection | None:
+    from edge_runtime.runtime.ejection import Ejection
+    from edge_runtime.runtime.encoder import Encoder
+    from edge_runtime.runtime.tracking import TrackRules
+
+    ejection = settings.ejection
+    if ejection is None:
+        return None
+    rules = TrackRules(*ejection.in_axis_units(), ejection.on_doubled, ejection.on_lost)
+    if ejection.mode == "delay":
+        return Ejection(rules, None)
+    quadrature = settings.gpio is not None and Input.ENCODER_B in settings.gpio.inputs
+    return Ejection(rules, Encoder(quadrature, ejection.standstill_ms))
 
 
 def build_serial_port(settings: Settings) -> BytePort | None:
@@ -246,7 +273,7 @@ def serve_child(role: Role, ring_fd: int, channel: Channel, setup: Setup) -> Non
     if role is Role.GUARD:
         from edge_runtime.runtime import guard
 
-        guard.serve(channel, build_serial_port(settings), build_lines(settings))
+        guard.serve(channel, build_serial_port(settings), build_lines(settings), _line_silent_ms(settings))
         return
     ring = FrameRing(_ring_layout(settings), ring_fd)
     {Role.CAPTURE: _serve_capture, Role.INSPECTION: _serve_inspection, Role.OFFICE: _serve_office}[role](

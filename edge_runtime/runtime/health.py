@@ -41,6 +41,7 @@ class Fault(str, Enum):
     WORKERS = "workers"
     RECORDS = "records"
     GPIO = "gpio"
+    ENCODER = "encoder"
 
     WORKER = "worker"
     OFFICE = "office"
@@ -48,9 +49,10 @@ class Fault(str, Enum):
     SERIAL = "serial"
     ACKNOWLEDGE = "acknowledge"
     GUARD = "guard"
+    REJECTS = "rejects"
 
 
-BLINDING = frozenset({Fault.CAMERA, Fault.WORKERS, Fault.RECORDS, Fault.GPIO})
+BLINDING = frozenset({Fault.CAMERA, Fault.WORKERS, Fault.RECORDS, Fault.GPIO, Fault.ENCODER})
 
 
 def next_state(current: State, started: bool, faults: frozenset[Fault], parts_in_flight: int) -> State:
