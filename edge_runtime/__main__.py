@@ -113,6 +113,17 @@ def demo(
     raise typer.Exit(run_demo(DemoOptions(parts, pictures, bundle, workers, side_px, rate_hz, seed, output)))
 
 
+@app.command("modbus-map")
+def modbus_map(
+    settings: Annotated[Path | None, typer.Argument(help="Settings file (TOML), for its word order.")] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="As CSV, for the controller's programmer.")] = False,
+) -> None:
+    """The Modbus register map."""
+    from edge_runtime.commands.modbus_map import print_map
+
+    print_map(settings, csv)
+
+
 @app.command()
 def doctor(
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Also check what this file needs.")] = None,

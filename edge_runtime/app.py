@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edge_runtime.clock import NS_PER_MS, NS_PER_S, SystemClock
 from edge_runtime.config import (
@@ -23,9 +23,7 @@ from edge_runtime.config import (
     SyntheticCameraSettings,
 )
 from edge_runtime.config_recipe import RecipeSettings
-from edge_runtime.config_signals import OutputLineSettings
 from edge_runtime.errors import BundleError, ConfigError
-from edge_runtime.interfaces import Input
 from edge_runtime.runtime.channel import Channel
 from edge_runtime.runtime.child import run_child
 from edge_runtime.runtime.children import Child, ChildSpec, Role, spawn_child
@@ -38,8 +36,9 @@ from edge_runtime.standard_streams import PatientHandler
 if TYPE_CHECKING:
     from edge_runtime.inference.bundle import Bundle
     from edge_runtime.inference.manifest import Manifest
-    from edge_runtime.interfaces import BytePort, Camera, DigitalLines, Segmenter
-    from edge_runtime.runtime.ejection import Ejection
+    from edge_runtime.interfaces import BytePort, Camera, DigitalLines, RegisterServer, Segmenter
+    from edge_runtime.protocol.modbus_bank import RegisterBank
+    from edge_runtime.runtime.fieldlink import FieldLink
     from edge_runtime.runtime.line import Line
     from edge_runtime.runtime.pool import InspectionPool
     from edge_runtime.runtime.signals import Signals
@@ -50,6 +49,9 @@ LOG_FORMAT = "%(asctime)s %(levelname)s {process} %(message)s"
 DATABASE_NAME, PICTURES_NAME, SNAPSHOT_NAME = "records.sqlite", "pictures", "snapshot.json"
 OFFICE_HANG_TIMEOUT_MS = 15_000.0
 GUARD_HANG_TIMEOUT_MS = 5_000.0
+FIELDBUS_HANG_TIMEOUT_MS = 2_000.0
+FIELDBUS_STALE_MS = 3_000.0
+PARITIES: dict[str, Literal["N", "E", "O"]] = {"none": "N", "even": "E", "odd": "O"}
 NICENESS = {Role.GUARD: 0, Role.CAPTURE: 2, Role.INSPECTION: 5, Role.OFFICE: 8, Role.FIELDBUS: 1, Role.REPORTER: 8}
 
 
@@ -82,7 +84,6 @@ def build_line(settings: Settings) -> Line:
     from edge_runtime.runtime.line import Line
     from edge_runtime.runtime.line_control import LineRules
     from edge_runtime.runtime.service_notify import ServiceNotifier
-    from edge_runtime.runtime.stop_rules import StopLimits, StopRule
     from edge_runtime.runtime.supervisor import Supervisor
     from edge_runtime.vision.decision import check_recipe
 
@@ -103,25 +104,20 @@ def build_line(settings: Settings) -> Line:
         max_pending_records=settings.archive.max_pending_records,
     )
     supervisor = Supervisor(_children(settings, ring), ServiceNotifier())
-    stop_rule = StopRule(StopLimits(**settings.stop.model_dump()))
-    return Line(settings.station.name, rules, supervisor, ring, build_signals(settings), clock, stop_rule)
+    return Line(settings.station.name, rules, supervisor, ring, build_signals(settings), clock)
 
 
 def _children(settings: Settings, ring: FrameRing) -> list[Child]:
     """The process table. The guard comes first, so that it is there before anything can go wrong."""
     start_ms = settings.inspection.start_timeout_ms
     specs = [
-        ChildSpec(Role.GUARD, 0, start_ms, GUARD_HANG_TIMEOUT_MS, ping_every_ms=_line_silent_ms(settings) / 4),
+        ChildSpec(Role.GUARD, 0, start_ms, GUARD_HANG_TIMEOUT_MS),
         ChildSpec(Role.OFFICE, 0, start_ms, OFFICE_HANG_TIMEOUT_MS),
         ChildSpec(Role.CAPTURE, 0, start_ms, settings.line.camera_hang_timeout_ms),
     ]
+    if settings.modbus is not None:
+        specs.append(ChildSpec(Role.FIELDBUS, 0, start_ms, FIELDBUS_HANG_TIMEOUT_MS))
     return _described([*specs, *_worker_specs(settings)], settings, ring)
-
-
-def _line_silent_ms(settings: Settings) -> float:
-    """How long the line may be silent before its outputs are made safe: the shortest time any of them allows."""
-    outputs = settings.gpio.outputs.values() if settings.gpio else ()
-    return min((wiring.max_unrefreshed_ms for wiring in outputs), default=OutputLineSettings(line=0).max_unrefreshed_ms)
 
 
 def _worker_specs(settings: Settings) -> list[ChildSpec]:
@@ -183,23 +179,38 @@ def build_signals(settings: Settings) -> Signals:
         class_names=read_manifest(settings.inspection.bundle).class_names(),
         heartbeat_ms=settings.line.heartbeat_ms,
         serial_triggers=settings.line.trigger == "serial",
-        ejection=_build_ejection(settings),
+        field=build_field_link(settings),
     )
 
 
-def _build_ejection(settings: Settings) -> Ejection | None:
-    from edge_runtime.runtime.ejection import Ejection
-    from edge_runtime.runtime.encoder import Encoder
-    from edge_runtime.runtime.tracking import TrackRules
+def build_field_link(settings: Settings) -> FieldLink | None:
+    """The line's end of the field bus."""
+    from edge_runtime.runtime.fieldlink import FieldLink, RecipeShown
 
-    ejection = settings.ejection
-    if ejection is None:
+    modbus = settings.modbus
+    if modbus is None:
         return None
-    rules = TrackRules(*ejection.in_axis_units(), ejection.on_doubled, ejection.on_lost)
-    if ejection.mode == "delay":
-        return Ejection(rules, None)
-    quadrature = settings.gpio is not None and Input.ENCODER_B in settings.gpio.inputs
-    return Ejection(rules, Encoder(quadrature, ejection.standstill_ms))
+    link = FieldLink(settings.line.trigger == "modbus", modbus.acknowledge, modbus.max_unacknowledged)
+    link.recipe(RecipeShown(0, 0, settings.recipe.mm_per_px))
+    return link
+
+
+def build_register_server(settings: Settings, bank: RegisterBank) -> RegisterServer:
+    """The field bus as configured, not yet opened."""
+    modbus = settings.modbus
+    assert modbus is not None
+    if modbus.mode == "rtu":
+        from edge_runtime.signal_io.modbus_rtu import ModbusRtuServer
+        from edge_runtime.signal_io.serial_port import SerialPort
+
+        parity: Literal["N", "E", "O"] = PARITIES[modbus.parity]
+        port = SerialPort(modbus.serial_port, modbus.baud_rate, parity, modbus.stop_bits)
+        return ModbusRtuServer(bank, port, modbus.unit_id)
+    from edge_runtime.protocol.peers import LOOPBACK
+    from edge_runtime.signal_io.modbus_tcp import ModbusTcpServer
+
+    may_read, may_write = (LOOPBACK if each is None else each for each in (modbus.allow_read, modbus.allow_write))
+    return ModbusTcpServer(bank, (modbus.host, modbus.port), may_read, may_write, modbus.max_clients)
 
 
 def build_serial_port(settings: Settings) -> BytePort | None:
@@ -273,12 +284,25 @@ def serve_child(role: Role, ring_fd: int, channel: Channel, setup: Setup) -> Non
     if role is Role.GUARD:
         from edge_runtime.runtime import guard
 
-        guard.serve(channel, build_serial_port(settings), build_lines(settings), _line_silent_ms(settings))
+        guard.serve(channel, build_serial_port(settings), build_lines(settings))
+        return
+    if role is Role.FIELDBUS:
+        _serve_fieldbus(channel, settings)
         return
     ring = FrameRing(_ring_layout(settings), ring_fd)
     {Role.CAPTURE: _serve_capture, Role.INSPECTION: _serve_inspection, Role.OFFICE: _serve_office}[role](
         channel, ring, settings, setup.index
     )
+
+
+def _serve_fieldbus(channel: Channel, settings: Settings) -> None:
+    from edge_runtime.protocol.modbus_bank import RegisterBank
+    from edge_runtime.runtime.fieldbus import Fieldbus
+
+    assert settings.modbus is not None
+    bank = RegisterBank(settings.modbus.word_order, settings.line.trigger == "modbus")
+    stale_ms = max(FIELDBUS_STALE_MS, 3 * settings.line.heartbeat_ms)
+    Fieldbus(channel, build_register_server(settings, bank), bank, stale_ms, SystemClock()).serve()
 
 
 def _serve_capture(channel: Channel, ring: FrameRing, settings: Settings, index: int) -> None:
@@ -378,7 +402,7 @@ def child_main(arguments: list[str]) -> int:
     role = Role(arguments[0])
     channel_fd, ring_fd = int(arguments[1]), int(arguments[2])
     set_up_logging(role.value)
-    outlives_line = role in (Role.OFFICE, Role.GUARD)
+    outlives_line = role in (Role.OFFICE, Role.GUARD, Role.FIELDBUS)
     serve = partial(serve_child, role, ring_fd)
     return run_child(Channel.from_fd(channel_fd), serve, dies_with_line=not outlives_line)
 

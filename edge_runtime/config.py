@@ -9,10 +9,10 @@ import tomli
 from pydantic import Field, ValidationError, model_validator
 
 from edge_runtime.config_recipe import MAX_SIDE_PX, RecipeSettings
-from edge_runtime.config_signals import EjectionSettings, GpioSettings, SerialSettings, StopSettings
+from edge_runtime.config_signals import GpioSettings, ModbusSettings, SerialSettings
 from edge_runtime.errors import ConfigError
 from edge_runtime.inference.manifest import Target
-from edge_runtime.interfaces import Input, Output
+from edge_runtime.interfaces import Input
 from edge_runtime.validation import StrictModel, describe
 
 RING_PAGES_LIMIT_BYTES = 8 * 1024**3
@@ -102,8 +102,9 @@ class LineSettings(StrictModel):
     deadline.
     """
 
-    trigger: Literal["free_run", "serial", "gpio"] = Field(
-        default="free_run", description="Each picture, a TRG sentence, or an edge of gpio.inputs.trigger"
+    trigger: Literal["free_run", "serial", "gpio", "modbus"] = Field(
+        default="free_run",
+        description="Each picture, a TRG sentence, an edge of gpio.inputs.trigger, or the trigger register",
     )
     deadline_ms: float = Field(default=2000, ge=1, le=600_000, description="From trigger to verdict")
     deadline_guard_ms: float = Field(default=10, ge=0, le=1000, description="A part is given up this long before")
@@ -149,8 +150,7 @@ class Settings(StrictModel):
     line: LineSettings = LineSettings()
     serial: SerialSettings | None = None
     gpio: GpioSettings | None = None
-    ejection: EjectionSettings | None = None
-    stop: StopSettings = StopSettings()
+    modbus: ModbusSettings | None = None
     archive: ArchiveSettings = ArchiveSettings()
     recipe: RecipeSettings = RecipeSettings()
 
@@ -160,39 +160,14 @@ class Settings(StrictModel):
             raise ValueError("line.trigger 'serial' needs a [serial] section")
         if self.line.trigger == "gpio" and (self.gpio is None or Input.TRIGGER not in self.gpio.inputs):
             raise ValueError("line.trigger 'gpio' needs a [gpio.inputs.trigger] section")
-        if self.ejection is not None:
-            self._check_ejection(self.ejection)
+        if self.line.trigger == "modbus" and self.modbus is None:
+            raise ValueError("line.trigger 'modbus' needs a [modbus] section")
         if self.ring_bytes > RING_PAGES_LIMIT_BYTES:
             raise ValueError(
                 f"line.ring_slots × camera size needs {self.ring_bytes / 1e9:.1f} GB of shared memory, more than "
                 f"{RING_PAGES_LIMIT_BYTES / 1e9:.1f} GB: take fewer slots"
             )
         return self
-
-    def _check_ejection(self, ejection: EjectionSettings) -> None:
-        gpio = self.gpio or GpioSettings()
-        if self.line.trigger == "free_run":
-            raise ValueError("[ejection] needs triggers: set line.trigger to gpio, serial or modbus")
-        wired = [gpio.outputs[output] for output in (Output.OK, Output.REJECT) if output in gpio.outputs]
-        if not wired:
-            raise ValueError(
-                "[ejection] needs [gpio.outputs.ok] or [gpio.outputs.reject]: nothing would reach the ejector"
-            )
-        if ejection.mode == "encoder" and Input.ENCODER_A not in gpio.inputs:
-            raise ValueError("ejection.mode 'encoder' needs [gpio.inputs.encoder_a]")
-        if ejection.mode == "encoder":
-            return
-        if ejection.delay_ms is not None and self.line.deadline_ms > ejection.delay_ms:
-            raise ValueError(
-                f"line.deadline_ms {self.line.deadline_ms:g} is later than ejection.delay_ms {ejection.delay_ms:g}: "
-                "the part would be at the ejector before its verdict"
-            )
-        longest_ms = max(wiring.pulse_ms for wiring in wired)
-        if 0 < ejection.min_gap_ms < longest_ms:
-            raise ValueError(
-                f"a pulse of {longest_ms:g} ms would reach into the next part, which may come after "
-                f"{ejection.min_gap_ms:g} ms: shorten gpio.outputs.*.pulse_ms"
-            )
 
     @property
     def ring_bytes(self) -> int:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, IPvAnyNetwork, model_validator
 
-from edge_runtime.clock import NS_PER_MS
 from edge_runtime.interfaces import Input, Output
 from edge_runtime.validation import StrictModel
 
@@ -37,9 +36,6 @@ class OutputLineSettings(StrictModel):
     active_low: bool | None = Field(default=None, description="Unset: true where the safe level is active")
     safe_active: bool | None = Field(default=None, description="Unset: true for reject and fault, else false")
     pulse_ms: float = Field(default=50, gt=0, le=60_000, description="Length of a verdict's pulse on ok or reject")
-    max_unrefreshed_ms: float = Field(
-        default=3000, ge=400, le=60_000, description="A daemon silent for longer is killed and all outputs made safe"
-    )
 
 
 class InputLineSettings(StrictModel):
@@ -64,48 +60,37 @@ class GpioSettings(StrictModel):
     inputs: dict[Input, InputLineSettings] = Field(default_factory=dict, description="By meaning, see below")
 
 
-class EjectionSettings(StrictModel):
-    """The way from trigger to ejector. With it, `ok` and `reject` pulse when the part is there, never earlier.
+Peers = Annotated[tuple[IPvAnyNetwork, ...], Field(max_length=64)]
 
-    `min_gap_*` is the smallest distance at which two parts can follow each other; no pulse is longer.
-    """
 
-    mode: Literal["delay", "encoder"] = Field(description="By time, on a belt of constant speed, or by encoder pulses")
-    delay_ms: float | None = Field(default=None, gt=0, le=600_000, description="delay: from trigger to ejector")
-    min_gap_ms: float = Field(default=0, ge=0, le=600_000, description="delay: between two parts; 0: not checked")
-    pulses: int | None = Field(default=None, ge=1, le=10_000_000, description="encoder: from trigger to ejector")
-    min_gap_pulses: int = Field(
-        default=0, ge=0, le=10_000_000, description="encoder: between two parts; 0: not checked"
+class ModbusSettings(StrictModel):
+    """Registers for a controller that speaks Modbus, see modbus.md. Over TCP only listed peers are served."""
+
+    mode: Literal["tcp", "rtu"] = Field(default="tcp", description="rtu: slave on a serial line; needs serial_port")
+    host: str = Field(default="127.0.0.1", min_length=1, max_length=253, description="tcp: address to listen at")
+    port: int = Field(default=1502, ge=1, le=65_535, description="tcp: below 1024 needs a right, see modbus.md")
+    allow_read: Peers | None = Field(
+        default=None, description='tcp: who may read, such as ["10.0.0.0/24"]; unset: this machine alone'
     )
-    standstill_ms: float = Field(default=200, ge=10, le=60_000, description="encoder: without a pulse, the belt stands")
-    on_doubled: Literal["reject", "ignore"] = Field(
-        default="reject", description="Triggers closer than min_gap: reject the parts, or ignore the later trigger"
+    allow_write: Peers | None = Field(
+        default=None, description='tcp: who may read and write, such as ["10.0.0.7"]; unset: this machine alone'
     )
-    on_lost: Literal["reject", "count"] = Field(
-        default="reject", description="A trigger is missing between two: eject what lies between, or only count"
+    max_clients: int = Field(default=8, ge=1, le=200, description="tcp: connections at a time")
+    serial_port: str = Field(default="", description="rtu: path, or a pattern that matches one device")
+    baud_rate: int = Field(default=19_200, ge=1200, le=921_600, description="rtu: speed, with 8 data bits")
+    parity: Literal["none", "even", "odd"] = Field(default="even", description="rtu: parity")
+    stop_bits: Literal[1, 2] = Field(default=1, description="rtu: stop bits")
+    unit_id: int = Field(default=1, ge=1, le=247, description="rtu: address on the line; tcp: not looked at")
+    word_order: Literal["big", "little"] = Field(
+        default="big", description="big: the high word of a long number comes first; little: the low word"
     )
+    acknowledge: bool = Field(
+        default=True, description="Show a result until it is acknowledged; false: until the next one comes"
+    )
+    max_unacknowledged: int = Field(default=256, ge=1, le=10_000, description="Results that may wait at a time")
 
     @model_validator(mode="after")
-    def _the_mode_has_its_distance(self) -> EjectionSettings:
-        if self.mode == "delay" and self.delay_ms is None:
-            raise ValueError("mode 'delay' needs delay_ms, the time from trigger to ejector")
-        if self.mode == "encoder" and self.pulses is None:
-            raise ValueError("mode 'encoder' needs pulses, the encoder pulses from trigger to ejector")
-        travel, min_gap = self.in_axis_units()
-        if min_gap > travel:
-            raise ValueError("min_gap must not exceed the way from trigger to ejector")
+    def _serial_port_is_named(self) -> ModbusSettings:
+        if self.mode == "rtu" and not self.serial_port:
+            raise ValueError("mode 'rtu' needs a serial_port, for example /dev/serial/by-id/usb-…")
         return self
-
-    def in_axis_units(self) -> tuple[int, int]:
-        """Travel and min_gap in nanoseconds or pulses."""
-        if self.mode == "encoder":
-            return self.pulses or 0, self.min_gap_pulses
-        return round((self.delay_ms or 0) * NS_PER_MS), round(self.min_gap_ms * NS_PER_MS)
-
-
-class StopSettings(StrictModel):
-    """When the line must stop: output `stop` and fault `rejects` stand until a reset. 0 switches a rule off."""
-
-    consecutive_rejects: int = Field(default=0, ge=0, le=100_000, description="So many in a row")
-    reject_rate: float = Field(default=0, ge=0, le=1, description="This share of the last rate_window parts")
-    rate_window: int = Field(default=100, ge=2, le=100_000, description="Parts over which the share is taken")

@@ -139,6 +139,28 @@ class BytePort(Protocol):
     def close(self) -> None: ...
 
 
+class RegisterServer(Protocol):
+    """Answers the masters of a field bus from the registers it was built with. One thread owns it; nothing blocks.
+
+    `open` and `serve` raise SignalError when the port is absent or lost; the owner then closes it and opens it again.
+    A master in trouble is the server's own business.
+    """
+
+    def open(self) -> None: ...
+
+    def sources(self) -> dict[int, int]:
+        """What to wait for now: file descriptor -> poll events; valid while open."""
+        ...
+
+    def serve(self, fd: int, now_ns: int) -> None:
+        """Something happened on `fd`; one that is no longer a source is ignored."""
+        ...
+
+    def close(self) -> None:
+        """Hang up on everybody; harmless when not open."""
+        ...
+
+
 class DigitalLines(Protocol):
     """Output and input lines. Outputs are at their safe level from `open` on and after `close`.
 

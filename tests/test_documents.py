@@ -78,6 +78,12 @@ def test_the_handshake_tables_are_current() -> None:
     assert made == (ROOT / "docs" / "handshake.md").read_text()
 
 
+def test_the_register_map_is_current() -> None:
+    script = [sys.executable, str(ROOT / "scripts" / "modbus-reference")]
+    made = subprocess.run(script, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert made == (ROOT / "docs" / "modbus.md").read_text()
+
+
 def test_commands_of_both_programs_are_named() -> None:
     assert {program for program, _ in COMMANDS} == set(APPS)
 

@@ -41,7 +41,6 @@ class Fault(str, Enum):
     WORKERS = "workers"
     RECORDS = "records"
     GPIO = "gpio"
-    ENCODER = "encoder"
 
     WORKER = "worker"
     OFFICE = "office"
@@ -49,10 +48,10 @@ class Fault(str, Enum):
     SERIAL = "serial"
     ACKNOWLEDGE = "acknowledge"
     GUARD = "guard"
-    REJECTS = "rejects"
+    FIELDBUS = "fieldbus"
 
 
-BLINDING = frozenset({Fault.CAMERA, Fault.WORKERS, Fault.RECORDS, Fault.GPIO, Fault.ENCODER})
+BLINDING = frozenset({Fault.CAMERA, Fault.WORKERS, Fault.RECORDS, Fault.GPIO})
 
 
 def next_state(current: State, started: bool, faults: frozenset[Fault], parts_in_flight: int) -> State:

@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from edge_runtime.protocol.modbus_bank import Command
+from edge_runtime.protocol.modbus_map import FieldState
 from edge_runtime.values import InspectionRecord, Verdict
 
 
@@ -179,9 +181,35 @@ class Publish:
     kind: Literal["publish"] = "publish"
 
 
+@dataclass(frozen=True)
+class FieldImage:
+    """To the field bus: show this from now on; each message replaces the one before."""
+
+    state: FieldState
+    kind: Literal["field_image"] = "field_image"
+
+
+@dataclass(frozen=True)
+class FieldCommands:
+    """From the field bus: what a master wrote with one request at `at_ns` (monotonic)."""
+
+    commands: tuple[Command, ...]
+    at_ns: int
+    kind: Literal["field_commands"] = "field_commands"
+
+
+@dataclass(frozen=True)
+class FieldTrouble:
+    """From the field bus: its port is lost (`reason`) and being opened again, or is back (empty)."""
+
+    reason: str
+    kind: Literal["field_trouble"] = "field_trouble"
+
+
 Message = (
     Setup | Ping | Pong | Stop | Ready | Failed | Capture | Captured | NotCaptured | CameraTrouble
     | Inspect | Inspected | Left | Archive | SlotRead | Committed | StorageTrouble | Publish
+    | FieldImage | FieldCommands | FieldTrouble
 )  # fmt: skip
 
 

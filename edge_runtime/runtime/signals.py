@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from functools import partial
 
 from edge_runtime.clock import NS_PER_MS
 from edge_runtime.errors import SignalError
 from edge_runtime.interfaces import Edge, Input, Output
 from edge_runtime.protocol.messages import (
-    MAX_LINE_SEQNO,
     Acknowledge,
     Down,
     FaultChanged,
@@ -22,9 +20,10 @@ from edge_runtime.protocol.messages import (
     TriggerAccepted,
     TriggerRequest,
 )
+from edge_runtime.protocol.modbus_map import FieldState
 from edge_runtime.protocol.outbox import OutboxFull
-from edge_runtime.runtime.ejection import Ejection
 from edge_runtime.runtime.events import ControllerEvent, PartSeen, ResetAsked
+from edge_runtime.runtime.fieldlink import FieldLink
 from edge_runtime.runtime.health import State
 from edge_runtime.runtime.line_control import Announce, Counters
 from edge_runtime.runtime.outputs import OutputLines, SerialLink
@@ -33,8 +32,6 @@ from edge_runtime.values import Outcome
 log = logging.getLogger(__name__)
 GPIO_RETRY_NS = 1000 * NS_PER_MS
 NEVER_NS = 2**63 - 1
-MAX_MISSING = 100
-ENCODER_CHANNELS = (Input.ENCODER_A, Input.ENCODER_B)
 ALIVE = frozenset({State.READY, State.INSPECTING, State.DEGRADED})
 
 
@@ -48,10 +45,10 @@ class Signals:
         class_names: Mapping[int, str],
         heartbeat_ms: float,
         serial_triggers: bool,
-        ejection: Ejection | None = None,
+        field: FieldLink | None = None,
     ) -> None:
-        """Without `ejection` a verdict's pulse comes with the verdict; with it, when the part is at the ejector."""
         self.serial = serial
+        self.field = field
         self.lines = lines
         self.lines_open = False
         self._closed = False
@@ -63,8 +60,6 @@ class Signals:
         self._next_beat_ns = 0
         self._beats = 0
         self._lines_retry_ns = 0
-        self._ejection = ejection
-        self._rests_rejecting = True
         self._last_seqnos: dict[Input, int] = {}
         self._last_requested: int | None = None
         self._last_accepted: TriggerAccepted | None = None
@@ -72,6 +67,8 @@ class Signals:
     @property
     def unheard(self) -> bool:
         """Whether a connected controller has not acknowledged everything."""
+        if self.field is not None and self.field.waiting > 0:
+            return True
         return self.serial is not None and self.serial.is_open and self.serial.unacknowledged > 0
 
     # -- opening and closing ------------------------------------------------------------------------------------
@@ -84,7 +81,6 @@ class Signals:
             self.lines.open()
             self.lines_open, self._last_seqnos = True, {}
             log.info("output lines are held at their safe level")
-            self._resume_tracking(now_ns)
         except SignalError as exc:
             self._lines_lost(exc, now_ns)
 
@@ -101,16 +97,17 @@ class Signals:
             self.serial.say_or_drop(Down(reason))
             self.serial.work(now_ns)
             self.serial.close()
+        if self.field is not None:
+            self.field.close()
 
     # -- out ----------------------------------------------------------------------------------------------------
 
     def announce(self, announcement: Announce, now_ns: int) -> None:
         """Tell the controller a verdict, lines first. A full outbox loses the sentence, counted, never the pulse."""
         verdict = announcement.verdict
-        if self._ejection is None:
-            self._drive(lambda lines: lines.pulse(verdict.outcome, now_ns), now_ns)
-        else:
-            self._ejection.conclude(verdict.part_id, verdict.outcome)
+        self._drive(lambda lines: lines.pulse(verdict.outcome, now_ns), now_ns)
+        if self.field is not None:
+            self.field.announce(verdict, announcement.line_seqno, now_ns)
         if self.serial is None:
             return
         try:
@@ -121,31 +118,34 @@ class Signals:
             self.unannounced += 1
         self.serial.work(now_ns)
 
+    def condition(self, state: State, has_room: bool) -> None:
+        """Whether a part that came now would be inspected: say it before each trigger, and when it may have changed."""
+        if self.field is not None:
+            self.field.condition(state, has_room)
+
+    def field_state(self, state: State, counters: Counters) -> FieldState | None:
+        """What the field bus is to show, when that has changed since the last call."""
+        if self.field is None or not self.field.has_news:
+            return None
+        self.field.has_news = False
+        return self.field.state(state, self._beats, counters)
+
     def fault(self, code: str, raised: bool) -> None:
         if self.serial is not None:
             self.serial.say_or_drop(FaultChanged(code, raised))
 
-    def levels(self, state: State, busy: bool, stop: bool, now_ns: int) -> None:
-        """Hold the levels; a box that cannot inspect rejects at rest, too.
-
-        One that tracks its parts goes on passing those that it has seen and passed before a fault.
-        """
-        blind = state in (State.FAULT, State.STARTING, State.STOPPING)
-        self._rests_rejecting = blind if self._ejection is None else state in (State.STARTING, State.STOPPING)
+    def levels(self, busy: bool, fault: bool, now_ns: int) -> None:
+        """Hold the levels; a box that cannot inspect rejects at rest, too."""
         self._drive(lambda lines: lines.level(Output.BUSY, busy), now_ns)
-        self._drive(lambda lines: lines.level(Output.FAULT, blind), now_ns)
-        self._drive(lambda lines: lines.level(Output.STOP, stop), now_ns)
-        self._rest(now_ns)
+        self._drive(lambda lines: lines.level(Output.FAULT, fault), now_ns)
+        self._drive(lambda lines: lines.level(Output.REJECT, fault), now_ns)
 
     def work(self, state: State, now_ns: int) -> None:
         """Do what is due: reopen, repeat, end pulses, beat."""
         if self._closed:
             return
         self.open_lines(now_ns)
-        self._eject(now_ns)
         self._drive(lambda lines: lines.work(now_ns), now_ns)
-        if self._ejection is not None:
-            self._rest(now_ns)
         if self.serial is not None:
             self.serial.open_if_due(now_ns)
         if now_ns >= self._next_beat_ns:
@@ -154,46 +154,14 @@ class Signals:
         if self.serial is not None:
             self.serial.work(now_ns)
 
-    def next_wake_ns(self, now_ns: int) -> int:
+    def next_wake_ns(self) -> int:
         """When `work` has something to do next, apart from input; never again once closed."""
         if self._closed:
             return NEVER_NS
         wakes: list[int | None] = [self._next_beat_ns]
         wakes += [self.serial.next_wake_ns()] if self.serial is not None else []
         wakes += [self.lines.next_wake_ns()] if self.lines is not None and self.lines_open else []
-        wakes += [self._ejection.next_wake_ns(now_ns)] if self._ejection is not None else []
         return min(wake_ns for wake_ns in wakes if wake_ns is not None)
-
-    # -- the parts on their way to the ejector ------------------------------------------------------------------
-
-    def begin_tracking(self, now_ns: int) -> None:
-        """From now on every trigger is taken."""
-        if self._ejection is not None:
-            self._ejection.begin(now_ns)
-
-    def ignores(self, seen: PartSeen) -> bool:
-        """Whether a trigger is by rule no part of its own."""
-        return self._ejection is not None and self._ejection.ignores(seen)
-
-    def track(self, part_id: int, seen: PartSeen) -> tuple[int, ...]:
-        """A part sets out for the ejector; the parts that cannot be told apart from it."""
-        return () if self._ejection is None else self._ejection.see(part_id, seen)
-
-    def undecided(self, now_ns: int) -> list[int]:
-        """Parts that are at the ejector and have no verdict."""
-        return [] if self._ejection is None else self._ejection.undecided(now_ns)
-
-    @property
-    def encoder_is_silent(self) -> bool:
-        return self._ejection is not None and self._ejection.encoder_is_silent
-
-    def tracking(self, now_ns: int) -> dict[str, float]:
-        """What the way to the ejector saw, for the Snapshot."""
-        if self._ejection is None:
-            return {}
-        encoder = self._ejection.encoder
-        belt = {} if encoder is None else {"pulses_per_s": round(encoder.speed_per_s(now_ns), 1)}
-        return {**self._ejection.counts(), **belt}
 
     # -- in -----------------------------------------------------------------------------------------------------
 
@@ -237,13 +205,10 @@ class Signals:
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _edge(self, edge: Edge) -> list[ControllerEvent]:
-        lost = max(0, edge.seqno - self._last_seqnos.get(edge.name, 0) - 1)
-        self.missed_edges += lost
+        self.missed_edges += max(0, edge.seqno - self._last_seqnos.get(edge.name, 0) - 1)
         self._last_seqnos[edge.name] = edge.seqno
-        if edge.name in ENCODER_CHANNELS and self._ejection is not None:
-            self._ejection.feed(edge, lost)
         if edge.name is Input.TRIGGER and edge.active:
-            return [PartSeen(edge.at_ns, None, self._position(edge.at_ns), lost)]
+            return [PartSeen(edge.at_ns, None)]
         if edge.name is Input.RESET and edge.active:
             return [ResetAsked("gpio")]
         return []
@@ -257,30 +222,8 @@ class Signals:
             if self._last_accepted is not None and self._last_accepted.line_seqno == request.line_seqno:
                 self.serial.say_or_drop(self._last_accepted)
             return []
-        lost = _missing_between(self._last_requested, request.line_seqno)
         self._last_requested = request.line_seqno
-        return [PartSeen(now_ns, request.line_seqno, self._position(now_ns), lost)]
-
-    def _position(self, at_ns: int) -> int | None:
-        return None if self._ejection is None else self._ejection.position(at_ns)
-
-    def _eject(self, now_ns: int) -> None:
-        for fire in [] if self._ejection is None else self._ejection.advance(now_ns):
-            self._drive(partial(_pulse, fire.outcome, now_ns), now_ns)
-
-    def _rest(self, now_ns: int) -> None:
-        """Between two parts the ejector works only where an unseen part may be."""
-        rejecting = self._rests_rejecting or (self._ejection is not None and self._ejection.is_blind(now_ns))
-        self._drive(lambda lines: lines.level(Output.REJECT, rejecting), now_ns)
-
-    def _resume_tracking(self, now_ns: int) -> None:
-        """The lines are back: edges may have been missed, and the encoder's levels are what they are."""
-        if self._ejection is None or self.lines is None:
-            return
-        if self._ejection.encoder is not None:
-            self._ejection.encoder.settle(*(self.lines.is_active(channel) for channel in ENCODER_CHANNELS))
-        if self._ejection.tracker is not None:
-            self._ejection.begin(now_ns)
+        return [PartSeen(now_ns, request.line_seqno)]
 
     def _status(self, state: State, counters: Counters) -> Status:
         outcomes = counters.outcomes
@@ -297,6 +240,8 @@ class Signals:
         if self.serial is not None:
             self.serial.say_or_drop(Heartbeat(self._beats, state.value))
         self._beats += 1
+        if self.field is not None:
+            self.field.has_news = True
         beating = state in ALIVE and self._beats % 2 == 0
         self._drive(lambda lines: lines.level(Output.HEARTBEAT, beating), now_ns)
 
@@ -315,13 +260,3 @@ class Signals:
         self._lines_retry_ns = now_ns + GPIO_RETRY_NS
         if self.lines is not None:
             self.lines.close()
-
-
-def _pulse(outcome: Outcome, now_ns: int, lines: OutputLines) -> None:
-    lines.pulse(outcome, now_ns)
-
-
-def _missing_between(last: int | None, seqno: int) -> int:
-    """Trigger numbers left out; a step too long for that is a controller that started anew."""
-    step = 0 if last is None else (seqno - last) % (MAX_LINE_SEQNO + 1)
-    return step - 1 if 1 < step <= MAX_MISSING else 0

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from edge_runtime.protocol.modbus_bank import Command
+from edge_runtime.protocol.modbus_map import COMMANDS, COUNTERS, STATES, FieldResult, FieldState
 from edge_runtime.runtime import messages, snapshot
 from edge_runtime.runtime.messages import MessageError, decode, encode
 from edge_runtime.values import Defect, InspectionRecord, Outcome, Trigger, Verdict, Zone
@@ -49,6 +51,20 @@ def records(draw):
     return InspectionRecord(trigger, draw(verdicts()), draw(UTC), line_seqno, draw(STAGE_MS), draw(TEXTS))
 
 
+WORDS = st.integers(0, 65535)
+COMMAND_LISTS = st.lists(st.builds(Command, st.sampled_from(COMMANDS), WORDS), max_size=4).map(tuple)
+
+
+@st.composite
+def field_states(draw):
+    counters = tuple(draw(COUNTS) for _ in COUNTERS)
+    state = FieldState(state=draw(st.sampled_from(STATES)), ready=draw(st.booleans()), fault=False, counters=counters)
+    if draw(st.booleans()):
+        result = FieldResult.of(draw(verdicts()), draw(st.none() | WORDS), draw(st.none() | st.floats(0.001, 10)))
+        state = replace(state, result_id=draw(st.integers(1, 65535)), result=result)
+    return state
+
+
 FIELD_VALUES = {
     "settings": TEXTS,
     "index": COUNTS,
@@ -72,6 +88,9 @@ FIELD_VALUES = {
     "record": records(),
     "part_ids": st.lists(PART_IDS, max_size=5).map(tuple),
     "snapshot": TEXTS,
+    "state": field_states(),
+    "commands": COMMAND_LISTS,
+    "at_ns": TIMES_NS,
 }
 
 
@@ -97,7 +116,7 @@ def test_a_message_arrives_as_it_was_sent(message_type):
 def test_each_type_is_told_by_a_kind_of_its_own():
     kinds = [each.kind for each in MESSAGE_TYPES]
     assert sorted(set(kinds)) == sorted(kinds)
-    assert len(kinds) == 18
+    assert len(kinds) == 21
 
 
 @settings(max_examples=50, deadline=None)
