@@ -23,7 +23,9 @@ from edge_runtime.config import (
     SyntheticCameraSettings,
 )
 from edge_runtime.config_recipe import RecipeSettings
+from edge_runtime.config_signals import OutputLineSettings
 from edge_runtime.errors import BundleError, ConfigError
+from edge_runtime.interfaces import Input
 from edge_runtime.runtime.channel import Channel
 from edge_runtime.runtime.child import run_child
 from edge_runtime.runtime.children import Child, ChildSpec, Role, spawn_child
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from edge_runtime.inference.manifest import Manifest
     from edge_runtime.interfaces import BytePort, Camera, DigitalLines, RegisterServer, Segmenter
     from edge_runtime.protocol.modbus_bank import RegisterBank
+    from edge_runtime.runtime.ejection import Ejection
     from edge_runtime.runtime.fieldlink import FieldLink
     from edge_runtime.runtime.line import Line
     from edge_runtime.runtime.pool import InspectionPool
@@ -84,6 +87,7 @@ def build_line(settings: Settings) -> Line:
     from edge_runtime.runtime.line import Line
     from edge_runtime.runtime.line_control import LineRules
     from edge_runtime.runtime.service_notify import ServiceNotifier
+    from edge_runtime.runtime.stop_rules import StopLimits, StopRule
     from edge_runtime.runtime.supervisor import Supervisor
     from edge_runtime.vision.decision import check_recipe
 
@@ -104,20 +108,27 @@ def build_line(settings: Settings) -> Line:
         max_pending_records=settings.archive.max_pending_records,
     )
     supervisor = Supervisor(_children(settings, ring), ServiceNotifier())
-    return Line(settings.station.name, rules, supervisor, ring, build_signals(settings), clock)
+    stop_rule = StopRule(StopLimits(**settings.stop.model_dump()))
+    return Line(settings.station.name, rules, supervisor, ring, build_signals(settings), clock, stop_rule)
 
 
 def _children(settings: Settings, ring: FrameRing) -> list[Child]:
     """The process table. The guard comes first, so that it is there before anything can go wrong."""
     start_ms = settings.inspection.start_timeout_ms
     specs = [
-        ChildSpec(Role.GUARD, 0, start_ms, GUARD_HANG_TIMEOUT_MS),
+        ChildSpec(Role.GUARD, 0, start_ms, GUARD_HANG_TIMEOUT_MS, ping_every_ms=_line_silent_ms(settings) / 4),
         ChildSpec(Role.OFFICE, 0, start_ms, OFFICE_HANG_TIMEOUT_MS),
         ChildSpec(Role.CAPTURE, 0, start_ms, settings.line.camera_hang_timeout_ms),
     ]
     if settings.modbus is not None:
         specs.append(ChildSpec(Role.FIELDBUS, 0, start_ms, FIELDBUS_HANG_TIMEOUT_MS))
     return _described([*specs, *_worker_specs(settings)], settings, ring)
+
+
+def _line_silent_ms(settings: Settings) -> float:
+    """How long the line may be silent before its outputs are made safe: the shortest time any of them allows."""
+    outputs = settings.gpio.outputs.values() if settings.gpio else ()
+    return min((wiring.max_unrefreshed_ms for wiring in outputs), default=OutputLineSettings(line=0).max_unrefreshed_ms)
 
 
 def _worker_specs(settings: Settings) -> list[ChildSpec]:
@@ -180,6 +191,7 @@ def build_signals(settings: Settings) -> Signals:
         heartbeat_ms=settings.line.heartbeat_ms,
         serial_triggers=settings.line.trigger == "serial",
         field=build_field_link(settings),
+        ejection=_build_ejection(settings),
     )
 
 
@@ -211,6 +223,21 @@ def build_register_server(settings: Settings, bank: RegisterBank) -> RegisterSer
 
     may_read, may_write = (LOOPBACK if each is None else each for each in (modbus.allow_read, modbus.allow_write))
     return ModbusTcpServer(bank, (modbus.host, modbus.port), may_read, may_write, modbus.max_clients)
+
+
+def _build_ejection(settings: Settings) -> Ejection | None:
+    from edge_runtime.runtime.ejection import Ejection
+    from edge_runtime.runtime.encoder import Encoder
+    from edge_runtime.runtime.tracking import TrackRules
+
+    ejection = settings.ejection
+    if ejection is None:
+        return None
+    rules = TrackRules(*ejection.in_axis_units(), ejection.on_doubled, ejection.on_lost)
+    if ejection.mode == "delay":
+        return Ejection(rules, None)
+    quadrature = settings.gpio is not None and Input.ENCODER_B in settings.gpio.inputs
+    return Ejection(rules, Encoder(quadrature, ejection.standstill_ms))
 
 
 def build_serial_port(settings: Settings) -> BytePort | None:
@@ -284,7 +311,7 @@ def serve_child(role: Role, ring_fd: int, channel: Channel, setup: Setup) -> Non
     if role is Role.GUARD:
         from edge_runtime.runtime import guard
 
-        guard.serve(channel, build_serial_port(settings), build_lines(settings))
+        guard.serve(channel, build_serial_port(settings), build_lines(settings), _line_silent_ms(settings))
         return
     if role is Role.FIELDBUS:
         _serve_fieldbus(channel, settings)

@@ -9,10 +9,10 @@ import tomli
 from pydantic import Field, ValidationError, model_validator
 
 from edge_runtime.config_recipe import MAX_SIDE_PX, RecipeSettings
-from edge_runtime.config_signals import GpioSettings, ModbusSettings, SerialSettings
+from edge_runtime.config_signals import EjectionSettings, GpioSettings, ModbusSettings, SerialSettings, StopSettings
 from edge_runtime.errors import ConfigError
 from edge_runtime.inference.manifest import Target
-from edge_runtime.interfaces import Input
+from edge_runtime.interfaces import Input, Output
 from edge_runtime.validation import StrictModel, describe
 
 RING_PAGES_LIMIT_BYTES = 8 * 1024**3
@@ -151,6 +151,8 @@ class Settings(StrictModel):
     serial: SerialSettings | None = None
     gpio: GpioSettings | None = None
     modbus: ModbusSettings | None = None
+    ejection: EjectionSettings | None = None
+    stop: StopSettings = StopSettings()
     archive: ArchiveSettings = ArchiveSettings()
     recipe: RecipeSettings = RecipeSettings()
 
@@ -162,12 +164,39 @@ class Settings(StrictModel):
             raise ValueError("line.trigger 'gpio' needs a [gpio.inputs.trigger] section")
         if self.line.trigger == "modbus" and self.modbus is None:
             raise ValueError("line.trigger 'modbus' needs a [modbus] section")
+        if self.ejection is not None:
+            self._check_ejection(self.ejection)
         if self.ring_bytes > RING_PAGES_LIMIT_BYTES:
             raise ValueError(
                 f"line.ring_slots × camera size needs {self.ring_bytes / 1e9:.1f} GB of shared memory, more than "
                 f"{RING_PAGES_LIMIT_BYTES / 1e9:.1f} GB: take fewer slots"
             )
         return self
+
+    def _check_ejection(self, ejection: EjectionSettings) -> None:
+        gpio = self.gpio or GpioSettings()
+        if self.line.trigger == "free_run":
+            raise ValueError("[ejection] needs triggers: set line.trigger to gpio, serial or modbus")
+        wired = [gpio.outputs[output] for output in (Output.OK, Output.REJECT) if output in gpio.outputs]
+        if not wired:
+            raise ValueError(
+                "[ejection] needs [gpio.outputs.ok] or [gpio.outputs.reject]: nothing would reach the ejector"
+            )
+        if ejection.mode == "encoder" and Input.ENCODER_A not in gpio.inputs:
+            raise ValueError("ejection.mode 'encoder' needs [gpio.inputs.encoder_a]")
+        if ejection.mode == "encoder":
+            return
+        if ejection.delay_ms is not None and self.line.deadline_ms > ejection.delay_ms:
+            raise ValueError(
+                f"line.deadline_ms {self.line.deadline_ms:g} is later than ejection.delay_ms {ejection.delay_ms:g}: "
+                "the part would be at the ejector before its verdict"
+            )
+        longest_ms = max(wiring.pulse_ms for wiring in wired)
+        if 0 < ejection.min_gap_ms < longest_ms:
+            raise ValueError(
+                f"a pulse of {longest_ms:g} ms would reach into the next part, which may come after "
+                f"{ejection.min_gap_ms:g} ms: shorten gpio.outputs.*.pulse_ms"
+            )
 
     @property
     def ring_bytes(self) -> int:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, IPvAnyNetwork, model_validator
 
+from edge_runtime.clock import NS_PER_MS
 from edge_runtime.interfaces import Input, Output
 from edge_runtime.validation import StrictModel
 
@@ -36,6 +37,9 @@ class OutputLineSettings(StrictModel):
     active_low: bool | None = Field(default=None, description="Unset: true where the safe level is active")
     safe_active: bool | None = Field(default=None, description="Unset: true for reject and fault, else false")
     pulse_ms: float = Field(default=50, gt=0, le=60_000, description="Length of a verdict's pulse on ok or reject")
+    max_unrefreshed_ms: float = Field(
+        default=3000, ge=400, le=60_000, description="A daemon silent for longer is killed and all outputs made safe"
+    )
 
 
 class InputLineSettings(StrictModel):
@@ -94,3 +98,50 @@ class ModbusSettings(StrictModel):
         if self.mode == "rtu" and not self.serial_port:
             raise ValueError("mode 'rtu' needs a serial_port, for example /dev/serial/by-id/usb-…")
         return self
+
+
+class EjectionSettings(StrictModel):
+    """The way from trigger to ejector. With it, `ok` and `reject` pulse when the part is there, never earlier.
+
+    `min_gap_*` is the smallest distance at which two parts can follow each other; no pulse is longer.
+    """
+
+    mode: Literal["delay", "encoder"] = Field(description="By time, on a belt of constant speed, or by encoder pulses")
+    delay_ms: float | None = Field(default=None, gt=0, le=600_000, description="delay: from trigger to ejector")
+    min_gap_ms: float = Field(default=0, ge=0, le=600_000, description="delay: between two parts; 0: not checked")
+    pulses: int | None = Field(default=None, ge=1, le=10_000_000, description="encoder: from trigger to ejector")
+    min_gap_pulses: int = Field(
+        default=0, ge=0, le=10_000_000, description="encoder: between two parts; 0: not checked"
+    )
+    standstill_ms: float = Field(default=200, ge=10, le=60_000, description="encoder: without a pulse, the belt stands")
+    on_doubled: Literal["reject", "ignore"] = Field(
+        default="reject", description="Triggers closer than min_gap: reject the parts, or ignore the later trigger"
+    )
+    on_lost: Literal["reject", "count"] = Field(
+        default="reject", description="A trigger is missing between two: eject what lies between, or only count"
+    )
+
+    @model_validator(mode="after")
+    def _the_mode_has_its_distance(self) -> EjectionSettings:
+        if self.mode == "delay" and self.delay_ms is None:
+            raise ValueError("mode 'delay' needs delay_ms, the time from trigger to ejector")
+        if self.mode == "encoder" and self.pulses is None:
+            raise ValueError("mode 'encoder' needs pulses, the encoder pulses from trigger to ejector")
+        travel, min_gap = self.in_axis_units()
+        if min_gap > travel:
+            raise ValueError("min_gap must not exceed the way from trigger to ejector")
+        return self
+
+    def in_axis_units(self) -> tuple[int, int]:
+        """Travel and min_gap in nanoseconds or pulses."""
+        if self.mode == "encoder":
+            return self.pulses or 0, self.min_gap_pulses
+        return round((self.delay_ms or 0) * NS_PER_MS), round(self.min_gap_ms * NS_PER_MS)
+
+
+class StopSettings(StrictModel):
+    """When the line must stop: output `stop` and fault `rejects` stand until a reset. 0 switches a rule off."""
+
+    consecutive_rejects: int = Field(default=0, ge=0, le=100_000, description="So many in a row")
+    reject_rate: float = Field(default=0, ge=0, le=1, description="This share of the last rate_window parts")
+    rate_window: int = Field(default=100, ge=2, le=100_000, description="Parts over which the share is taken")

@@ -13,6 +13,19 @@ CAMERA = '[camera]\ndriver = "synthetic"\n'
 INSPECTION = '[inspection]\nbundle = "models/pcb"\n'
 MINIMAL = CAMERA + INSPECTION
 RULE = "[recipe.rules.open]\n"
+EJECTION = '[ejection]\nmode = "delay"\ndelay_ms = 500\n'
+TRACKED = (
+    MINIMAL
+    + """
+[line]
+trigger = "gpio"
+deadline_ms = 400
+[gpio.inputs.trigger]
+line = 1
+[gpio.outputs.ok]
+line = 2
+"""
+)
 
 FULL = """
 recipe = "recipes/board-7.toml"
@@ -155,6 +168,21 @@ WRONG = {
         MINIMAL + '[gpio.inputs.trigger]\nline = 1\nedge = "both"\n',
         "gpio.inputs.trigger.edge: must be 'rising' or 'falling'",
     ),
+    "ejection in free run": (MINIMAL + EJECTION, "[ejection] needs triggers: set line.trigger to gpio"),
+    "no ejector": (
+        MINIMAL + '[line]\ntrigger = "gpio"\n[gpio.inputs.trigger]\nline = 1\n' + EJECTION,
+        "needs [gpio.outputs.ok] or [gpio.outputs.reject]",
+    ),
+    "no delay": (TRACKED + '[ejection]\nmode = "delay"\n', "ejection: mode 'delay' needs delay_ms"),
+    "no pulses": (TRACKED + '[ejection]\nmode = "encoder"\n', "ejection: mode 'encoder' needs pulses"),
+    "no encoder": (TRACKED + '[ejection]\nmode = "encoder"\npulses = 9\n', "needs [gpio.inputs.encoder_a]"),
+    "too near": (TRACKED + EJECTION + "min_gap_ms = 501\n", "min_gap must not exceed the way from trigger to ejector"),
+    "verdict too late": (
+        TRACKED.replace("deadline_ms = 400", "deadline_ms = 600") + EJECTION,
+        "line.deadline_ms 600 is later than ejection.delay_ms 500",
+    ),
+    "pulse too long": (TRACKED + EJECTION + "min_gap_ms = 40\n", "a pulse of 50 ms would reach into the next part"),
+    "stop rate": (MINIMAL + "[stop]\nreject_rate = 2\n", "stop.reject_rate"),
     "too much shared memory": (
         MINIMAL.replace("[insp", "width_px = 8192\nheight_px = 8192\n[insp") + "[line]\nring_slots = 64\n",
         "line.ring_slots × camera size needs 21.5 GB of shared memory, more than 8.6 GB: take fewer slots",

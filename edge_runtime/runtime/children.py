@@ -19,7 +19,6 @@ from edge_runtime.runtime.health import RestartBudget
 from edge_runtime.runtime.messages import Message, Ping, Ready, Setup
 
 log = logging.getLogger(__name__)
-PING_EVERY_NS = 1000 * NS_PER_MS
 END_WITHIN_NS = 500 * NS_PER_MS
 MAX_SENDS_WAITING = 1000
 
@@ -37,12 +36,16 @@ class Role(str, Enum):
 
 @dataclass(frozen=True)
 class ChildSpec:
-    """One row of the process table. `start_timeout_ms` is from spawn to Ready, `hang_timeout_ms` from ask to answer."""
+    """One row of the process table. `start_timeout_ms` is from spawn to Ready, `hang_timeout_ms` from ask to answer.
+
+    An idle child is asked for a sign of life after `ping_every_ms`.
+    """
 
     role: Role
     index: int
     start_timeout_ms: float
     hang_timeout_ms: float
+    ping_every_ms: float = 1000.0
 
     @property
     def name(self) -> str:
@@ -168,7 +171,7 @@ class Child:
         self._heard_ns = now_ns
 
     def ping_if_idle(self, now_ns: int) -> None:
-        if self.ready and not self._owed and now_ns - self._heard_ns >= PING_EVERY_NS:
+        if self.ready and not self._owed and now_ns - self._heard_ns >= self.spec.ping_every_ms * NS_PER_MS:
             self.ask(Ping(), now_ns)
 
     def overdue_ns(self) -> int | None:

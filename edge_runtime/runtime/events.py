@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PartSeen:
-    """A trigger came in at `at_ns` (monotonic): `line_seqno` is the controller's number for it, None for an edge."""
+    """A trigger came in at `at_ns` (monotonic): `line_seqno` is the controller's number for it, None for an edge.
+
+    `position`: the encoder's at that moment, where there is one. `lost_before`: triggers missing right before it.
+    """
 
     at_ns: int
     line_seqno: int | None
+    position: int | None = None
+    lost_before: int = 0
 
 
 @dataclass(frozen=True)

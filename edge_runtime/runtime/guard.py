@@ -16,21 +16,20 @@ from edge_runtime.runtime.channel import Channel, ChannelClosed
 from edge_runtime.runtime.messages import Ping, Pong, Ready, Stop
 
 log = logging.getLogger(__name__)
-LINE_SILENT_MS = 3000.0  # the line pings every second
 TRY_AGAIN_AFTER_S = tuple(0.02 * 2**n for n in range(9))
 
 
-def serve(channel: Channel, serial: BytePort | None, lines: DigitalLines | None) -> None:
+def serve(channel: Channel, serial: BytePort | None, lines: DigitalLines | None, silent_ms: float) -> None:
     """Wait for Stop (a clean end) or for the line's death (act). The ports are not opened before that.
 
-    A line that says nothing for `LINE_SILENT_MS` holds its outputs at whatever they were: it is killed.
+    A line that says nothing for `silent_ms` holds its outputs at whatever they were: it is killed.
     """
     line_pid = os.getppid()
     try:
         channel.send_patiently(Ready())
-        while not isinstance(message := channel.wait(LINE_SILENT_MS), Stop):
+        while not isinstance(message := channel.wait(silent_ms), Stop):
             if message is None:
-                _kill_line(line_pid)
+                _kill_line(line_pid, silent_ms)
             elif isinstance(message, Ping):
                 channel.send_patiently(Pong())
     except ChannelClosed:
@@ -47,8 +46,8 @@ def make_safe(serial: BytePort | None, lines: DigitalLines | None) -> bool:
     return lines_safe and told
 
 
-def _kill_line(line_pid: int) -> None:
-    log.error("the line has been silent for %.0f ms; killing it", LINE_SILENT_MS)
+def _kill_line(line_pid: int, silent_ms: float) -> None:
+    log.error("the line has been silent for %.0f ms; killing it", silent_ms)
     if os.getppid() == line_pid:
         os.kill(line_pid, signal.SIGKILL)
 

@@ -41,6 +41,7 @@ class Fault(str, Enum):
     WORKERS = "workers"
     RECORDS = "records"
     GPIO = "gpio"
+    ENCODER = "encoder"
 
     WORKER = "worker"
     OFFICE = "office"
@@ -49,9 +50,10 @@ class Fault(str, Enum):
     ACKNOWLEDGE = "acknowledge"
     GUARD = "guard"
     FIELDBUS = "fieldbus"
+    REJECTS = "rejects"
 
 
-BLINDING = frozenset({Fault.CAMERA, Fault.WORKERS, Fault.RECORDS, Fault.GPIO})
+BLINDING = frozenset({Fault.CAMERA, Fault.WORKERS, Fault.RECORDS, Fault.GPIO, Fault.ENCODER})
 
 
 def next_state(current: State, started: bool, faults: frozenset[Fault], parts_in_flight: int) -> State:

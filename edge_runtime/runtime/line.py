@@ -16,7 +16,6 @@ from edge_runtime.runtime.channel import ChannelClosed
 from edge_runtime.runtime.children import Child, Role
 from edge_runtime.runtime.events import ControllerEvent, PartSeen, ResetAsked
 from edge_runtime.runtime.frame_ring import FrameRing
-from edge_runtime.runtime.health import State
 from edge_runtime.runtime.line_control import (
     Action,
     Announce,
@@ -49,6 +48,7 @@ from edge_runtime.runtime.messages import (
 )
 from edge_runtime.runtime.signals import Signals
 from edge_runtime.runtime.snapshot import Snapshot, shown, to_json
+from edge_runtime.runtime.stop_rules import StopRule
 from edge_runtime.runtime.supervisor import Supervisor
 from edge_runtime.values import Outcome
 
@@ -73,7 +73,14 @@ class Line:
     """Runs until it is told to stop or a finite picture source ends. Owns ring, signals and supervisor."""
 
     def __init__(
-        self, station: str, rules: LineRules, supervisor: Supervisor, ring: FrameRing, signals: Signals, clock: Clock
+        self,
+        station: str,
+        rules: LineRules,
+        supervisor: Supervisor,
+        ring: FrameRing,
+        signals: Signals,
+        clock: Clock,
+        stop_rule: StopRule,
     ) -> None:
         self._station = station
         self._rules = rules
@@ -81,6 +88,7 @@ class Line:
         self._ring = ring
         self._signals = signals
         self._clock = clock
+        self._stop_rule = stop_rule
         self._control: LineControl | None = None
         self._model_id = ""
         self._stop_asked_ns: int | None = None
@@ -112,6 +120,7 @@ class Line:
         self._wait_and_serve()
         now_ns = self._now_ns()
         if self._control is not None:
+            self._do(self._control.give_up(self._signals.undecided(now_ns), "at_ejector", now_ns))
             self._do(self._control.expire(now_ns))
             if self._stop_asked_ns is None:
                 self._do(self._control.ask_free_run())
@@ -131,7 +140,7 @@ class Line:
 
     def _wait_ms(self) -> float:
         now_ns = self._now_ns()
-        wakes_ns = [self._next_tick_ns, self._signals.next_wake_ns()]
+        wakes_ns = [self._next_tick_ns, self._signals.next_wake_ns(now_ns)]
         if self._control is not None:
             expiry_ns = self._control.next_expiry_ns()
             wakes_ns += [expiry_ns] if expiry_ns is not None else []
@@ -164,10 +173,9 @@ class Line:
         self._repeat_records_if_due()
         if self._control is not None:
             self._control.sweep()
-        self._supervisor.judge(self._control, self._signals, now_ns)
-        state = self._supervisor.state
+        self._supervisor.judge(self._control, self._signals, self._stop_rule.reason, now_ns)
         busy = self._control is not None and self._control.parts_in_flight > 0
-        self._signals.levels(busy, state in (State.FAULT, State.STARTING, State.STOPPING), now_ns)
+        self._signals.levels(self._supervisor.state, busy, bool(self._stop_rule.reason), now_ns)
         if now_ns >= self._next_publish_ns and self._supervisor.ready(Role.OFFICE):
             self._next_publish_ns = now_ns + PUBLISH_EVERY_NS
             self._supervisor.one(Role.OFFICE).tell(Publish(to_json(self.snapshot(now_ns))))
@@ -188,14 +196,18 @@ class Line:
         """The one place that acts on what the controller asks, whichever wire it came by."""
         if isinstance(event, PartSeen):
             self._part_seen(event)
-        elif isinstance(event, ResetAsked) and event.source != "modbus" and self._signals.field is not None:
-            self._signals.field.reset_by_other()
+        elif isinstance(event, ResetAsked):
+            self._stop_rule.reset()
+            if event.source != "modbus" and self._signals.field is not None:
+                self._signals.field.reset_by_other()
 
     def _part_seen(self, seen: PartSeen) -> None:
         if self._control is None:  # no ids yet; read all the same, or an old trigger would later pass for a new part
             self._signals.refuse(seen)
             if self._signals.field is not None:
                 self._signals.field.triggered(None, seen.line_seqno)
+            return
+        if self._signals.ignores(seen):
             return
         now_ns = self._now_ns()
         self._tell_condition()
@@ -205,7 +217,9 @@ class Line:
             self._signals.accepted(seen.line_seqno, part_id)
         if self._signals.field is not None:
             self._signals.field.triggered(part_id, seen.line_seqno)
+        doubled = self._signals.track(part_id, seen)
         self._do(actions)
+        self._do(self._control.give_up(doubled, "doubled_trigger", now_ns))
         if self._stop_asked_ns is not None:
             self._do(self._control.give_up_all("stopping", now_ns))
 
@@ -324,6 +338,7 @@ class Line:
         newcomers = [child]
         if child.spec.role is Role.OFFICE and self._control is None:
             self._control = LineControl(self._rules, max(1, message.next_part_id), self._ring.working_on)
+            self._signals.begin_tracking(self._now_ns())
             newcomers = [each for each in self._supervisor.children if each.ready]
         for each in newcomers:
             self._welcome(each)
@@ -351,6 +366,7 @@ class Line:
         for action in actions:
             if isinstance(action, Announce):
                 self._signals.announce(action, now_ns)
+                self._stop_rule.concluded(action.verdict.outcome)
             elif isinstance(action, StartFrame):
                 self._ring.start(action.request.slot, action.request.part_id)
                 for index in action.workers:
@@ -466,6 +482,9 @@ class Line:
             model_id=control.model_id,
             recipe_id=self._rules.recipe_id,
             last_verdicts=shown(control.last_verdicts),
+            stop_reason=self._stop_rule.reason,
+            stop_demands=self._stop_rule.demands,
+            tracking=self._signals.tracking(now_ns),
         )
 
     def _now_ns(self) -> int:

@@ -245,6 +245,11 @@ class LineControl:
         due = [p for p in self._parts.values() if p.verdict is None and p.trigger.deadline_ns <= limit_ns]
         return [action for part in due for action in self._give_up(part, "deadline", now_ns)]
 
+    def give_up(self, part_ids: Iterable[int], reason: str, now_ns: int) -> list[Action]:
+        """Answer these parts now, as far as they have no verdict yet."""
+        parts = [self._parts[part_id] for part_id in part_ids if part_id in self._parts]
+        return [action for part in parts if part.verdict is None for action in self._give_up(part, reason, now_ns)]
+
     def sweep(self) -> None:
         """Free the slots of cancelled frames that no worker is inside of; call it after actions were carried out."""
         for part in list(self._parts.values()):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from edge_runtime.clock import NS_PER_MS
 from edge_runtime.errors import SignalError
-from edge_runtime.interfaces import BytePort, DigitalLines, Edge, Output
+from edge_runtime.interfaces import BytePort, DigitalLines, Edge, Input, Output
 from edge_runtime.protocol.messages import FROM_CONTROLLER, Message, PartResult
 from edge_runtime.protocol.outbox import Outbox
 from edge_runtime.protocol.sentence import Decoder, encode
@@ -129,6 +129,9 @@ class OutputLines:
 
     def edges(self) -> list[Edge]:
         return self._lines.edges()
+
+    def is_active(self, name: Input) -> bool:
+        return self._lines.is_active(name)
 
     def next_wake_ns(self) -> int | None:
         return min(self._ends_ns.values(), default=None)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from edge_runtime.clock import NS_PER_MS
 from edge_runtime.errors import SignalError
 from edge_runtime.interfaces import Edge, Input, Output
 from edge_runtime.protocol.messages import (
+    MAX_LINE_SEQNO,
     Acknowledge,
     Down,
     FaultChanged,
@@ -22,6 +24,7 @@ from edge_runtime.protocol.messages import (
 )
 from edge_runtime.protocol.modbus_map import FieldState
 from edge_runtime.protocol.outbox import OutboxFull
+from edge_runtime.runtime.ejection import Ejection
 from edge_runtime.runtime.events import ControllerEvent, PartSeen, ResetAsked
 from edge_runtime.runtime.fieldlink import FieldLink
 from edge_runtime.runtime.health import State
@@ -32,6 +35,8 @@ from edge_runtime.values import Outcome
 log = logging.getLogger(__name__)
 GPIO_RETRY_NS = 1000 * NS_PER_MS
 NEVER_NS = 2**63 - 1
+MAX_MISSING = 100
+ENCODER_CHANNELS = (Input.ENCODER_A, Input.ENCODER_B)
 ALIVE = frozenset({State.READY, State.INSPECTING, State.DEGRADED})
 
 
@@ -46,7 +51,9 @@ class Signals:
         heartbeat_ms: float,
         serial_triggers: bool,
         field: FieldLink | None = None,
+        ejection: Ejection | None = None,
     ) -> None:
+        """Without `ejection` a verdict's pulse comes with the verdict; with it, when the part is at the ejector."""
         self.serial = serial
         self.field = field
         self.lines = lines
@@ -60,6 +67,8 @@ class Signals:
         self._next_beat_ns = 0
         self._beats = 0
         self._lines_retry_ns = 0
+        self._ejection = ejection
+        self._rests_rejecting = True
         self._last_seqnos: dict[Input, int] = {}
         self._last_requested: int | None = None
         self._last_accepted: TriggerAccepted | None = None
@@ -81,6 +90,7 @@ class Signals:
             self.lines.open()
             self.lines_open, self._last_seqnos = True, {}
             log.info("output lines are held at their safe level")
+            self._resume_tracking(now_ns)
         except SignalError as exc:
             self._lines_lost(exc, now_ns)
 
@@ -105,7 +115,10 @@ class Signals:
     def announce(self, announcement: Announce, now_ns: int) -> None:
         """Tell the controller a verdict, lines first. A full outbox loses the sentence, counted, never the pulse."""
         verdict = announcement.verdict
-        self._drive(lambda lines: lines.pulse(verdict.outcome, now_ns), now_ns)
+        if self._ejection is None:
+            self._drive(lambda lines: lines.pulse(verdict.outcome, now_ns), now_ns)
+        else:
+            self._ejection.conclude(verdict.part_id, verdict.outcome)
         if self.field is not None:
             self.field.announce(verdict, announcement.line_seqno, now_ns)
         if self.serial is None:
@@ -134,18 +147,27 @@ class Signals:
         if self.serial is not None:
             self.serial.say_or_drop(FaultChanged(code, raised))
 
-    def levels(self, busy: bool, fault: bool, now_ns: int) -> None:
-        """Hold the levels; a box that cannot inspect rejects at rest, too."""
+    def levels(self, state: State, busy: bool, stop: bool, now_ns: int) -> None:
+        """Hold the levels; a box that cannot inspect rejects at rest, too.
+
+        One that tracks its parts goes on passing those that it has seen and passed before a fault.
+        """
+        blind = state in (State.FAULT, State.STARTING, State.STOPPING)
+        self._rests_rejecting = blind if self._ejection is None else state in (State.STARTING, State.STOPPING)
         self._drive(lambda lines: lines.level(Output.BUSY, busy), now_ns)
-        self._drive(lambda lines: lines.level(Output.FAULT, fault), now_ns)
-        self._drive(lambda lines: lines.level(Output.REJECT, fault), now_ns)
+        self._drive(lambda lines: lines.level(Output.FAULT, blind), now_ns)
+        self._drive(lambda lines: lines.level(Output.STOP, stop), now_ns)
+        self._rest(now_ns)
 
     def work(self, state: State, now_ns: int) -> None:
         """Do what is due: reopen, repeat, end pulses, beat."""
         if self._closed:
             return
         self.open_lines(now_ns)
+        self._eject(now_ns)
         self._drive(lambda lines: lines.work(now_ns), now_ns)
+        if self._ejection is not None:
+            self._rest(now_ns)
         if self.serial is not None:
             self.serial.open_if_due(now_ns)
         if now_ns >= self._next_beat_ns:
@@ -154,14 +176,46 @@ class Signals:
         if self.serial is not None:
             self.serial.work(now_ns)
 
-    def next_wake_ns(self) -> int:
+    def next_wake_ns(self, now_ns: int) -> int:
         """When `work` has something to do next, apart from input; never again once closed."""
         if self._closed:
             return NEVER_NS
         wakes: list[int | None] = [self._next_beat_ns]
         wakes += [self.serial.next_wake_ns()] if self.serial is not None else []
         wakes += [self.lines.next_wake_ns()] if self.lines is not None and self.lines_open else []
+        wakes += [self._ejection.next_wake_ns(now_ns)] if self._ejection is not None else []
         return min(wake_ns for wake_ns in wakes if wake_ns is not None)
+
+    # -- the parts on their way to the ejector ------------------------------------------------------------------
+
+    def begin_tracking(self, now_ns: int) -> None:
+        """From now on every trigger is taken."""
+        if self._ejection is not None:
+            self._ejection.begin(now_ns)
+
+    def ignores(self, seen: PartSeen) -> bool:
+        """Whether a trigger is by rule no part of its own."""
+        return self._ejection is not None and self._ejection.ignores(seen)
+
+    def track(self, part_id: int, seen: PartSeen) -> tuple[int, ...]:
+        """A part sets out for the ejector; the parts that cannot be told apart from it."""
+        return () if self._ejection is None else self._ejection.see(part_id, seen)
+
+    def undecided(self, now_ns: int) -> list[int]:
+        """Parts that are at the ejector and have no verdict."""
+        return [] if self._ejection is None else self._ejection.undecided(now_ns)
+
+    @property
+    def encoder_is_silent(self) -> bool:
+        return self._ejection is not None and self._ejection.encoder_is_silent
+
+    def tracking(self, now_ns: int) -> dict[str, float]:
+        """What the way to the ejector saw, for the Snapshot."""
+        if self._ejection is None:
+            return {}
+        encoder = self._ejection.encoder
+        belt = {} if encoder is None else {"pulses_per_s": round(encoder.speed_per_s(now_ns), 1)}
+        return {**self._ejection.counts(), **belt}
 
     # -- in -----------------------------------------------------------------------------------------------------
 
@@ -205,10 +259,13 @@ class Signals:
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _edge(self, edge: Edge) -> list[ControllerEvent]:
-        self.missed_edges += max(0, edge.seqno - self._last_seqnos.get(edge.name, 0) - 1)
+        lost = max(0, edge.seqno - self._last_seqnos.get(edge.name, 0) - 1)
+        self.missed_edges += lost
         self._last_seqnos[edge.name] = edge.seqno
+        if edge.name in ENCODER_CHANNELS and self._ejection is not None:
+            self._ejection.feed(edge, lost)
         if edge.name is Input.TRIGGER and edge.active:
-            return [PartSeen(edge.at_ns, None)]
+            return [PartSeen(edge.at_ns, None, self._position(edge.at_ns), lost)]
         if edge.name is Input.RESET and edge.active:
             return [ResetAsked("gpio")]
         return []
@@ -222,8 +279,30 @@ class Signals:
             if self._last_accepted is not None and self._last_accepted.line_seqno == request.line_seqno:
                 self.serial.say_or_drop(self._last_accepted)
             return []
+        lost = _missing_between(self._last_requested, request.line_seqno)
         self._last_requested = request.line_seqno
-        return [PartSeen(now_ns, request.line_seqno)]
+        return [PartSeen(now_ns, request.line_seqno, self._position(now_ns), lost)]
+
+    def _position(self, at_ns: int) -> int | None:
+        return None if self._ejection is None else self._ejection.position(at_ns)
+
+    def _eject(self, now_ns: int) -> None:
+        for fire in [] if self._ejection is None else self._ejection.advance(now_ns):
+            self._drive(partial(_pulse, fire.outcome, now_ns), now_ns)
+
+    def _rest(self, now_ns: int) -> None:
+        """Between two parts the ejector works only where an unseen part may be."""
+        rejecting = self._rests_rejecting or (self._ejection is not None and self._ejection.is_blind(now_ns))
+        self._drive(lambda lines: lines.level(Output.REJECT, rejecting), now_ns)
+
+    def _resume_tracking(self, now_ns: int) -> None:
+        """The lines are back: edges may have been missed, and the encoder's levels are what they are."""
+        if self._ejection is None or self.lines is None:
+            return
+        if self._ejection.encoder is not None:
+            self._ejection.encoder.settle(*(self.lines.is_active(channel) for channel in ENCODER_CHANNELS))
+        if self._ejection.tracker is not None:
+            self._ejection.begin(now_ns)
 
     def _status(self, state: State, counters: Counters) -> Status:
         outcomes = counters.outcomes
@@ -260,3 +339,13 @@ class Signals:
         self._lines_retry_ns = now_ns + GPIO_RETRY_NS
         if self.lines is not None:
             self.lines.close()
+
+
+def _pulse(outcome: Outcome, now_ns: int, lines: OutputLines) -> None:
+    lines.pulse(outcome, now_ns)
+
+
+def _missing_between(last: int | None, seqno: int) -> int:
+    """Trigger numbers left out; a step too long for that is a controller that started anew."""
+    step = 0 if last is None else (seqno - last) % (MAX_LINE_SEQNO + 1)
+    return step - 1 if 1 < step <= MAX_MISSING else 0

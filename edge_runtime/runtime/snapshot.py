@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 
@@ -41,6 +41,9 @@ class Snapshot:
     model_id: str
     recipe_id: str
     last_verdicts: tuple[Verdict, ...]
+    stop_reason: str = ""
+    stop_demands: int = 0
+    tracking: dict[str, float] = field(default_factory=dict)
 
 
 def shown(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:

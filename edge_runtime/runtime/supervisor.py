@@ -73,11 +73,11 @@ class Supervisor:
             child.start(now_ns)
         return len(due) > 1
 
-    def judge(self, control: LineControl | None, signals: Signals, now_ns: int) -> None:
+    def judge(self, control: LineControl | None, signals: Signals, stop_reason: str, now_ns: int) -> None:
         """Set the state that follows from children, control and signals; log and tell each edge once."""
         if self.state is State.STOPPING:
             return
-        faults = frozenset(self._standing_faults(control, signals))
+        faults = frozenset(self._standing_faults(control, signals, stop_reason))
         if not self._started:
             self._started = control is not None and all(c.ready for c in self.children) and not faults & BLINDING
         if self._started or self._starting_failed(now_ns):
@@ -112,7 +112,7 @@ class Supervisor:
             return child.spec.role is Role.OFFICE and Role.OFFICE not in self._dismissed
         return True
 
-    def _standing_faults(self, control: LineControl | None, signals: Signals) -> Iterable[Fault]:
+    def _standing_faults(self, control: LineControl | None, signals: Signals, stop_reason: str) -> Iterable[Fault]:
         workers_ready = sum(worker.ready for worker in self.workers.values())
         serial, field = signals.serial, signals.field
         facts = {
@@ -127,6 +127,8 @@ class Supervisor:
             Fault.ACKNOWLEDGE: (serial is not None and serial.outbox_full)
             or (field is not None and field.takes_no_results),
             Fault.FIELDBUS: field is not None and (not self.ready(Role.FIELDBUS) or bool(field.trouble)),
+            Fault.REJECTS: bool(stop_reason),
+            Fault.ENCODER: signals.encoder_is_silent,
             Fault.GPIO: signals.lines is not None and not signals.lines_open,
         }
         return (fault for fault, stands in facts.items() if stands)

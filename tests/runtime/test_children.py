@@ -9,13 +9,14 @@ import pytest
 
 from edge_runtime.clock import ManualClock
 from edge_runtime.runtime.channel import Channel
-from edge_runtime.runtime.children import MAX_SENDS_WAITING, PING_EVERY_NS, Child, ChildSpec, Role, spawn_child
+from edge_runtime.runtime.children import MAX_SENDS_WAITING, Child, ChildSpec, Role, spawn_child
 from edge_runtime.runtime.health import MAX_BACKOFF_NS, RestartBudget
 from edge_runtime.runtime.messages import Capture, Failed, Ping, Ready, Setup, SlotRead
 
 SPEC = ChildSpec(Role.INSPECTION, 3, start_timeout_ms=1000, hang_timeout_ms=200)
 SETTINGS = '{"station": "one"}'
 START_NS, HANG_NS = 1_000_000_000, 200_000_000
+PING_EVERY_MS = ChildSpec(Role.OFFICE, 0, 0, 0).ping_every_ms
 
 
 class Station:
@@ -124,7 +125,7 @@ def test_each_answer_starts_the_time_of_the_next_question(station):
 def test_an_idle_child_is_pinged_and_a_silent_one_then_hangs(station):
     here = station()
     here.start()
-    here.clock.advance_ms(PING_EVERY_NS / 1e6 - 1)
+    here.clock.advance_ms(PING_EVERY_MS - 1)
     here.child.ping_if_idle(here.now_ns)
     assert here.far_end.receive() is None
     here.clock.advance_ms(1)
@@ -137,7 +138,7 @@ def test_an_idle_child_is_pinged_and_a_silent_one_then_hangs(station):
 def test_a_child_that_speaks_is_not_pinged(station):
     here = station()
     here.start()
-    here.clock.advance_ms(PING_EVERY_NS / 1e6)
+    here.clock.advance_ms(PING_EVERY_MS)
     here.child.heard(here.now_ns)
     here.child.ping_if_idle(here.now_ns)
     assert here.far_end.receive() is None

@@ -73,7 +73,7 @@ def test_the_state_follows_from_what_is_true(started, faults, parts, state):
 
 @pytest.mark.parametrize("fault", Fault)
 def test_a_blind_box_is_in_fault_and_a_hampered_one_degraded(fault):
-    blinding = {Fault.CAMERA, Fault.WORKERS, Fault.RECORDS, Fault.GPIO}
+    blinding = {Fault.CAMERA, Fault.WORKERS, Fault.RECORDS, Fault.GPIO, Fault.ENCODER}
     assert blinding == BLINDING
     expected = State.FAULT if fault in blinding else State.DEGRADED
     assert next_state(State.READY, True, frozenset({fault}), 0) is expected

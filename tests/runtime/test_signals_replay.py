@@ -14,18 +14,21 @@ import tomli
 from edge_runtime.clock import NS_PER_MS, ManualClock
 from edge_runtime.interfaces import Input, Output
 from edge_runtime.protocol.outbox import Outbox
-from edge_runtime.runtime.events import PartSeen
+from edge_runtime.runtime.ejection import Ejection
+from edge_runtime.runtime.encoder import Encoder
+from edge_runtime.runtime.events import ControllerEvent, PartSeen
 from edge_runtime.runtime.health import State
 from edge_runtime.runtime.line_control import Announce, LineControl, LineRules
 from edge_runtime.runtime.messages import Captured, Inspected
 from edge_runtime.runtime.outputs import OutputLines, SerialLink
 from edge_runtime.runtime.signals import Signals
+from edge_runtime.runtime.stop_rules import StopLimits, StopRule
+from edge_runtime.runtime.tracking import TrackRules
 from edge_runtime.signal_io.recording import RecordingBytePort, RecordingLines
 from edge_runtime.signal_io.safe_levels import SAFE_ACTIVE
 from edge_runtime.values import Defect, Outcome, Verdict
 
 STORIES = sorted((Path(__file__).parent / "replay").glob("*.toml"))
-WIRED = {output: SAFE_ACTIVE[output] for output in map(Output, ("ok", "reject", "busy", "fault", "heartbeat"))}
 UTC = datetime(2026, 1, 1, tzinfo=timezone.utc)
 TICK_NS = 100 * NS_PER_MS
 DEFAULTS = {
@@ -43,6 +46,9 @@ DEFAULTS = {
     "max_unacknowledged": 10,
     "acknowledge": True,
     "pulse_ms": {"ok": 50, "reject": 80},
+    "outputs": ["ok", "reject", "busy", "fault", "heartbeat"],
+    "ejection": {},
+    "stop": {},
     "class_names": {"1": "Open", "2": "short"},
 }
 
@@ -53,7 +59,7 @@ class Replay:
     def __init__(self, config: dict) -> None:
         self.clock = ManualClock()
         self.port = RecordingBytePort(clock=self.clock) if config["serial"] else None
-        self.lines = RecordingLines(safe_active=WIRED, clock=self.clock) if config["gpio"] else None
+        self.lines = self._build_lines(config) if config["gpio"] else None
         self.signals = self._build_signals(config)
         rules = LineRules(
             config["deadline_ms"], config["slot_count"], 50, "recipe", deadline_guard_ms=config["deadline_guard_ms"]
@@ -61,7 +67,14 @@ class Replay:
         self.control = LineControl(rules, config["first_part_id"])
         self.control.camera_ready = config["camera_ready"]
         self.control.worker_ready(0, "model")
+        self.stop_rule = StopRule(StopLimits(**config["stop"]))
+        self.signals.begin_tracking(self.now_ns)
         self.state = State(config["state"])
+        self.encoder_active = False
+
+    def _build_lines(self, config: dict) -> RecordingLines:
+        wired = {output: SAFE_ACTIVE[output] for output in map(Output, config["outputs"])}
+        return RecordingLines(inputs=list(Input), safe_active=wired, clock=self.clock)
 
     def _build_signals(self, config: dict) -> Signals:
         ack_timeout_ns = config["ack_timeout_ms"] * NS_PER_MS
@@ -73,6 +86,7 @@ class Replay:
             {int(class_id): name for class_id, name in config["class_names"].items()},
             config["heartbeat_ms"],
             config["serial_triggers"],
+            _build_ejection(config["ejection"]) if config["ejection"] else None,
         )
 
     @property
@@ -92,37 +106,48 @@ class Replay:
     def _next_due_ns(self) -> int:
         tick_ns = (self.now_ns // TICK_NS + 1) * TICK_NS
         expiry_ns = self.control.next_expiry_ns()
-        return max(self.now_ns, min(tick_ns, self.signals.next_wake_ns(), tick_ns if expiry_ns is None else expiry_ns))
+        return max(
+            self.now_ns,
+            min(tick_ns, self.signals.next_wake_ns(self.now_ns), tick_ns if expiry_ns is None else expiry_ns),
+        )
 
     def _turn(self) -> None:
-        for seen in [*self._sentences(), *self.signals.edges(self.now_ns)]:
-            self._part_seen(seen)
+        for event in [*self._sentences(), *self.signals.edges(self.now_ns)]:
+            if isinstance(event, PartSeen):
+                self._part_seen(event)
+            else:
+                self.stop_rule.reset()
+        self._do(self.control.give_up(self.signals.undecided(self.now_ns), "at_ejector", self.now_ns))
         self._do(self.control.expire(self.now_ns))
         self.signals.work(self.state, self.now_ns)
-        is_blind = self.state in (State.FAULT, State.STARTING, State.STOPPING)
-        self.signals.levels(self.control.parts_in_flight > 0, is_blind, self.now_ns)
+        self.signals.levels(self.state, self.control.parts_in_flight > 0, bool(self.stop_rule.reason), self.now_ns)
 
-    def _sentences(self) -> list[PartSeen]:
+    def _sentences(self) -> list[ControllerEvent]:
         """What the link gives when it is open; a closed port is not read."""
         if self.signals.serial is None or not self.signals.serial.is_open:
             return []
         return self.signals.sentences(self.state, self.control.counters, self.now_ns)
 
     def _part_seen(self, seen: PartSeen) -> None:
+        if self.signals.ignores(seen):
+            return
         part_id, actions = self.control.trigger(seen.at_ns, self.now_ns, UTC, seen.line_seqno)
         if seen.line_seqno is not None:
             self.signals.accepted(seen.line_seqno, part_id)
+        doubled = self.signals.track(part_id, seen)
         self._do(actions)
+        self._do(self.control.give_up(doubled, "doubled_trigger", self.now_ns))
 
     def _do(self, actions: list) -> None:
         for action in actions:
             if isinstance(action, Announce):
                 self.signals.announce(action, self.now_ns)
+                self.stop_rule.concluded(action.verdict.outcome)
 
     # -- events -------------------------------------------------------------------------------------------------
 
     def _happen(self, event: dict) -> None:
-        for name in event.keys() - {"at_ms", "outcome", "reason", "defects", "raised"}:
+        for name in event.keys() - {"at_ms", "outcome", "reason", "defects", "raised", "lost"}:
             getattr(self, f"_{name}")(event[name], event)
 
     def _receive(self, text: str, event: dict) -> None:
@@ -130,6 +155,16 @@ class Replay:
 
     def _edge(self, lost_before: int, event: dict) -> None:
         self.lines.inject_edge(Input.TRIGGER, lost=lost_before)
+
+    def _reset(self, lost_before: int, event: dict) -> None:
+        self.lines.inject_edge(Input.RESET, lost=lost_before)
+
+    def _pulses(self, count: int, event: dict) -> None:
+        """The belt moves: so many edges of the encoder's only channel, after some that nobody sees."""
+        for number in range(count):
+            self.encoder_active = not self.encoder_active
+            lost = event.get("lost", 0) if number == 0 else 0
+            self.lines.inject_edge(Input.ENCODER_A, lost=lost, active=self.encoder_active)
 
     def _captured(self, part_id: int, event: dict) -> None:
         picture = Captured(0, part_id, (480, 640), self.now_ns, UTC)
@@ -186,10 +221,20 @@ class Replay:
             "unannounced": self.signals.unannounced,
             "missed_edges": self.signals.missed_edges,
             "in_flight": self.control.parts_in_flight,
+            **self.signals.tracking(self.now_ns),
         }
 
     def end(self) -> None:
         self.signals.close("end", self.now_ns)
+
+
+def _build_ejection(config: dict) -> Ejection:
+    """`travel_ms` and `min_gap_ms`, or `travel_pulses` and `min_gap_pulses`; the rules as in the settings."""
+    rules = {name: config[name] for name in ("on_doubled", "on_lost") if name in config}
+    if "travel_pulses" in config:
+        return Ejection(TrackRules(config["travel_pulses"], config["min_gap_pulses"], **rules), Encoder(False, 200))
+    times_ns = (round(config[name] * NS_PER_MS) for name in ("travel_ms", "min_gap_ms"))
+    return Ejection(TrackRules(*times_ns, **rules), None)
 
 
 def with_answers(events: list[dict]) -> Iterator[dict]:
