@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edge_runtime.protocol.messages import MAX_LINE_SEQNO
+
+MAX_MISSING = 100
+
 
 @dataclass(frozen=True)
 class PartSeen:
@@ -31,6 +35,12 @@ class RecipeAsked:
 
     number: int
     source: str
+
+
+def missing_between(last: int | None, line_seqno: int) -> int:
+    """Trigger numbers left out after `last`; a step too long for that is a controller that started anew."""
+    step = 0 if last is None else (line_seqno - last) % (MAX_LINE_SEQNO + 1)
+    return step - 1 if 1 < step <= MAX_MISSING else 0
 
 
 ControllerEvent = PartSeen | ResetAsked | RecipeAsked

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edge_runtime.protocol.handshake import Handshake, HandshakeFull, HandshakeRules
 from edge_runtime.protocol.handshake_table import TriggerEvent
 from edge_runtime.protocol.modbus_map import COMMANDS, WORD_MAX, FieldResult, FieldState
-from edge_runtime.runtime.events import ControllerEvent, PartSeen, RecipeAsked, ResetAsked
+from edge_runtime.runtime.events import ControllerEvent, PartSeen, RecipeAsked, ResetAsked, missing_between
 from edge_runtime.runtime.health import State
 from edge_runtime.runtime.line_control import Counters
 from edge_runtime.runtime.messages import FieldCommands
@@ -116,7 +116,8 @@ class FieldLink:
             if command.name == "acknowledge":
                 self._acknowledge(command.value, is_new, now_ns)
             elif is_new and command.name == "trigger":
-                events.append(PartSeen(min(message.at_ns, now_ns), command.value))
+                lost = missing_between(self._last["trigger"] or None, command.value)
+                events.append(PartSeen(min(message.at_ns, now_ns), command.value, lost_before=lost))
             elif is_new and command.name == "reset":
                 self._reset(now_ns)
                 events.append(ResetAsked(SOURCE))

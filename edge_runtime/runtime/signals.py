@@ -10,7 +10,6 @@ from edge_runtime.clock import NS_PER_MS
 from edge_runtime.errors import SignalError
 from edge_runtime.interfaces import Edge, Input, Output
 from edge_runtime.protocol.messages import (
-    MAX_LINE_SEQNO,
     Acknowledge,
     Down,
     FaultChanged,
@@ -25,7 +24,7 @@ from edge_runtime.protocol.messages import (
 from edge_runtime.protocol.modbus_map import FieldState
 from edge_runtime.protocol.outbox import OutboxFull
 from edge_runtime.runtime.ejection import Ejection
-from edge_runtime.runtime.events import ControllerEvent, PartSeen, ResetAsked
+from edge_runtime.runtime.events import ControllerEvent, PartSeen, ResetAsked, missing_between
 from edge_runtime.runtime.fieldlink import FieldLink
 from edge_runtime.runtime.health import State
 from edge_runtime.runtime.line_control import Announce, Counters
@@ -35,7 +34,6 @@ from edge_runtime.values import Outcome
 log = logging.getLogger(__name__)
 GPIO_RETRY_NS = 1000 * NS_PER_MS
 NEVER_NS = 2**63 - 1
-MAX_MISSING = 100
 ENCODER_CHANNELS = (Input.ENCODER_A, Input.ENCODER_B)
 ALIVE = frozenset({State.READY, State.INSPECTING, State.DEGRADED})
 
@@ -157,6 +155,8 @@ class Signals:
         self._drive(lambda lines: lines.level(Output.BUSY, busy), now_ns)
         self._drive(lambda lines: lines.level(Output.FAULT, blind), now_ns)
         self._drive(lambda lines: lines.level(Output.STOP, stop), now_ns)
+        if self.field is not None:
+            self.field.stop(stop)
         self._rest(now_ns)
 
     def work(self, state: State, now_ns: int) -> None:
@@ -279,7 +279,7 @@ class Signals:
             if self._last_accepted is not None and self._last_accepted.line_seqno == request.line_seqno:
                 self.serial.say_or_drop(self._last_accepted)
             return []
-        lost = _missing_between(self._last_requested, request.line_seqno)
+        lost = missing_between(self._last_requested, request.line_seqno)
         self._last_requested = request.line_seqno
         return [PartSeen(now_ns, request.line_seqno, self._position(now_ns), lost)]
 
@@ -343,9 +343,3 @@ class Signals:
 
 def _pulse(outcome: Outcome, now_ns: int, lines: OutputLines) -> None:
     lines.pulse(outcome, now_ns)
-
-
-def _missing_between(last: int | None, seqno: int) -> int:
-    """Trigger numbers left out; a step too long for that is a controller that started anew."""
-    step = 0 if last is None else (seqno - last) % (MAX_LINE_SEQNO + 1)
-    return step - 1 if 1 < step <= MAX_MISSING else 0

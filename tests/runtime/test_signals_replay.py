@@ -86,7 +86,7 @@ class Replay:
             {int(class_id): name for class_id, name in config["class_names"].items()},
             config["heartbeat_ms"],
             config["serial_triggers"],
-            _build_ejection(config["ejection"]) if config["ejection"] else None,
+            ejection=_build_ejection(config["ejection"]) if config["ejection"] else None,
         )
 
     @property
