@@ -233,7 +233,8 @@ def _build_ejection(settings: Settings) -> Ejection | None:
     ejection = settings.ejection
     if ejection is None:
         return None
-    rules = TrackRules(*ejection.in_axis_units(), ejection.on_doubled, ejection.on_lost)
+    travel, min_gap, eye, tolerance = ejection.in_axis_units()
+    rules = TrackRules(travel, min_gap, ejection.on_doubled, ejection.on_lost, eye, tolerance)
     if ejection.mode == "delay":
         return Ejection(rules, None)
     quadrature = settings.gpio is not None and Input.ENCODER_B in settings.gpio.inputs

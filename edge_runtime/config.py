@@ -184,6 +184,8 @@ class Settings(StrictModel):
             )
         if ejection.mode == "encoder" and Input.ENCODER_A not in gpio.inputs:
             raise ValueError("ejection.mode 'encoder' needs [gpio.inputs.encoder_a]")
+        if ejection.has_eye and Input.EYE not in gpio.inputs:
+            raise ValueError("ejection.eye_ms and eye_pulses need [gpio.inputs.eye], the photo-eye before the ejector")
         if ejection.mode == "encoder":
             return
         if ejection.delay_ms is not None and self.line.deadline_ms > ejection.delay_ms:

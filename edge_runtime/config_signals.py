@@ -114,6 +114,10 @@ class EjectionSettings(StrictModel):
         default=0, ge=0, le=10_000_000, description="encoder: between two parts; 0: not checked"
     )
     standstill_ms: float = Field(default=200, ge=10, le=60_000, description="encoder: without a pulse, the belt stands")
+    eye_ms: float = Field(default=0, ge=0, le=600_000, description="delay: from trigger to gpio.inputs.eye; 0: no eye")
+    eye_tolerance_ms: float = Field(default=0, ge=0, le=60_000, description="delay: a part may meet it so far off")
+    eye_pulses: int = Field(default=0, ge=0, le=10_000_000, description="encoder: from trigger to the eye; 0: no eye")
+    eye_tolerance_pulses: int = Field(default=0, ge=0, le=1_000_000, description="encoder: it may meet it so far off")
     on_doubled: Literal["reject", "ignore"] = Field(
         default="reject", description="Triggers closer than min_gap: reject the parts, or ignore the later trigger"
     )
@@ -127,16 +131,24 @@ class EjectionSettings(StrictModel):
             raise ValueError("mode 'delay' needs delay_ms, the time from trigger to ejector")
         if self.mode == "encoder" and self.pulses is None:
             raise ValueError("mode 'encoder' needs pulses, the encoder pulses from trigger to ejector")
-        travel, min_gap = self.in_axis_units()
+        travel, min_gap, eye, tolerance = self.in_axis_units()
         if min_gap > travel:
             raise ValueError("min_gap must not exceed the way from trigger to ejector")
+        if tolerance > eye or eye + tolerance > travel:
+            raise ValueError("the eye and its tolerance must lie between trigger and ejector")
         return self
 
-    def in_axis_units(self) -> tuple[int, int]:
-        """Travel and min_gap in nanoseconds or pulses."""
+    @property
+    def has_eye(self) -> bool:
+        return self.in_axis_units()[2] > 0
+
+    def in_axis_units(self) -> tuple[int, int, int, int]:
+        """Travel, min_gap, eye and its tolerance in nanoseconds or pulses."""
         if self.mode == "encoder":
-            return self.pulses or 0, self.min_gap_pulses
-        return round((self.delay_ms or 0) * NS_PER_MS), round(self.min_gap_ms * NS_PER_MS)
+            return self.pulses or 0, self.min_gap_pulses, self.eye_pulses, self.eye_tolerance_pulses
+        times_ms = (self.delay_ms or 0, self.min_gap_ms, self.eye_ms, self.eye_tolerance_ms)
+        travel_ns, min_gap_ns, eye_ns, tolerance_ns = (round(each * NS_PER_MS) for each in times_ms)
+        return travel_ns, min_gap_ns, eye_ns, tolerance_ns
 
 
 class StopSettings(StrictModel):

@@ -93,6 +93,7 @@ class Input(str, Enum):
     TRIGGER = "trigger"
     ENCODER_A = "encoder_a"
     ENCODER_B = "encoder_b"
+    EYE = "eye"
     ACK = "ack"
     RESET = "reset"
     RECIPE_0 = "recipe_0"
@@ -102,7 +103,7 @@ class Input(str, Enum):
     RECIPE_STROBE = "recipe_strobe"
 
 
-WATCHED_BOTH_WAYS = frozenset(Input) - {Input.TRIGGER, Input.RESET, Input.RECIPE_STROBE}
+WATCHED_BOTH_WAYS = frozenset(Input) - {Input.TRIGGER, Input.EYE, Input.RESET, Input.RECIPE_STROBE}
 
 
 @dataclass(frozen=True)

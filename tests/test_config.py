@@ -182,6 +182,8 @@ WRONG = {
         "line.deadline_ms 600 is later than ejection.delay_ms 500",
     ),
     "pulse too long": (TRACKED + EJECTION + "min_gap_ms = 40\n", "a pulse of 50 ms would reach into the next part"),
+    "no eye": (TRACKED + EJECTION + "eye_ms = 300\n", "eye_ms and eye_pulses need [gpio.inputs.eye]"),
+    "eye behind": (TRACKED + EJECTION + "eye_ms = 501\n", "must lie between trigger and ejector"),
     "stop rate": (MINIMAL + "[stop]\nreject_rate = 2\n", "stop.reject_rate"),
     "too much shared memory": (
         MINIMAL.replace("[insp", "width_px = 8192\nheight_px = 8192\n[insp") + "[line]\nring_slots = 64\n",

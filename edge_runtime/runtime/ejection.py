@@ -52,6 +52,11 @@ class Ejection:
             log.error("%d encoder edges were lost: the parts on their way are rejected", lost_before)
             self.tracker.doubt_all()
 
+    def arrive(self, at_ns: int) -> None:
+        """Something is at the second eye."""
+        if self.tracker is not None:
+            self.tracker.arrive(self.position(at_ns))
+
     def ignores(self, seen: PartSeen) -> bool:
         """Whether this trigger is a double that is no part of its own; if so it is counted."""
         tracker = self.tracker

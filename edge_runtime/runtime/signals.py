@@ -264,6 +264,8 @@ class Signals:
         self._last_seqnos[edge.name] = edge.seqno
         if edge.name in ENCODER_CHANNELS and self._ejection is not None:
             self._ejection.feed(edge, lost)
+        if edge.name is Input.EYE and self._ejection is not None:
+            self._ejection.arrive(edge.at_ns)
         if edge.name is Input.TRIGGER and edge.active:
             return [PartSeen(edge.at_ns, None, self._position(edge.at_ns), lost)]
         if edge.name is Input.RESET and edge.active:

@@ -16,7 +16,8 @@ from edge_runtime.values import Outcome
 class TrackRules:
     """`travel`: from the trigger to the ejector. No two parts are closer than `min_gap`. Both in the axis's unit.
 
-    `on_doubled`: what a trigger closer than that means: `ignore` it, or `reject` it together with its neighbours.
+    A second eye stands `eye` after the trigger, before the ejector; a part meets it within `tolerance` of its place.
+    0: there is none. `on_doubled`: what a trigger closer than that means: `ignore` it, or `reject` it together with its neighbours.
     `on_lost`: whether the ejector works between two parts where a trigger is known to be missing.
     """
 
@@ -24,10 +25,16 @@ class TrackRules:
     min_gap: int
     on_doubled: Literal["reject", "ignore"] = "reject"
     on_lost: Literal["reject", "count"] = "reject"
+    eye: int = 0
+    tolerance: int = 0
 
     def __post_init__(self) -> None:
         if self.travel < 1 or not 0 <= self.min_gap <= self.travel:
             raise ValueError(f"travel {self.travel} must be positive, min_gap {self.min_gap} within it")
+        if not 0 <= self.tolerance <= self.eye or self.eye + self.tolerance > self.travel:
+            raise ValueError(
+                f"eye {self.eye} and its tolerance {self.tolerance} must lie before the ejector, {self.travel}"
+            )
 
 
 @dataclass(frozen=True)
@@ -40,11 +47,18 @@ class Fire:
 
 @dataclass
 class TrackCounters:
-    """Since the start of the daemon. `overridden`: passed parts that were rejected, because their place is in doubt."""
+    """Since the start of the daemon.
+
+    `overtaken`: verdicts that came before an earlier part's. `missing`: parts that did not come to the second eye,
+    `unexpected`: parts that did and were never seen. `overridden`: passed parts that were ejected, their place in doubt.
+    """
 
     doubled: int = 0
     lost: int = 0
     out_of_order: int = 0
+    overtaken: int = 0
+    missing: int = 0
+    unexpected: int = 0
     overridden: int = 0
 
 
@@ -54,6 +68,7 @@ class _Tracked:
     at: int
     outcome: Outcome | None = None
     in_doubt: bool = False
+    confirmed: bool = False
 
 
 class Tracker:
@@ -109,9 +124,22 @@ class Tracker:
 
     def conclude(self, part_id: int, outcome: Outcome) -> None:
         """The verdict on a part; one that has already fired, or was never seen, is left alone."""
-        for part in self._parts:
+        for index, part in enumerate(self._parts):
             if part.part_id == part_id and part.outcome is None:
                 part.outcome = outcome
+                self.counters.overtaken += any(earlier.outcome is None for earlier in self._parts[:index])
+
+    def arrive(self, at: int) -> None:
+        """Something is at the second eye: a part where it should be, or one that nobody has seen."""
+        trigger_at, tolerance = at - self.rules.eye, self.rules.tolerance
+        near = [part for part in self._parts if not part.confirmed and abs(part.at - trigger_at) <= tolerance]
+        if near:
+            part = min(near, key=lambda part: abs(part.at - trigger_at))
+            part.confirmed, part.at = True, trigger_at
+            return
+        self.counters.unexpected += 1
+        due = trigger_at + self.rules.travel
+        self._blind.append((due - tolerance, due + tolerance))
 
     def undecided(self, position: int) -> list[int]:
         """Parts at the ejector that have no verdict yet."""
@@ -119,6 +147,7 @@ class Tracker:
 
     def advance(self, position: int) -> list[Fire]:
         """The parts that have come to the ejector since the last call, in order."""
+        self._notice_missing(position)
         due = self._due(position)
         self._parts = self._parts[len(due) :]
         self._blind = [span for span in self._blind if span[1] > position]
@@ -135,6 +164,14 @@ class Tracker:
         return min([*ends, *dues], default=None)
 
     # -- inside -------------------------------------------------------------------------------------------------
+
+    def _notice_missing(self, position: int) -> None:
+        """A part that should have met the second eye has slipped, was taken away, or was never one."""
+        overdue = position - self.rules.eye - self.rules.tolerance
+        for part in self._parts if self.rules.eye else ():
+            if part.at < overdue and not part.confirmed and not part.in_doubt:
+                part.in_doubt = True
+                self.counters.missing += 1
 
     def _due(self, position: int) -> list[_Tracked]:
         return [part for part in self._parts if part.at + self.rules.travel <= position]

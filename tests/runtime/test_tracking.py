@@ -116,6 +116,40 @@ def test_nothing_changes_before_the_next_change(steps, position):
     assert tracker.is_blind(before) is tracker.is_blind(position)
 
 
+@given(distances, st.data())
+def test_with_a_second_eye_only_parts_that_come_to_it_pass(steps, data):
+    """Slipped within the tolerance: passed at the corrected place. Absent: ejected. Unknown: the ejector works."""
+    eye, tolerance = 700, 40
+    tracker = Tracker(TrackRules(TRAVEL, GAP, eye=eye, tolerance=tolerance), 0)
+    ats = places([step + GAP for step in steps])
+    for part_id, at in enumerate(ats):
+        tracker.see(part_id, at)
+        tracker.conclude(part_id, Outcome.PASS)
+    slips = {part_id: data.draw(st.none() | st.integers(-tolerance, tolerance)) for part_id in range(len(ats))}
+    arrivals = {ats[part_id] + slip + eye for part_id, slip in slips.items() if slip is not None}
+    stops = arrivals | {at + TRAVEL + off for at in ats for off in range(-tolerance, tolerance + 1)}
+    fired: dict[int, tuple[int, Outcome]] = {}
+    for position in sorted(stops):
+        if position in arrivals:
+            tracker.arrive(position)
+        fired |= {fire.part_id: (position, fire.outcome) for fire in tracker.advance(position)}
+    assert fired == {
+        part_id: (at + TRAVEL, Outcome.NOT_INSPECTED)
+        if slips[part_id] is None
+        else (at + slips[part_id] + TRAVEL, Outcome.PASS)
+        for part_id, at in enumerate(ats)
+    }
+    assert tracker.counters.missing == sum(slip is None for slip in slips.values())
+
+
+def test_something_unknown_at_the_second_eye_is_ejected():
+    tracker = Tracker(TrackRules(TRAVEL, GAP, eye=700, tolerance=40), 0)
+    tracker.see(1, 2000)
+    tracker.arrive(2700 + 41)
+    assert tracker.counters.unexpected == 1
+    assert [p for p in range(2000, 4000) if tracker.is_blind(p)] == list(range(3001, 3081))
+
+
 def test_a_trigger_that_comes_out_of_order_keeps_its_own_place():
     tracker = Tracker(RULES, 0)
     tracker.see(1, 2000)
@@ -132,6 +166,22 @@ def test_only_counted_losses_leave_the_ejector_at_rest():
     tracker.see(2, 3000, lost_before=1)
     assert not any(tracker.is_blind(position) for position in range(3000, 4000))
     assert tracker.counters.lost == 1
+
+
+def test_a_verdict_that_overtakes_is_counted_and_stays_with_its_part():
+    tracker = Tracker(RULES, 0)
+    tracker.see(1, 2000)
+    tracker.see(2, 2500)
+    tracker.conclude(2, Outcome.PASS)
+    tracker.conclude(1, Outcome.REJECT)
+    assert tracker.counters.overtaken == 1
+    assert tracker.advance(3500) == [Fire(1, Outcome.REJECT), Fire(2, Outcome.PASS)]
+
+
+@pytest.mark.parametrize(("eye", "tolerance"), [(10, 11), (990, 20), (1001, 0), (-1, 0)])
+def test_an_eye_that_cannot_be_is_refused(eye, tolerance):
+    with pytest.raises(ValueError, match="eye"):
+        TrackRules(TRAVEL, GAP, eye=eye, tolerance=tolerance)
 
 
 @pytest.mark.parametrize(("travel", "gap"), [(0, 0), (-1, 0), (10, 11), (10, -1)])
