@@ -17,7 +17,8 @@ class TrackRules:
     """`travel`: from the trigger to the ejector. No two parts are closer than `min_gap`. Both in the axis's unit.
 
     A second eye stands `eye` after the trigger, before the ejector; a part meets it within `tolerance` of its place.
-    0: there is none. `on_doubled`: what a trigger closer than that means: `ignore` it, or `reject` it together with its neighbours.
+    0: there is none. `on_doubled`: what a trigger closer than `min_gap` means: `ignore` it, or `reject` it together
+    with its neighbours.
     `on_lost`: whether the ejector works between two parts where a trigger is known to be missing.
     """
 
@@ -50,7 +51,7 @@ class TrackCounters:
     """Since the start of the daemon.
 
     `overtaken`: verdicts that came before an earlier part's. `missing`: parts that did not come to the second eye,
-    `unexpected`: parts that did and were never seen. `overridden`: passed parts that were ejected, their place in doubt.
+    `unexpected`: parts that did and were never seen. `overridden`: passed parts that were ejected, being in doubt.
     """
 
     doubled: int = 0
@@ -136,6 +137,7 @@ class Tracker:
         if near:
             part = min(near, key=lambda part: abs(part.at - trigger_at))
             part.confirmed, part.at = True, trigger_at
+            self._parts.sort(key=lambda part: part.at)
             return
         self.counters.unexpected += 1
         due = trigger_at + self.rules.travel
