@@ -22,6 +22,7 @@ from edge_runtime.config import (
     Settings,
     SyntheticCameraSettings,
 )
+from edge_runtime.config_mqtt import MqttSettings
 from edge_runtime.config_recipe import RecipeSettings
 from edge_runtime.config_signals import OutputLineSettings
 from edge_runtime.errors import BundleError, ConfigError
@@ -38,8 +39,9 @@ from edge_runtime.standard_streams import PatientHandler
 if TYPE_CHECKING:
     from edge_runtime.inference.bundle import Bundle
     from edge_runtime.inference.manifest import Manifest
-    from edge_runtime.interfaces import BytePort, Camera, DigitalLines, RegisterServer, Segmenter
+    from edge_runtime.interfaces import BytePort, Camera, DigitalLines, Publisher, RegisterServer, Segmenter
     from edge_runtime.protocol.modbus_bank import RegisterBank
+    from edge_runtime.protocol.mqtt_topics import TopicRules
     from edge_runtime.runtime.ejection import Ejection
     from edge_runtime.runtime.fieldlink import FieldLink
     from edge_runtime.runtime.line import Line
@@ -50,11 +52,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 LOG_FORMAT = "%(asctime)s %(levelname)s {process} %(message)s"
 DATABASE_NAME, PICTURES_NAME, SNAPSHOT_NAME = "records.sqlite", "pictures", "snapshot.json"
+MQTT_CURSOR_NAME = "mqtt-cursor.json"
 OFFICE_HANG_TIMEOUT_MS = 15_000.0
 GUARD_HANG_TIMEOUT_MS = 5_000.0
 FIELDBUS_HANG_TIMEOUT_MS = 2_000.0
 FIELDBUS_STALE_MS = 3_000.0
 PARITIES: dict[str, Literal["N", "E", "O"]] = {"none": "N", "even": "E", "odd": "O"}
+REPORTER_HANG_TIMEOUT_MS = 60_000.0  # a name server or a broker may be slow to say nothing
 NICENESS = {Role.GUARD: 0, Role.CAPTURE: 2, Role.INSPECTION: 5, Role.OFFICE: 8, Role.FIELDBUS: 1, Role.REPORTER: 8}
 
 
@@ -122,6 +126,8 @@ def _children(settings: Settings, ring: FrameRing) -> list[Child]:
     ]
     if settings.modbus is not None:
         specs.append(ChildSpec(Role.FIELDBUS, 0, start_ms, FIELDBUS_HANG_TIMEOUT_MS))
+    if settings.mqtt is not None:
+        specs.append(ChildSpec(Role.REPORTER, 0, start_ms, REPORTER_HANG_TIMEOUT_MS))
     return _described([*specs, *_worker_specs(settings)], settings, ring)
 
 
@@ -317,6 +323,9 @@ def serve_child(role: Role, ring_fd: int, channel: Channel, setup: Setup) -> Non
     if role is Role.FIELDBUS:
         _serve_fieldbus(channel, settings)
         return
+    if role is Role.REPORTER:
+        _serve_reporter(channel, settings)
+        return
     ring = FrameRing(_ring_layout(settings), ring_fd)
     {Role.CAPTURE: _serve_capture, Role.INSPECTION: _serve_inspection, Role.OFFICE: _serve_office}[role](
         channel, ring, settings, setup.index
@@ -369,6 +378,46 @@ def _serve_office(channel: Channel, ring: FrameRing, settings: Settings, index: 
     bundle, recipe = _bundle_and_recipe(settings)
     plan = OfficePlan(bundle.classes, recipe, bundle.mask_stride_px, folder / SNAPSHOT_NAME)
     Office(channel, ring, Database(folder / DATABASE_NAME, clock), images, plan, clock).serve()
+
+
+def _serve_reporter(channel: Channel, settings: Settings) -> None:
+    from edge_runtime.protocol.reports import discovery
+    from edge_runtime.runtime.reporter import Reporter, ReportPlan
+    from edge_runtime.storage.record_feed import SqliteRecordFeed
+
+    mqtt, folder = settings.mqtt, settings.station.data_dir
+    assert mqtt is not None
+    manifest, topics = read_manifest(settings.inspection.bundle), mqtt.topics(settings.station.name)
+    model = f"{manifest.name}/{manifest.version}"
+    plan = ReportPlan(
+        topics,
+        model,
+        manifest.class_names(),
+        tuple(discovery(topics, mqtt.discovery_prefix, model)) if mqtt.discovery else (),
+        folder / SNAPSHOT_NAME,
+        folder / MQTT_CURSOR_NAME,
+    )
+    feed = SqliteRecordFeed(folder / DATABASE_NAME)
+    Reporter(channel, feed, build_publisher(mqtt, topics), plan, SystemClock()).serve()
+
+
+def build_publisher(mqtt: MqttSettings, topics: TopicRules) -> Publisher:
+    """The connection to the broker, not yet opened. When it ends without a word, the broker says `offline`."""
+    from edge_runtime.protocol.mqtt_topics import Kind
+    from edge_runtime.protocol.reports import OFFLINE
+    from edge_runtime.signal_io.mqtt import Broker, MqttPublisher, TlsFiles, Will
+
+    broker = Broker(
+        mqtt.host,
+        mqtt.port or (1883 if mqtt.tls is None else 8883),
+        mqtt.client_id or f"edge-runtime-{topics.station}",
+        mqtt.keepalive_s,
+        mqtt.username,
+        mqtt.password_file,
+        None if mqtt.tls is None else TlsFiles(mqtt.tls.ca_file, mqtt.tls.cert_file, mqtt.tls.key_file),
+    )
+    wishes = topics.topic(Kind.REPLAY) if mqtt.replay else None
+    return MqttPublisher(broker, Will(topics.topic(Kind.STATUS), OFFLINE), wishes)
 
 
 def _bundle_and_recipe(settings: Settings) -> tuple[Bundle, Recipe]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import tomli
 from pydantic import Field, ValidationError, model_validator
 
+from edge_runtime.config_mqtt import MqttSettings
 from edge_runtime.config_recipe import MAX_SIDE_PX, RecipeSettings
 from edge_runtime.config_signals import EjectionSettings, GpioSettings, ModbusSettings, SerialSettings, StopSettings
 from edge_runtime.errors import ConfigError
@@ -153,6 +154,7 @@ class Settings(StrictModel):
     modbus: ModbusSettings | None = None
     ejection: EjectionSettings | None = None
     stop: StopSettings = StopSettings()
+    mqtt: MqttSettings | None = None
     archive: ArchiveSettings = ArchiveSettings()
     recipe: RecipeSettings = RecipeSettings()
 
@@ -166,6 +168,8 @@ class Settings(StrictModel):
             raise ValueError("line.trigger 'modbus' needs a [modbus] section")
         if self.ejection is not None:
             self._check_ejection(self.ejection)
+        if self.mqtt is not None:
+            self.mqtt.topics(self.station.name)
         if self.ring_bytes > RING_PAGES_LIMIT_BYTES:
             raise ValueError(
                 f"line.ring_slots × camera size needs {self.ring_bytes / 1e9:.1f} GB of shared memory, more than "
@@ -280,4 +284,14 @@ def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
         files = {"journal": settings.gpio.journal, "feed": settings.gpio.feed}
         named = {key: folder / file for key, file in files.items() if file is not None}
         sections["gpio"] = settings.gpio.model_copy(update=named)
+    if settings.mqtt is not None:
+        sections["mqtt"] = _with_absolute_files(settings.mqtt, folder)
     return settings.model_copy(update=sections)
+
+
+def _with_absolute_files(mqtt: MqttSettings, folder: Path) -> MqttSettings:
+    def absolute(section: StrictModel) -> dict[str, Any]:
+        return {key: folder / value for key, value in section if isinstance(value, Path)}
+
+    tls = mqtt.tls and mqtt.tls.model_copy(update=absolute(mqtt.tls))
+    return mqtt.model_copy(update={**absolute(mqtt), "tls": tls})

@@ -231,3 +231,94 @@ class PictureStore(Protocol):
     ) -> str | None:
         """Write a part's files; the picture's relative path, or None when nothing is kept."""
         ...
+
+
+@dataclass(frozen=True)
+class FeedPosition:
+    """A place in the sequence of commits of one database file, which `epoch` names."""
+
+    epoch: str
+    record_no: int
+
+
+@dataclass(frozen=True)
+class NumberedRecord:
+    """A committed record. `record_no` is 1, 2, 3 … in the order of commits, without gaps until old ones are deleted."""
+
+    record_no: int
+    record: InspectionRecord
+
+
+class RecordFeed(Protocol):
+    """Records in the order of their commits, read beside their owner. Raises StorageError, after which `open` anew."""
+
+    def open(self) -> None: ...
+
+    def end(self) -> FeedPosition:
+        """The newest commit."""
+        ...
+
+    def after(self, record_no: int, limit: int) -> list[NumberedRecord]:
+        """The next records, at most `limit`; nothing with a lower number can appear later."""
+        ...
+
+    def was_replaced(self) -> bool:
+        """Whether another file, or none, now lies where the open one did."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """The broker has taken the message of this number."""
+
+    message_no: int
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message that came on a subscribed topic."""
+
+    topic: str
+    payload: bytes
+
+
+class Publisher(Protocol):
+    """A connection to a message broker. Raises SignalError, after which only `close` and a new `open` help.
+
+    Nothing outlives a connection: what was not acknowledged on it is forgotten and the caller's to publish anew.
+    """
+
+    def open(self) -> None:
+        """Connect, log in and subscribe; may block for some seconds."""
+        ...
+
+    @property
+    def is_open(self) -> bool: ...
+
+    @property
+    def window(self) -> int:
+        """How many messages may wait for their acknowledgement at a time; valid while open."""
+        ...
+
+    def fileno(self) -> int:
+        """File descriptor to wait on for input; valid while open."""
+        ...
+
+    @property
+    def wants_to_write(self) -> bool:
+        """Whether `work` should be called when the descriptor is writable."""
+        ...
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int:
+        """Hand a message over, in order, without blocking; returns its number on this connection."""
+        ...
+
+    def work(self) -> list[Acknowledged | Received]:
+        """Read, write and keep alive without blocking; call it at least once a second."""
+        ...
+
+    def close(self, *, goodbye: bool = False) -> None:
+        """Let go; with `goodbye` the broker is asked to publish the last will. Never raises."""
+        ...

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-HEAVY = ("numpy", "cv2", "paddlelite", "paddle", "rich", "typer", "sqlite3", "starlette", "uvicorn")
+HEAVY = ("numpy", "cv2", "paddlelite", "paddle", "rich", "typer", "sqlite3", "paho", "starlette", "uvicorn")
 BUNDLES = sorted(path.parent for path in (REPOSITORY / "opt_models").glob("*/*/manifest.json"))
 
 BUILD_LINE = """
@@ -21,6 +21,9 @@ print(*sorted(sys.modules))
 PORTS = """
 [serial]
 port = "/dev/serial/by-id/none"
+
+[mqtt]
+host = "broker"
 
 [gpio.outputs.ok]
 line = 1

@@ -43,6 +43,7 @@ from edge_runtime.runtime.messages import (
     Pong,
     Publish,
     Ready,
+    ReporterTrouble,
     SlotRead,
     StorageTrouble,
 )
@@ -295,6 +296,8 @@ class Line:
             self._supervisor.storage_trouble = message.reason
         elif isinstance(message, (FieldCommands, FieldTrouble)):
             self._ask_field(message)
+        elif isinstance(message, ReporterTrouble):
+            self._supervisor.reporter_trouble = message.reason
         elif self._control is not None:
             if isinstance(message, (Captured, NotCaptured, Left)):
                 child.answered(now_ns)
@@ -485,6 +488,7 @@ class Line:
             stop_reason=self._stop_rule.reason,
             stop_demands=self._stop_rule.demands,
             tracking=self._signals.tracking(now_ns),
+            reporter_trouble=self._supervisor.reporter_trouble,
         )
 
     def _now_ns(self) -> int:

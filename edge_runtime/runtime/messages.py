@@ -174,6 +174,14 @@ class StorageTrouble:
 
 
 @dataclass(frozen=True)
+class ReporterTrouble:
+    """From the reporter: what keeps it from reporting (`reason`), or nothing does any more (empty)."""
+
+    reason: str
+    kind: Literal["reporter_trouble"] = "reporter_trouble"
+
+
+@dataclass(frozen=True)
 class Publish:
     """To the office: the newest Snapshot, as JSON."""
 
@@ -209,7 +217,7 @@ class FieldTrouble:
 Message = (
     Setup | Ping | Pong | Stop | Ready | Failed | Capture | Captured | NotCaptured | CameraTrouble
     | Inspect | Inspected | Left | Archive | SlotRead | Committed | StorageTrouble | Publish
-    | FieldImage | FieldCommands | FieldTrouble
+    | FieldImage | FieldCommands | FieldTrouble | ReporterTrouble
 )  # fmt: skip
 
 

@@ -44,6 +44,7 @@ class Snapshot:
     stop_reason: str = ""
     stop_demands: int = 0
     tracking: dict[str, float] = field(default_factory=dict)
+    reporter_trouble: str = ""
 
 
 def shown(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:

@@ -28,6 +28,7 @@ class Supervisor:
         self.faults: frozenset[Fault] = frozenset()
         self.storage_trouble = ""
         self.camera_trouble = ""
+        self.reporter_trouble = ""
         self.restarts: Counter[str] = Counter()
         self._notifier = notifier
         self._started = False
@@ -50,6 +51,8 @@ class Supervisor:
         how = child.reap(now_ns)
         if child.spec.role is Role.CAPTURE:
             self.camera_trouble = ""
+        if child.spec.role is Role.REPORTER:
+            self.reporter_trouble = ""
         if self.state is State.STOPPING:
             return
         self.restarts[child.spec.name] += 1
@@ -79,7 +82,7 @@ class Supervisor:
             return
         faults = frozenset(self._standing_faults(control, signals, stop_reason))
         if not self._started:
-            self._started = control is not None and all(c.ready for c in self.children) and not faults & BLINDING
+            self._started = control is not None and all(c.ready for c in self._needed()) and not faults & BLINDING
         if self._started or self._starting_failed(now_ns):
             self._tell_edges(faults, signals)
         self._enter(next_state(self.state, self._started, self.faults, control.parts_in_flight if control else 0))
@@ -135,7 +138,11 @@ class Supervisor:
 
     def _starting_failed(self, now_ns: int) -> bool:
         """Whether a child that was never ready has already used up its restarts."""
-        return any(child.budget.spent(now_ns) and not child.ready for child in self.children)
+        return any(child.budget.spent(now_ns) and not child.ready for child in self._needed())
+
+    def _needed(self) -> Iterable[Child]:
+        """All but the reporter, without which the line does as well."""
+        return (child for child in self.children if child.spec.role is not Role.REPORTER)
 
     def _tell_edges(self, faults: frozenset[Fault], signals: Signals) -> None:
         for fault in sorted(faults ^ self.faults):

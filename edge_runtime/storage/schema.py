@@ -46,6 +46,24 @@ MIGRATIONS = (
         PRIMARY KEY (part_id, n)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE parts ADD COLUMN record_no INTEGER;
+
+    UPDATE parts SET record_no = numbered.n
+    FROM (SELECT part_id, row_number() OVER (ORDER BY part_id) AS n FROM parts) AS numbered
+    WHERE numbered.part_id = parts.part_id;
+
+    CREATE UNIQUE INDEX parts_by_record_no ON parts (record_no);
+
+    INSERT INTO meta (key, value) SELECT 'last_record_no', coalesce(max(record_no), 0) FROM parts;
+    INSERT INTO meta (key, value) VALUES ('file_id', lower(hex(randomblob(8))));
+
+    CREATE TRIGGER parts_are_numbered AFTER INSERT ON parts BEGIN
+        UPDATE meta SET value = value + 1 WHERE key = 'last_record_no';
+        UPDATE parts SET record_no = (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'last_record_no')
+        WHERE part_id = new.part_id;
+    END;
+    """,
 )
 """`MIGRATIONS[n]` turns version n into n + 1; one that has shipped never changes."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -65,7 +66,9 @@ def test_repeated_records_below_the_jump_are_taken(path, open_database, make_rec
 
 def test_the_meta_table_tells_the_state(path, open_database):
     database = open_database(path)
-    assert meta(path) == {"clean_stop": "0", "opened_at": "2026-01-01T00:00:00.000000+00:00"}
+    told = meta(path)
+    assert re.fullmatch(r"[0-9a-f]{16}", told.pop("file_id"))
+    assert told == {"clean_stop": "0", "opened_at": "2026-01-01T00:00:00.000000+00:00", "last_record_no": "0"}
     database.close_cleanly()
     assert meta(path)["clean_stop"] == "1"
 
