@@ -1,12 +1,13 @@
-"""The whole daemon and a real broker: whatever is killed, a consumer that follows the numbers has the database's records."""
+"""The whole daemon and a real broker: whatever is killed, a consumer that follows the numbers has every record once."""
 
 from __future__ import annotations
 
 import json
-import signal
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,17 @@ def consume(tmp_path: Path) -> Iterator[Any]:
         each.process.wait()
 
 
-def part_ids(station) -> list[int]:
-    return [record.trigger.part_id for record in station.records()]
+def told(station) -> list[int]:
+    """Part ids in the order of the commits."""
+    with closing(sqlite3.connect(station.folder / "data" / "records.sqlite")) as connection:
+        return [row[0] for row in connection.execute("SELECT part_id FROM parts ORDER BY record_no")]
+
+
+def trigger(station, line_seqnos: Sequence[int]) -> None:
+    for line_seqno in line_seqnos:
+        station.trigger(line_seqno)
+        station.listen(0.01)
+    station.until(lambda: set(line_seqnos) <= {result.line_seqno for result in station.results})
 
 
 def test_everything_is_killed_and_the_consumer_has_every_record_once(start_station, relaunch, mosquitto, consume):
@@ -62,16 +72,48 @@ def test_everything_is_killed_and_the_consumer_has_every_record_once(start_stati
     station = start_station({"a": CLEAN, "b": DEFECT}, more=MQTT.format(port=broker.port))
     station.wait_until_ready()
 
-    def trigger(first: int, last: int) -> None:
-        for line_seqno in range(first, last):
-            station.trigger(line_seqno)
-            station.until(lambda: len(station.results) >= line_seqno)
-
-    trigger(1, 20)
-    station.children("reporter")[0].send_signal(signal.SIGKILL)
-    trigger(20, 40)
+    trigger(station, range(1, 50))
+    station.children("reporter")[0].kill()
+    trigger(station, range(50, 100))
     broker.kill()
-    trigger(40, 60)
+    trigger(station, range(100, 150))
+    station.children("office")[0].kill()
     broker.start()
-    trigger(60, 80)
-    station.until(lambda: taken.part_ids == part_ids(station) and len(taken.part_ids) >= 79, 40)
+    trigger(station, range(150, 200))
+    station.until(lambda: len(told(station)) == 199)
+    station.process.kill()
+    station.process.wait()
+    again = relaunch(station)
+    try:
+        again.wait_until_ready()
+        trigger(again, range(200, 250))
+        again.until(lambda: len(taken.part_ids) == len(told(again)) == 249, 40)
+        assert taken.part_ids == told(again)
+        assert [record["record_no"] for record in taken.records] == list(range(1, 250))
+        assert again.stop() == 0
+    finally:
+        again.process.kill()
+        again.process.wait()
+
+
+def test_a_box_without_its_broker_gets_ready_and_says_what_is_missing(start_station, mosquitto, consume):
+    broker = mosquitto()
+    broker.kill()
+    station = start_station({"a": CLEAN}, more=MQTT.format(port=broker.port))
+    station.wait_until_ready()
+    trigger(station, range(1, 4))
+    station.until(lambda: "refused" in snapshot(station).get("reporter_trouble", ""))
+    assert snapshot(station)["state"] in ("ready", "inspecting")
+    assert snapshot(station)["faults"] == []
+    broker.start()
+    taken = consume(broker.port)
+    station.until(lambda: len(taken.part_ids) == 3)
+    station.until(lambda: snapshot(station)["reporter_trouble"] == "")
+    assert station.stop() == 0
+
+
+def snapshot(station) -> dict[str, Any]:
+    try:
+        return json.loads((station.folder / "data" / "snapshot.json").read_text())
+    except FileNotFoundError:
+        return {}
