@@ -10,12 +10,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
@@ -77,3 +80,46 @@ def mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
     yield start
     for broker in brokers:
         broker.kill()
+
+
+class Ear:
+    """Hears everything on a broker, from subscribing on, what is retained included."""
+
+    def __init__(self, port: int) -> None:
+        self.heard: list[MQTTMessage] = []
+        self._subscribed = threading.Event()
+        self.client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        self.client.reconnect_delay_set(1, 1)
+        self.client.on_connect = lambda client, *_: client.subscribe("#", 1)
+        self.client.on_subscribe = lambda *_: self._subscribed.set()
+        self.client.on_message = lambda _client, _data, message: self.heard.append(message)
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+        assert self._subscribed.wait(10)
+
+    def on(self, topic: str) -> list[bytes]:
+        return [message.payload for message in list(self.heard) if message.topic == topic]
+
+    def until(self, condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+        end = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < end, f"waited {timeout_s} s in vain; heard {len(self.heard)} messages"
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+@pytest.fixture
+def listen() -> Iterator[Callable[[int], Ear]]:
+    """Start to hear everything on the broker at this port."""
+    ears: list[Ear] = []
+
+    def start(port: int) -> Ear:
+        ears.append(Ear(port))
+        return ears[-1]
+
+    yield start
+    for ear in ears:
+        ear.close()

@@ -183,7 +183,7 @@ class MqttPublisher:
         while not self._accepted:
             sock = client.socket()
             if self._trouble or sock is None:
-                raise self._error(f"refuses: {self._trouble or 'closed the connection'}")
+                raise self._error(self._trouble or "closed the connection")
             if time.monotonic() > end_s:
                 raise self._error(f"says nothing for {CONNECT_WITHIN_S:.0f} s; is it an MQTT v5 broker?")
             select.select([sock], [sock] if client.want_write() else [], [], 0.1)
@@ -202,13 +202,13 @@ class MqttPublisher:
         if client.socket() is None and code == MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise self._error("closed the connection")
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise self._error(error_string(code))
+            raise self._error(f"is lost: {error_string(code)}")
 
     def _on_connect(
         self, client: Client, _data: Any, _flags: ConnectFlags, code: ReasonCode, properties: Properties | None
     ) -> None:
         if code.is_failure:
-            self._trouble = str(code)
+            self._trouble = f"refuses the connection: {code}"
             return
         self._accepted = True
         self._window = min(WINDOW_MAX, int(getattr(properties, "ReceiveMaximum", WINDOW_MAX)))
