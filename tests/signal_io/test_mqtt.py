@@ -129,15 +129,14 @@ def test_of_two_boxes_with_one_client_id_the_first_is_thrown_out(mosquitto, make
     first, second = make_publisher(broker.port), make_publisher(broker.port)
     first.open()
     second.open()
-    with pytest.raises(SignalError, match="lost|Session taken over"):
+    with pytest.raises(SignalError, match=r"lost|Session taken over"):
         events(first, 1)
 
 
 def test_something_that_is_no_broker_is_given_up(make_publisher, monkeypatch):
     monkeypatch.setattr("edge_runtime.signal_io.mqtt.CONNECT_WITHIN_S", 0.5)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        with pytest.raises(SignalError, match="says nothing"):
-            make_publisher(server.getsockname()[1]).open()
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(SignalError, match="says nothing"):
+        make_publisher(server.getsockname()[1]).open()
 
 
 @pytest.fixture
