@@ -26,6 +26,22 @@ def pipeline(
     bench_pipeline(bundle, side, workers or [1, 2], rounds, json)
 
 
+@bench.command()
+def modbus(
+    bundle: Annotated[Path, typer.Option(help="Bundle folder.")] = Path("opt_models/board-unet/1"),
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Inspection processes, all kept busy.")] = 2,
+    side: Annotated[int, typer.Option(min=256, max=8192, help="Side of the pictures in pixels.")] = 1024,
+    minutes: Annotated[float, typer.Option(min=0.05, max=1440, help="How long to poll.")] = 5.0,
+    polls: Annotated[float, typer.Option(min=1, max=1000, help="Readings a second, of each master.")] = 50.0,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """A Modbus master, and mbpoll where it is installed, poll the daemon while it inspects; 1 if anything is wrong."""
+    from tools.bench_modbus import bench_modbus
+
+    if not bench_modbus(bundle, workers, side, minutes, polls, json):
+        raise typer.Exit(1)
+
+
 @bench.callback()
 def _bench() -> None:
     pass

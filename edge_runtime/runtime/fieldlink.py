@@ -116,7 +116,7 @@ class FieldLink:
             if command.name == "acknowledge":
                 self._acknowledge(command.value, is_new, now_ns)
             elif is_new and command.name == "trigger":
-                lost = missing_between(self._last["trigger"] or None, command.value)
+                lost = self._missing_before(command.value)
                 events.append(PartSeen(min(message.at_ns, now_ns), command.value, lost_before=lost))
             elif is_new and command.name == "reset":
                 self._reset(now_ns)
@@ -161,6 +161,11 @@ class FieldLink:
         outcomes = counters.outcomes
         lost = self._lost_results + self._handshake.voided
         return (counters.triggers, *(outcomes[each] for each in Outcome), counters.late, lost)
+
+    def _missing_before(self, line_seqno: int) -> int:
+        """Trigger numbers left out; after 65535 comes 1 here, for 0 means none."""
+        last = self._last["trigger"]
+        return max(0, missing_between(last or None, line_seqno) - (line_seqno < last))
 
     def _put(self, result: FieldResult, now_ns: int) -> None:
         try:

@@ -92,6 +92,12 @@ def test_a_trigger_acts_when_its_number_changes() -> None:
     assert write(field, trigger=18) == [PartSeen(500, 18)], "a refused trigger may be sent again"
 
 
+def test_missing_trigger_numbers_are_told_and_1_follows_65535() -> None:
+    field = link()
+    for number, missing in ((65534, 0), (65535, 0), (1, 0), (2, 0), (5, 2)):
+        assert write(field, trigger=number) == [PartSeen(500, number, lost_before=missing)]
+
+
 def test_a_trigger_is_never_later_than_now() -> None:
     assert write(link(), now_ns=1000, at_ns=2000, trigger=1) == [PartSeen(1000, 1)]
 
