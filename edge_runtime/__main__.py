@@ -57,6 +57,14 @@ def check_config(config: ConfigOption) -> None:
     check(config)
 
 
+@app.command()
+def recipes(config: Annotated[Path, typer.Argument(help="Settings file (TOML).")]) -> None:
+    """List number, name, digest and model of every recipe, as the controller is told them."""
+    from edge_runtime.commands.recipes import list_recipes
+
+    list_recipes(config)
+
+
 @app.command("make-safe")
 def make_safe(config: ConfigOption) -> None:
     """Drive the outputs to their safe level and tell the controller, while no daemon runs (systemd's ExecStopPost)."""

@@ -23,10 +23,10 @@ from edge_runtime.config import (
     SyntheticCameraSettings,
 )
 from edge_runtime.config_mqtt import MqttSettings
-from edge_runtime.config_recipe import RecipeSettings
 from edge_runtime.config_signals import OutputLineSettings
-from edge_runtime.errors import BundleError, ConfigError
+from edge_runtime.errors import ConfigError
 from edge_runtime.interfaces import Input
+from edge_runtime.recipe_table import digest_of, facts_of, read_manifest, recipe_facts
 from edge_runtime.runtime.channel import Channel
 from edge_runtime.runtime.child import run_child
 from edge_runtime.runtime.children import Child, ChildSpec, Role, spawn_child
@@ -38,16 +38,15 @@ from edge_runtime.standard_streams import PatientHandler
 
 if TYPE_CHECKING:
     from edge_runtime.inference.bundle import Bundle
-    from edge_runtime.inference.manifest import Manifest
     from edge_runtime.interfaces import BytePort, Camera, DigitalLines, Publisher, RegisterServer, Segmenter
     from edge_runtime.protocol.modbus_bank import RegisterBank
     from edge_runtime.protocol.mqtt_topics import TopicRules
+    from edge_runtime.runtime.capture import CodeRule
     from edge_runtime.runtime.ejection import Ejection
     from edge_runtime.runtime.fieldlink import FieldLink
     from edge_runtime.runtime.line import Line
     from edge_runtime.runtime.pool import InspectionPool
     from edge_runtime.runtime.signals import Signals
-    from edge_runtime.values import Recipe
 
 log = logging.getLogger(__name__)
 LOG_FORMAT = "%(asctime)s %(levelname)s {process} %(message)s"
@@ -93,20 +92,19 @@ def build_line(settings: Settings) -> Line:
     from edge_runtime.runtime.service_notify import ServiceNotifier
     from edge_runtime.runtime.stop_rules import StopLimits, StopRule
     from edge_runtime.runtime.supervisor import Supervisor
-    from edge_runtime.vision.decision import check_recipe
 
     clock = SystemClock()
     line = settings.line
-    manifest = read_manifest(settings.inspection.bundle)
-    check_recipe(settings.recipe.value(), manifest.class_names())
-    check_template(settings.recipe, manifest.input.template)
+    recipes = recipe_facts(settings)
     ring = _new_ring(settings)
     rules = LineRules(
         deadline_ms=line.deadline_ms,
         deadline_guard_ms=line.deadline_guard_ms,
         slot_count=line.ring_slots,
         capture_timeout_ms=line.capture_timeout_ms,
-        recipe_id=settings.recipe.name,
+        recipes=recipes,
+        recipe_at_start=0 if settings.recipes else 1,
+        recipe_by_code=settings.recipe_code is not None,
         free_run=line.trigger == "free_run",
         keep_ok_every=settings.archive.keep_ok_every,
         max_pending_records=settings.archive.max_pending_records,
@@ -158,8 +156,9 @@ def build_pool(settings: Settings, mask_stride_px: int) -> InspectionPool:
 
     ring = _new_ring(settings)
     workers = _described(_worker_specs(settings), settings, ring)
-    takes_template = read_manifest(settings.inspection.bundle).input.template
-    return InspectionPool(workers, ring, mask_stride_px, takes_template, SystemClock())
+    (number, entry), *_ = settings.numbered_recipes.items()
+    takes_template = read_manifest(entry.bundle)[0].input.template
+    return InspectionPool(workers, ring, mask_stride_px, takes_template, facts_of(number, entry), SystemClock())
 
 
 def _new_ring(settings: Settings) -> FrameRing:
@@ -181,6 +180,7 @@ def build_signals(settings: Settings) -> Signals:
     """Serial link and output lines as configured."""
     from edge_runtime.protocol.outbox import Outbox
     from edge_runtime.runtime.outputs import OutputLines, SerialLink
+    from edge_runtime.runtime.recipe_inputs import RecipeInputs
     from edge_runtime.runtime.signals import Signals
 
     serial = settings.serial
@@ -189,28 +189,31 @@ def build_signals(settings: Settings) -> Signals:
     if serial is not None and port is not None:
         ack_timeout_ns = round(serial.ack_timeout_ms * NS_PER_MS)
         link = SerialLink(port, Outbox(ack_timeout_ns, serial.max_unacknowledged, serial.acknowledge))
+    gpio = settings.gpio
+    recipe_inputs = None
+    if gpio is not None and gpio.recipe_bits:
+        settle_ns = round(gpio.recipe_settle_ms * NS_PER_MS)
+        recipe_inputs = RecipeInputs(gpio.recipe_bits, Input.RECIPE_STROBE in gpio.inputs, settle_ns)
     pulses = {output: wiring.pulse_ms for output, wiring in settings.gpio.outputs.items()} if settings.gpio else {}
     return Signals(
         serial=link,
         lines=OutputLines(lines, pulses) if lines is not None else None,
-        class_names=read_manifest(settings.inspection.bundle).class_names(),
         heartbeat_ms=settings.line.heartbeat_ms,
         serial_triggers=settings.line.trigger == "serial",
         field=build_field_link(settings),
         ejection=_build_ejection(settings),
+        recipe_inputs=recipe_inputs,
     )
 
 
 def build_field_link(settings: Settings) -> FieldLink | None:
     """The line's end of the field bus."""
-    from edge_runtime.runtime.fieldlink import FieldLink, RecipeShown
+    from edge_runtime.runtime.fieldlink import FieldLink
 
     modbus = settings.modbus
     if modbus is None:
         return None
-    link = FieldLink(settings.line.trigger == "modbus", modbus.acknowledge, modbus.max_unacknowledged)
-    link.recipe(RecipeShown(0, 0, settings.recipe.mm_per_px))
-    return link
+    return FieldLink(settings.line.trigger == "modbus", modbus.acknowledge, modbus.max_unacknowledged)
 
 
 def build_register_server(settings: Settings, bank: RegisterBank) -> RegisterServer:
@@ -282,32 +285,6 @@ def build_lines(settings: Settings) -> DigitalLines | None:
     return GpioLines(gpio.chip, outputs, inputs)
 
 
-def read_manifest(bundle_folder: Path) -> Manifest:
-    """The manifest alone: no picture or model file is read. Raises BundleError."""
-    from edge_runtime.inference.manifest import parse_manifest
-
-    path = bundle_folder / "manifest.json"
-    try:
-        return parse_manifest(path.read_bytes(), str(path))
-    except OSError as exc:
-        raise BundleError(
-            f"{path}: cannot be read ({exc.strerror}); inspection.bundle must name a bundle's folder"
-        ) from exc
-
-
-def check_template(recipe: RecipeSettings, takes_template: bool) -> None:
-    """Raise ConfigError unless the recipe names a file as template exactly if the model takes one."""
-    if recipe.template is None:
-        if takes_template:
-            raise ConfigError(
-                f'recipe {recipe.name}: the model compares with a defect-free picture; name it by template = "FILE"'
-            )
-    elif not takes_template:
-        raise ConfigError(f"recipe {recipe.name}: the model takes no template; remove that key or take another bundle")
-    elif not recipe.template.is_file():
-        raise ConfigError(f"recipe {recipe.name}: template {recipe.template} does not exist or is no regular file")
-
-
 # -- the children -----------------------------------------------------------------------------------------------
 
 
@@ -344,27 +321,47 @@ def _serve_fieldbus(channel: Channel, settings: Settings) -> None:
 
 def _serve_capture(channel: Channel, ring: FrameRing, settings: Settings, index: int) -> None:
     from edge_runtime.pictures import read_grey_picture
-    from edge_runtime.runtime.capture import CaptureServer
+    from edge_runtime.runtime.capture import CapturePlan, CaptureServer
 
-    path = settings.recipe.template
-    template = read_grey_picture(path) if path is not None else None
-    CaptureServer(channel, ring, build_camera(settings), SystemClock(), template).serve()
+    digests, templates = {}, {}
+    for number, entry in settings.numbered_recipes.items():
+        digests[number] = digest_of(entry.recipe, read_manifest(entry.bundle)[1])
+        if entry.recipe.template is not None:
+            templates[number] = read_grey_picture(entry.recipe.template)
+    plan = CapturePlan(digests, templates)
+    CaptureServer(channel, ring, build_camera(settings), SystemClock(), plan, _build_code_rule(settings)).serve()
+
+
+def _build_code_rule(settings: Settings) -> CodeRule | None:
+    from edge_runtime.runtime.capture import CodeRule
+    from edge_runtime.vision.codes import CodeReader
+
+    code = settings.recipe_code
+    if code is None:
+        return None
+    xyxy_px = (code.x_px, code.y_px, code.x_px + code.width_px, code.y_px + code.height_px)
+    return CodeRule(CodeReader(code.kind, xyxy_px), code.codes, code.unreadable == "keep")
 
 
 def _serve_inspection(channel: Channel, ring: FrameRing, settings: Settings, index: int) -> None:
     from edge_runtime.inference.bundle import check_golden
     from edge_runtime.runtime.inspection import InspectionPlan, InspectionWorker
 
-    bundle, recipe = _bundle_and_recipe(settings)
-    segmenter = build_segmenter(settings.inspection, bundle)
+    bundles = _load_bundles(settings)
+    segmenters = {folder: build_segmenter(settings.inspection, bundle) for folder, bundle in bundles.items()}
     if settings.inspection.backend != "scripted":
-        check_golden(bundle, segmenter)
-    plan = InspectionPlan(bundle.classes, recipe, bundle.model_id)
-    InspectionWorker(index, channel, ring, segmenter, plan, SystemClock()).serve()
+        for folder, segmenter in segmenters.items():
+            check_golden(bundles[folder], segmenter)
+    plans = {}
+    for number, entry in settings.numbered_recipes.items():
+        bundle, digest = bundles[entry.bundle], digest_of(entry.recipe, bundles[entry.bundle].model_id)
+        segmenter = segmenters[entry.bundle]
+        plans[number] = InspectionPlan(segmenter, bundle.classes, entry.recipe.value(), bundle.model_id, digest)
+    InspectionWorker(index, channel, ring, plans, SystemClock()).serve()
 
 
 def _serve_office(channel: Channel, ring: FrameRing, settings: Settings, index: int) -> None:
-    from edge_runtime.runtime.office import Office, OfficePlan
+    from edge_runtime.runtime.office import DrawingPlan, Office, OfficePlan
     from edge_runtime.storage.database import Database
     from edge_runtime.storage.image_store import ImageStore
 
@@ -375,8 +372,12 @@ def _serve_office(channel: Channel, ring: FrameRing, settings: Settings, index: 
         archive.keep_ok,
         free_bytes_min=archive.free_mb_min * 1_000_000,
     )
-    bundle, recipe = _bundle_and_recipe(settings)
-    plan = OfficePlan(bundle.classes, recipe, bundle.mask_stride_px, folder / SNAPSHOT_NAME)
+    bundles = _load_bundles(settings)
+    drawings = {
+        number: DrawingPlan(bundles[each.bundle].classes, each.recipe.value(), bundles[each.bundle].mask_stride_px)
+        for number, each in settings.numbered_recipes.items()
+    }
+    plan = OfficePlan(drawings, folder / SNAPSHOT_NAME)
     Office(channel, ring, Database(folder / DATABASE_NAME, clock), images, plan, clock).serve()
 
 
@@ -387,13 +388,13 @@ def _serve_reporter(channel: Channel, settings: Settings) -> None:
 
     mqtt, folder = settings.mqtt, settings.station.data_dir
     assert mqtt is not None
-    manifest, topics = read_manifest(settings.inspection.bundle), mqtt.topics(settings.station.name)
-    model = f"{manifest.name}/{manifest.version}"
+    topics = mqtt.topics(settings.station.name)
+    manifests = [read_manifest(entry.bundle)[0] for entry in settings.numbered_recipes.values()]
+    names = {f"{each.name}/{each.version}": each.class_names() for each in manifests}
     plan = ReportPlan(
         topics,
-        model,
-        manifest.class_names(),
-        tuple(discovery(topics, mqtt.discovery_prefix, model)) if mqtt.discovery else (),
+        names,
+        tuple(discovery(topics, mqtt.discovery_prefix, ", ".join(names))) if mqtt.discovery else (),
         folder / SNAPSHOT_NAME,
         folder / MQTT_CURSOR_NAME,
     )
@@ -420,13 +421,16 @@ def build_publisher(mqtt: MqttSettings, topics: TopicRules) -> Publisher:
     return MqttPublisher(broker, Will(topics.topic(Kind.STATUS), OFFLINE), wishes)
 
 
-def _bundle_and_recipe(settings: Settings) -> tuple[Bundle, Recipe]:
+def _load_bundles(settings: Settings) -> dict[Path, Bundle]:
+    """Each bundle that a recipe needs, once, by its folder as the settings name it; recipes are checked against it."""
     from edge_runtime.inference.bundle import load_bundle
     from edge_runtime.vision.decision import check_recipe
 
-    bundle, recipe = load_bundle(settings.inspection.bundle), settings.recipe.value()
-    check_recipe(recipe, {each.class_id: each.name for each in bundle.classes})
-    return bundle, recipe
+    entries = settings.numbered_recipes.values()
+    bundles = {folder: load_bundle(folder) for folder in {entry.bundle for entry in entries}}
+    for entry in entries:
+        check_recipe(entry.recipe.value(), {each.class_id: each.name for each in bundles[entry.bundle].classes})
+    return bundles
 
 
 def build_camera(settings: Settings) -> Camera:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,7 +11,13 @@ import tomli
 from pydantic import Field, ValidationError, model_validator
 
 from edge_runtime.config_mqtt import MqttSettings
-from edge_runtime.config_recipe import MAX_SIDE_PX, RecipeSettings
+from edge_runtime.config_recipe import (
+    MAX_SIDE_PX,
+    NumberedRecipeSettings,
+    RecipeCodeSettings,
+    RecipeSettings,
+    RecipesSettings,
+)
 from edge_runtime.config_signals import EjectionSettings, GpioSettings, ModbusSettings, SerialSettings, StopSettings
 from edge_runtime.errors import ConfigError
 from edge_runtime.inference.manifest import Target
@@ -142,6 +150,14 @@ class ArchiveSettings(StrictModel):
     )
 
 
+@dataclass(frozen=True)
+class NumberedRecipe:
+    """A recipe and the folder of the model it is made for."""
+
+    recipe: RecipeSettings
+    bundle: Path
+
+
 class Settings(StrictModel):
     """The whole of a settings file. Paths in it are relative to the file's folder."""
 
@@ -157,6 +173,8 @@ class Settings(StrictModel):
     mqtt: MqttSettings | None = None
     archive: ArchiveSettings = ArchiveSettings()
     recipe: RecipeSettings = RecipeSettings()
+    recipes: RecipesSettings = Field(default_factory=dict)
+    recipe_code: RecipeCodeSettings | None = None
 
     @model_validator(mode="after")
     def _sections_fit_each_other(self) -> Settings:
@@ -170,6 +188,7 @@ class Settings(StrictModel):
             self._check_ejection(self.ejection)
         if self.mqtt is not None:
             self.mqtt.topics(self.station.name)
+        self._check_recipes()
         if self.ring_bytes > RING_PAGES_LIMIT_BYTES:
             raise ValueError(
                 f"line.ring_slots × camera size needs {self.ring_bytes / 1e9:.1f} GB of shared memory, more than "
@@ -204,18 +223,44 @@ class Settings(StrictModel):
                 f"{ejection.min_gap_ms:g} ms: shorten gpio.outputs.*.pulse_ms"
             )
 
+    def _check_recipes(self) -> None:
+        names = Counter(entry.recipe.name for entry in self.recipes.values())
+        twice = [name for name, count in names.items() if count > 1]
+        if twice:
+            raise ValueError(f"recipes: two have the name {twice[0]!r}; records could not tell them apart")
+        if self.recipe_code is None:
+            return
+        unknown = sorted(set(self.recipe_code.codes.values()) - set(self.numbered_recipes))
+        if unknown:
+            raise ValueError(f"recipe_code.codes names recipe {unknown[0]}, which [recipes] does not have")
+        if self.gpio is not None and self.gpio.recipe_bits:
+            raise ValueError("recipe_code and gpio.inputs.recipe_0 … both select the recipe: take one of them")
+
+    @property
+    def numbered_recipes(self) -> dict[int, NumberedRecipe]:
+        """Every recipe and the folder of its bundle, by number; a single `recipe` has number 1."""
+        if not self.recipes:
+            return {1: NumberedRecipe(self.recipe, self.inspection.bundle)}
+        entries = sorted(self.recipes.items())
+        return {n: NumberedRecipe(entry.recipe, entry.bundle or self.inspection.bundle) for n, entry in entries}
+
     @property
     def ring_bytes(self) -> int:
         """Shared memory for pictures, masks and templates when every slot is in use."""
-        bytes_per_pixel = 5 if self.recipe.template is None else 6
+        with_template = any(each.recipe.template is not None for each in self.numbered_recipes.values())
+        bytes_per_pixel = 6 if with_template else 5
         return self.line.ring_slots * self.camera.width_px * self.camera.height_px * bytes_per_pixel
 
 
 def load_settings(path: Path) -> Settings:
-    """Read a settings file (TOML). `recipe` is a section, or `recipe = "FILE"`. Raises ConfigError."""
+    """Read a settings file (TOML). `recipe`, in `recipes.N` too, is a section or a file's name. Raises ConfigError."""
     data = _read_toml(path)
-    if isinstance(data.get("recipe"), str):
-        data["recipe"] = load_recipe(path.parent / data["recipe"]).model_dump(exclude_defaults=True)
+    if "recipe" in data and "recipes" in data:
+        raise ConfigError(f"{path}: has both recipe and recipes; number that one, too: [recipes.1]")
+    numbered = data.get("recipes", {})
+    for section in [data, *(numbered.values() if isinstance(numbered, dict) else ())]:
+        if isinstance(section, dict) and isinstance(section.get("recipe"), str):
+            section["recipe"] = load_recipe(path.parent / section["recipe"]).model_dump(exclude_defaults=True)
     settings: Settings = _validate(Settings, data, path)
     settings = _with_absolute_paths(settings, path.parent.resolve())
     _check_can_be_told(settings, path)
@@ -272,11 +317,12 @@ def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
     station = settings.station.model_copy(update={"data_dir": folder / settings.station.data_dir})
     inspection = settings.inspection.model_copy(update={"bundle": folder / settings.inspection.bundle})
     recipe = _with_absolute_template(settings.recipe, folder)
-    sections: dict[str, StrictModel] = {
+    sections: dict[str, object] = {
         "camera": camera,
         "station": station,
         "inspection": inspection,
         "recipe": recipe,
+        "recipes": {number: _absolute_entry(entry, folder) for number, entry in settings.recipes.items()},
     }
     if settings.serial is not None and settings.serial.journal is not None:
         sections["serial"] = settings.serial.model_copy(update={"journal": folder / settings.serial.journal})
@@ -295,3 +341,8 @@ def _with_absolute_files(mqtt: MqttSettings, folder: Path) -> MqttSettings:
 
     tls = mqtt.tls and mqtt.tls.model_copy(update=absolute(mqtt.tls))
     return mqtt.model_copy(update={**absolute(mqtt), "tls": tls})
+
+
+def _absolute_entry(entry: NumberedRecipeSettings, folder: Path) -> NumberedRecipeSettings:
+    bundle = None if entry.bundle is None else folder / entry.bundle
+    return entry.model_copy(update={"recipe": _with_absolute_template(entry.recipe, folder), "bundle": bundle})

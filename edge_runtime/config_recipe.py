@@ -1,9 +1,9 @@
-"""Recipe files: what counts as a bad part."""
+"""Recipe files: what counts as a bad part, and how one of several recipes is selected."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -68,3 +68,35 @@ class RecipeSettings(StrictModel):
             include=self.include,
             ignore=self.ignore,
         )
+
+
+RecipeNumber = Annotated[int, Field(ge=1, le=65_535)]
+
+
+class NumberedRecipeSettings(StrictModel):
+    """A recipe that can be selected by its number while the line runs. All are loaded at start."""
+
+    recipe: RecipeSettings = Field(description="A recipe file, or a section with the keys of [recipe]")
+    bundle: Path | None = Field(default=None, description="Folder of its model; unset: inspection.bundle")
+
+
+RecipesSettings = Annotated[dict[RecipeNumber, NumberedRecipeSettings], Field(max_length=64)]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE_PX)]
+Corner = Annotated[int, Field(ge=0, le=MAX_SIDE_PX - 1)]
+
+
+class RecipeCodeSettings(StrictModel):
+    """The recipe is selected by a code in the picture, for its own part and those that follow, and by nothing else.
+
+    A code that is not listed is never inspected (`unknown_code`).
+    """
+
+    kind: Literal["qr", "barcode"] = Field(description="barcode: EAN-8, EAN-13 or UPC-A")
+    x_px: Corner = Field(description="Left edge of the region in which the code lies")
+    y_px: Corner = Field(description="Its upper edge")
+    width_px: Side = Field(description="Its width; the smaller, the faster the code is read")
+    height_px: Side = Field(description="Its height")
+    codes: dict[str, RecipeNumber] = Field(min_length=1, max_length=1000, description="Text of the code = recipe")
+    unreadable: Literal["not_inspected", "keep"] = Field(
+        default="not_inspected", description="Without a readable code; keep: the recipe of the part before"
+    )

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, IPvAnyNetwork, model_validator
 
 from edge_runtime.clock import NS_PER_MS
-from edge_runtime.interfaces import Input, Output
+from edge_runtime.interfaces import RECIPE_BITS, Input, Output
 from edge_runtime.validation import StrictModel
 
 
@@ -62,6 +62,20 @@ class GpioSettings(StrictModel):
     feed: Path | None = Field(default=None, description="recording only: socket by which another process makes edges")
     outputs: dict[Output, OutputLineSettings] = Field(default_factory=dict, description="By meaning, see below")
     inputs: dict[Input, InputLineSettings] = Field(default_factory=dict, description="By meaning, see below")
+    recipe_settle_ms: float = Field(
+        default=50, ge=1, le=10_000, description="Without recipe_strobe: how long the code must stand to count"
+    )
+
+    @model_validator(mode="after")
+    def _strobe_has_a_code(self) -> GpioSettings:
+        if Input.RECIPE_STROBE in self.inputs and not self.recipe_bits:
+            raise ValueError("inputs.recipe_strobe needs a code to latch: inputs.recipe_0 to recipe_3")
+        return self
+
+    @property
+    def recipe_bits(self) -> tuple[Input, ...]:
+        """The wired inputs of the recipe's code."""
+        return tuple(name for name in RECIPE_BITS if name in self.inputs)
 
 
 Peers = Annotated[tuple[IPvAnyNetwork, ...], Field(max_length=64)]

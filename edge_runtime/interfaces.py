@@ -103,6 +103,9 @@ class Input(str, Enum):
     RECIPE_STROBE = "recipe_strobe"
 
 
+RECIPE_BITS = (Input.RECIPE_0, Input.RECIPE_1, Input.RECIPE_2, Input.RECIPE_3)
+"""A recipe's number as a binary code, least significant first."""
+
 WATCHED_BOTH_WAYS = frozenset(Input) - {Input.TRIGGER, Input.EYE, Input.RESET, Input.RECIPE_STROBE}
 
 
@@ -203,6 +206,14 @@ class RecordStore(Protocol):
         ...
 
     def set_picture(self, part_id: int, relative_path: str | None) -> None: ...
+
+    def keep_recipe(self, number: int) -> None:
+        """Remember the selected recipe's number, written by the next `commit`."""
+        ...
+
+    def kept_recipe(self) -> int | None:
+        """The number that was kept last; None: never one."""
+        ...
 
     def commit(self) -> list[int]:
         """Write what was added; the part ids now on disk. What could not be written stays for a later commit."""

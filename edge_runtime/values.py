@@ -167,7 +167,11 @@ MAX_DEFECTS = 200
 
 @dataclass(frozen=True)
 class InspectionRecord:
-    """What the archive keeps of one trigger: one database row. `label` is the camera's name for the picture."""
+    """What the archive keeps of one trigger: one database row.
+
+    `label` is the camera's name for the picture. `recipe_number` and `recipe_digest` are those of the part's recipe,
+    0 and "" for a part without one.
+    """
 
     trigger: Trigger
     verdict: Verdict
@@ -175,6 +179,8 @@ class InspectionRecord:
     line_seqno: int | None
     stage_ms: dict[str, float] = field(default_factory=dict)
     label: str = ""
+    recipe_number: int = 0
+    recipe_digest: str = ""
 
 
 @dataclass(frozen=True)

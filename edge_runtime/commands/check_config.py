@@ -7,12 +7,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from edge_runtime.app import check_template
-from edge_runtime.config import FolderCameraSettings, Settings, load_settings
+from edge_runtime.config import FolderCameraSettings, NumberedRecipe, Settings, load_settings
 from edge_runtime.errors import ConfigError
 from edge_runtime.inference.bundle import load_bundle, machine_target
 from edge_runtime.pictures import read_picture
-from edge_runtime.vision.decision import check_recipe
+from edge_runtime.recipe_table import recipe_facts
+from edge_runtime.runtime.recipes import RecipeFacts
 from edge_runtime.vision.tiling import plan_grid
 
 
@@ -26,18 +26,15 @@ def check(config: Path) -> None:
 
 
 def _summary(settings: Settings) -> list[tuple[str, str]]:
-    bundle = load_bundle(settings.inspection.bundle)
-    check_recipe(settings.recipe.value(), {each.class_id: each.name for each in bundle.classes})
-    check_template(settings.recipe, bundle.input_contract.template)
-    artefact = bundle.artefact_for(settings.inspection.target or machine_target())
-    camera, line, contract = settings.camera, settings.line, bundle.input_contract
-    grid = plan_grid((camera.height_px, camera.width_px), contract.tile_px, contract.margin_px, contract.stride_px)
+    recipes = recipe_facts(settings)
+    models = [("model", _model(settings, folder)) for folder in _bundle_folders(settings)]
+    camera, line = settings.camera, settings.line
     return [
         ("station", f"{settings.station.name}, data in {settings.station.data_dir}"),
-        ("camera", f"{camera.driver}, {camera.width_px} × {camera.height_px}, {len(grid)} tiles of {grid.tile_px} px"),
-        ("model", f"{bundle.model_id}, {artefact.file}, {settings.inspection.workers} workers"),
-        ("recipe", f"{settings.recipe.name}: {', '.join(sorted(settings.recipe.rules)) or 'one rule for all classes'}"),
-        ("template", _template(settings)),
+        ("camera", f"{camera.driver}, {camera.width_px} × {camera.height_px}"),
+        *models,
+        *(row for facts in recipes for row in _recipe(settings, facts, settings.numbered_recipes[facts.number])),
+        ("code", _code(settings)),
         ("trigger", f"{line.trigger}, verdict within {line.deadline_ms:.0f} ms"),
         ("serial", f"{settings.serial.driver} {settings.serial.port}".strip() if settings.serial else "none"),
         ("gpio", _gpio(settings)),
@@ -45,11 +42,42 @@ def _summary(settings: Settings) -> list[tuple[str, str]]:
     ]
 
 
-def _template(settings: Settings) -> str:
-    """Raises CameraError for a file that is no picture, ConfigError for a size that no picture will have."""
-    path, camera = settings.recipe.template, settings.camera
-    if path is None:
+def _bundle_folders(settings: Settings) -> list[Path]:
+    """Without repeats, in the order of the recipes."""
+    return list(dict.fromkeys(entry.bundle for entry in settings.numbered_recipes.values()))
+
+
+def _model(settings: Settings, folder: Path) -> str:
+    bundle, camera = load_bundle(folder), settings.camera
+    artefact, contract = bundle.artefact_for(settings.inspection.target or machine_target()), bundle.input_contract
+    grid = plan_grid((camera.height_px, camera.width_px), contract.tile_px, contract.margin_px, contract.stride_px)
+    tiles = f"{len(grid)} tiles of {grid.tile_px} px"
+    return f"{bundle.model_id}, {artefact.file}, {tiles}, {settings.inspection.workers} workers"
+
+
+def _recipe(settings: Settings, facts: RecipeFacts, entry: NumberedRecipe) -> list[tuple[str, str]]:
+    rules = ", ".join(sorted(entry.recipe.rules)) or "one rule for all classes"
+    rows = [(f"recipe {facts.number}", f"{facts.name}, digest {facts.digest}, {facts.model_id}: {rules}")]
+    template = entry.recipe.template
+    return rows if template is None else [*rows, ("", f"template {_template(settings, template)}")]
+
+
+def _code(settings: Settings) -> str:
+    """Raises ConfigError for a region outside the picture."""
+    code, camera = settings.recipe_code, settings.camera
+    if code is None:
         return "none"
+    if code.x_px + code.width_px > camera.width_px or code.y_px + code.height_px > camera.height_px:
+        raise ConfigError(
+            f"recipe_code: its region ends at ({code.x_px + code.width_px}, {code.y_px + code.height_px}), outside the "
+            f"camera's picture of {camera.width_px} x {camera.height_px} px"
+        )
+    return f"{code.kind}, {len(code.codes)} codes, unreadable: {code.unreadable}"
+
+
+def _template(settings: Settings, path: Path) -> str:
+    """Raises CameraError for a file that is no picture, ConfigError for a size that no picture will have."""
+    camera = settings.camera
     height_px, width_px = read_picture(path).shape[:2]
     fits = (width_px, height_px) == (camera.width_px, camera.height_px)
     if isinstance(camera, FolderCameraSettings):

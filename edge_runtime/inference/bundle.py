@@ -24,6 +24,7 @@ from edge_runtime.inference.manifest import (
     Manifest,
     Precision,
     Target,
+    model_id_of,
     parse_manifest,
 )
 from edge_runtime.inference.nb_file import check_nb, read_nb_header
@@ -51,8 +52,8 @@ class Bundle:
 
     @property
     def model_id(self) -> str:
-        """name/version@ and the first 8 digits of the manifest's SHA-256, which covers every file."""
-        return f"{self.manifest.name}/{self.manifest.version}@{self.digest[:8]}"
+        """See `model_id_of`."""
+        return model_id_of(self.manifest, self.digest)
 
     @property
     def input_contract(self) -> InputContract:

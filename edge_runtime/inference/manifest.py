@@ -237,6 +237,11 @@ class Manifest(Draft):
         return self.model_dump_json(indent=2).encode() + b"\n"
 
 
+def model_id_of(manifest: Manifest, digest: str) -> str:
+    """name/version@ and the first 8 digits of the SHA-256 of the manifest's file, which covers every other file."""
+    return f"{manifest.name}/{manifest.version}@{digest[:8]}"
+
+
 def parse_manifest(data: bytes, where: str) -> Manifest:
     """Raises BundleError that begins with `where` and names the key, what is wrong and what is allowed."""
     try:

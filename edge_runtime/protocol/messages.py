@@ -16,6 +16,7 @@ from edge_runtime.values import Outcome, Verdict, Zone
 MAX_TEXT_CHARS = 32
 MAX_SEQ = 65535
 MAX_LINE_SEQNO = 65535
+MAX_RECIPE_NUMBER = 65535
 _MAX_COUNT = 2**63 - 1
 _FORBIDDEN = re.compile(r"[^\x20-\x7e]|[$*,A-Z]")
 
@@ -104,6 +105,8 @@ Count = Annotated[int, Number(0, _MAX_COUNT)]
 TextOrEmpty = Annotated[str, Text()]
 Code = Annotated[str, Text(min_chars=1)]
 State = Annotated[str, Text(min_chars=1, max_chars=10)]
+RecipeNumber = Annotated[int, Number(1, MAX_RECIPE_NUMBER)]
+RecipeNumberOr0 = Annotated[int, Number(0, MAX_RECIPE_NUMBER)]
 Decision = Annotated[Outcome, Choice(((Outcome.PASS, "P"), (Outcome.REJECT, "R"), (Outcome.NOT_INSPECTED, "N")))]
 Flag = Annotated[bool, Choice(((True, "1"), (False, "0")))]
 
@@ -275,7 +278,37 @@ class StatusQuery(Message):
     WORD = "STS"
 
 
+@dataclass(frozen=True)
+class RecipeActive(Message):
+    """RCA: the recipe of the next part: its number, its name and the digest of recipe, template and model; 0: none.
+
+    Sent at start, after each change whoever asked for it, and as the answer to RCP and RCQ.
+    """
+
+    WORD = "RCA"
+    number: RecipeNumberOr0
+    name: TextOrEmpty
+    digest: TextOrEmpty
+
+
+@dataclass(frozen=True)
+class RecipeRequest(Message):
+    """RCP: inspect the next part with this recipe. The same number again is harmless and answered by the same RCA."""
+
+    WORD = "RCP"
+    number: RecipeNumber
+
+
+@dataclass(frozen=True)
+class RecipeQuery(Message):
+    """RCQ: asks for a RecipeActive."""
+
+    WORD = "RCQ"
+
+
 FROM_DEVICE: frozenset[type[Message]] = frozenset(
-    {Result, TriggerAccepted, Heartbeat, FaultChanged, Down, Status, Refused}
+    {Result, TriggerAccepted, Heartbeat, FaultChanged, Down, Status, Refused, RecipeActive}
 )
-FROM_CONTROLLER: frozenset[type[Message]] = frozenset({TriggerRequest, Acknowledge, StatusQuery})
+FROM_CONTROLLER: frozenset[type[Message]] = frozenset(
+    {TriggerRequest, Acknowledge, StatusQuery, RecipeRequest, RecipeQuery}
+)

@@ -82,9 +82,11 @@ def _status() -> Iterator[Register]:
     yield Register("accepted_seqno", 4, 1, "read", "", "line_seqno of the last trigger that became a part")
     yield Register("refused", 5, 1, "read", "", "Writes refused since the server started, 65535: that many or more")
     yield Register("accepted_part_id", 6, 4, "read", "", "The part it became, 0: none yet")
-    yield Register("recipe_number", 10, 1, "read", "", "Number of the recipe in use, 0: it has none")
+    yield Register("recipe_number", 10, 1, "read", "", "Number of the next part's recipe, 0: none is selected")
     yield Register("waiting", 11, 1, "read", "results", "Results not acknowledged, the shown one included")
-    yield Register("recipe_digest", 12, 4, "read", "", "First 64 bits of the recipe's digest")
+    yield Register(
+        "recipe_digest", 12, 4, "read", "", "The recipe's digest as a number; it is written as 8 hex digits elsewhere"
+    )
     for number, (name, meaning) in enumerate(COUNTERS.items()):
         yield Register(name, 16 + 2 * number, 2, "read", "parts", meaning)
     yield Register("reserved", 28, 2, "read", "", "0")

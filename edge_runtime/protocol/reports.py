@@ -49,6 +49,8 @@ def _record(record: InspectionRecord, class_names: Mapping[int, str]) -> dict[st
         "defects": [_defect(each, class_names) for each in verdict.defects],
         "model_id": verdict.model_id,
         "recipe_id": verdict.recipe_id,
+        "recipe_number": record.recipe_number,
+        "recipe_digest": record.recipe_digest,
         "stage_ms": record.stage_ms,
         "label": record.label,
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edge_runtime.clock import NS_PER_MS, Clock
@@ -22,6 +24,7 @@ from edge_runtime.runtime.messages import (
     Stop,
 )
 from edge_runtime.runtime.slot_arrays import slot_arrays
+from edge_runtime.vision.codes import CodeReader
 
 if TYPE_CHECKING:
     from edge_runtime.values import ImageU8
@@ -31,19 +34,59 @@ REOPEN_FIRST_MS = 100.0
 REOPEN_MAX_MS = 5000.0
 
 
+@dataclass(frozen=True)
+class CapturePlan:
+    """What capture knows of the recipes, by number: their digests, and the grey templates (H, W) of those with one."""
+
+    digests: Mapping[int, str] = field(default_factory=dict)
+    templates: Mapping[int, ImageU8] = field(default_factory=dict)
+
+
+@dataclass
+class CodeRule:
+    """How the code in a picture becomes a recipe's number; `last` is the one before.
+
+    A code that is not readable leaves the last number standing where `keep`, else the part is not inspected.
+    """
+
+    reader: CodeReader
+    numbers: Mapping[str, int]
+    keep: bool
+    last: int = 0
+
+    def number(self, picture: ImageU8, asked: int) -> tuple[int, str]:
+        """The recipe's number, 0 for none, and why the picture is unfit, or nothing. `asked` stands for a first one."""
+        text = self.reader.read(picture)
+        if text is None:
+            return (self.last or asked, "") if self.keep else (0, "unreadable_code")
+        if text not in self.numbers:
+            log.error("no recipe belongs to the code %r", text)
+            return 0, "unknown_code"
+        self.last = self.numbers[text]
+        return self.last, ""
+
+
 class CaptureServer:
     """Answers each Capture with Captured or NotCaptured, in order. Owns the camera.
 
-    `template`, grey (H, W), is put into the slot beside each picture; one of another size is captured, but unfit.
+    The template of the part's recipe is put into the slot beside its picture; one of another size is captured, but
+    unfit. With a `code_rule` the code in the picture says which recipe that is.
     """
 
     def __init__(
-        self, channel: Channel, ring: FrameRing, camera: Camera, clock: Clock, template: ImageU8 | None = None
+        self,
+        channel: Channel,
+        ring: FrameRing,
+        camera: Camera,
+        clock: Clock,
+        plan: CapturePlan,
+        code_rule: CodeRule | None = None,
     ) -> None:
         self._channel = channel
         self._ring = ring
         self._camera = camera
-        self._template = template
+        self._plan = plan
+        self._code_rule = code_rule
         self._clock = clock
         self._is_open = False
         self._reopen_at_ns = 0
@@ -53,7 +96,7 @@ class CaptureServer:
         """Open the camera, say Ready, answer until told to stop. Raises CameraError when it never opens."""
         self._camera.open()
         self._is_open = True
-        self._channel.send_patiently(Ready())
+        self._channel.send_patiently(Ready(digests=dict(self._plan.digests)))
         try:
             while True:
                 message = self._channel.wait(REOPEN_FIRST_MS)
@@ -93,19 +136,37 @@ class CaptureServer:
             log.error("picture %s of part %d: %s", exposure.label or "", request.part_id, exc)
             return NotCaptured(request.slot, request.part_id, "wrong_frame_size")
         arrays.image[...] = image
-        unfit = self._add_template(arrays.template)
+        recipe, unfit, code_ms = self._recipe(request, arrays.image)
+        unfit = unfit or self._add_template(recipe, arrays.template)
         return Captured(
-            request.slot, request.part_id, image_hw, exposure.captured_ns, exposure.captured_at, exposure.label, unfit
+            request.slot,
+            request.part_id,
+            image_hw,
+            exposure.captured_ns,
+            exposure.captured_at,
+            recipe,
+            label=exposure.label,
+            unfit=unfit,
+            code_ms=code_ms,
         )
 
-    def _add_template(self, plane: ImageU8) -> str:
-        """Copy the template into the slot's plane; why that cannot be, or nothing."""
-        if self._template is None:
+    def _recipe(self, request: Capture, image: ImageU8) -> tuple[int, str, float | None]:
+        """The number of the part's recipe, why it has none, and how long reading its code took."""
+        if self._code_rule is None:
+            return request.recipe, "", None
+        started_ns = self._clock.monotonic_ns()
+        number, unfit = self._code_rule.number(image, request.recipe)
+        return number, unfit, (self._clock.monotonic_ns() - started_ns) / NS_PER_MS
+
+    def _add_template(self, recipe: int, plane: ImageU8) -> str:
+        """Copy the recipe's template into the slot's plane; why that cannot be, or nothing."""
+        template = self._plan.templates.get(recipe)
+        if template is None:
             return ""
-        if self._template.shape != plane.shape:
-            log.error("a picture of %s px came, the template has %s", plane.shape, self._template.shape)
+        if template.shape != plane.shape:
+            log.error("a picture of %s px came, the template has %s", plane.shape, template.shape)
             return "not_template_size"
-        plane[...] = self._template
+        plane[...] = template
         return ""
 
     def _lose(self, exc: CameraError) -> None:

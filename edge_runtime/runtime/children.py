@@ -16,7 +16,7 @@ from enum import Enum
 from edge_runtime.clock import NS_PER_MS
 from edge_runtime.runtime.channel import Channel, ChannelClosed, ChannelFull
 from edge_runtime.runtime.health import RestartBudget
-from edge_runtime.runtime.messages import Message, Ping, Ready, Setup
+from edge_runtime.runtime.messages import Message, Ping, Setup
 
 log = logging.getLogger(__name__)
 END_WITHIN_NS = 500 * NS_PER_MS
@@ -82,7 +82,6 @@ class Child:
         self.pidfd = -1
         self.ready = False
         self.was_ready = False
-        self.model_id = ""
         self.restart_at_ns: int | None = None
         self._spawn = spawn
         self._settings_json = settings_json
@@ -104,9 +103,9 @@ class Child:
     def has_unsent(self) -> bool:
         return bool(self._unsent)
 
-    def greet(self, greeting: Ready, now_ns: int) -> None:
+    def greet(self, now_ns: int) -> None:
         """The child says that it is ready."""
-        self.ready, self.was_ready, self.model_id = True, True, greeting.model_id
+        self.ready, self.was_ready = True, True
         self.answered(now_ns)
 
     def start(self, now_ns: int) -> None:

@@ -31,16 +31,27 @@ class ResetAsked:
 
 @dataclass(frozen=True)
 class RecipeAsked:
-    """Inspect by this recipe from the next trigger on."""
+    """Inspect by this recipe from the next trigger on; 0 is none.
+
+    `at_ns` (monotonic) is when it was asked, where the wire tells; None: when it is read.
+    """
 
     number: int
     source: str
+    at_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class RecipeQueried:
+    """Tell which recipe the next part gets."""
+
+    source: str
+
+
+ControllerEvent = PartSeen | ResetAsked | RecipeAsked | RecipeQueried
 
 
 def missing_between(last: int | None, line_seqno: int) -> int:
     """Trigger numbers left out after `last`; a step too long for that is a controller that started anew."""
     step = 0 if last is None else (line_seqno - last) % (MAX_LINE_SEQNO + 1)
     return step - 1 if 1 < step <= MAX_MISSING else 0
-
-
-ControllerEvent = PartSeen | ResetAsked | RecipeAsked

@@ -23,11 +23,10 @@ CONDITIONS = {
 
 @dataclass(frozen=True)
 class RecipeShown:
-    """The recipe in use, as the registers name it. `mm_per_px` None: defects are told in pixels."""
+    """The recipe of the next part, as the registers name it."""
 
     number: int
     digest: int
-    mm_per_px: float | None
 
 
 def result_id_of(part_id: int) -> int:
@@ -53,7 +52,7 @@ class FieldLink:
         self._newest: FieldResult | None = None  # without acknowledgements
         self._last = dict.fromkeys(COMMANDS, 0)
         self._accepted = (0, 0)
-        self._recipe = RecipeShown(0, 0, None)
+        self._recipe = RecipeShown(0, 0)
         self._stop = False
         self._lost_results = 0
         self._closed = False
@@ -65,8 +64,12 @@ class FieldLink:
     # -- what happens on the line -------------------------------------------------------------------------------
 
     def recipe(self, shown: RecipeShown) -> None:
-        """From the next result on."""
+        """From the next part on."""
         self._recipe, self.has_news = shown, True
+
+    def recipe_refused(self) -> None:
+        """The same number may be written again."""
+        self._last["select_recipe"] = 0
 
     def stop(self, demanded: bool) -> None:
         if demanded is not self._stop:
@@ -93,9 +96,12 @@ class FieldLink:
             self._accepted = (line_seqno, part_id)
         self.has_news = True
 
-    def announce(self, verdict: Verdict, line_seqno: int | None, now_ns: int) -> None:
-        """A part's verdict; one that finds no room is lost, counted, and was never PASS for a master."""
-        result = FieldResult.of(verdict, line_seqno, self._recipe.mm_per_px)
+    def announce(self, verdict: Verdict, line_seqno: int | None, now_ns: int, mm_per_px: float | None = None) -> None:
+        """A part's verdict; one that finds no room is lost, counted, and was never PASS for a master.
+
+        `mm_per_px` is that of the part's recipe; None: defects are told in pixels.
+        """
+        result = FieldResult.of(verdict, line_seqno, mm_per_px)
         if self._acknowledge_required:
             self._put(result, now_ns)
         else:
@@ -122,7 +128,7 @@ class FieldLink:
                 self._reset(now_ns)
                 events.append(ResetAsked(SOURCE))
             elif is_new and command.name == "select_recipe":
-                events.append(RecipeAsked(command.value, SOURCE))
+                events.append(RecipeAsked(command.value, SOURCE, min(message.at_ns, now_ns)))
             if command.value or command.name != "trigger":  # two parts have two numbers, whatever came between
                 self._last[command.name] = command.value
         self.has_news = True

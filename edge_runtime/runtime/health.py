@@ -42,6 +42,7 @@ class Fault(str, Enum):
     RECORDS = "records"
     GPIO = "gpio"
     ENCODER = "encoder"
+    RECIPE = "recipe"
 
     WORKER = "worker"
     OFFICE = "office"
@@ -53,7 +54,8 @@ class Fault(str, Enum):
     REJECTS = "rejects"
 
 
-BLINDING = frozenset({Fault.CAMERA, Fault.WORKERS, Fault.RECORDS, Fault.GPIO, Fault.ENCODER})
+BLINDING = frozenset({Fault.CAMERA, Fault.WORKERS, Fault.RECORDS, Fault.GPIO, Fault.ENCODER, Fault.RECIPE})
+RESTART_MAY_HELP = BLINDING - {Fault.RECIPE}
 
 
 def next_state(current: State, started: bool, faults: frozenset[Fault], parts_in_flight: int) -> State:

@@ -1,11 +1,12 @@
-"""Inspection child: one predictor; shares the tiles of each frame with its siblings through the ring."""
+"""Inspection child: a predictor for each model; shares the tiles of each frame with its siblings through the ring."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import TYPE_CHECKING
 
 from edge_runtime.clock import NS_PER_MS, Clock
 from edge_runtime.interfaces import Segmenter
@@ -22,97 +23,116 @@ from edge_runtime.vision.registration import register_template
 from edge_runtime.vision.stitching import place_core
 from edge_runtime.vision.tiling import plan_grid
 
+if TYPE_CHECKING:
+    from edge_runtime.interfaces import TileF32
+
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class InspectionPlan:
-    """What a worker needs to know beside its predictor."""
+    """A recipe, and the predictor and classes of its model. Recipes of one model share its predictor."""
 
+    segmenter: Segmenter
     classes: Sequence[DefectClass]
     recipe: Recipe
     model_id: str
+    digest: str
+
+
+class RecipeWork:
+    """All that one recipe takes, ready for its next frame. One thread owns it."""
+
+    def __init__(self, plan: InspectionPlan) -> None:
+        self.segmenter = plan.segmenter
+        self.takes_template = plan.segmenter.input_contract.template
+        self.mask_stride_px = plan.segmenter.mask_stride_px
+        self.grid = lru_cache(maxsize=32)(self._plan_grid)
+        self._plan = plan
+        self._preprocessor = TilePreprocessor(plan.segmenter.input_contract)
+        self._class_names = {each.class_id: each.name for each in plan.classes}
+
+    def tile(self, arrays: SlotArrays, origin_yx: tuple[int, int]) -> TileF32:
+        """The model's input, valid until the next call."""
+        return self._preprocessor.tile(arrays.image, origin_yx, arrays.template if self.takes_template else None)
+
+    def decide(self, request: Inspect, arrays: SlotArrays, clock: Clock) -> Verdict:
+        """The verdict on a frame whose tiles are all done."""
+        plan = self._plan
+        mask = Mask(arrays.class_ids, arrays.scores, self.mask_stride_px)
+        return make_verdict(
+            part_id=request.part_id,
+            defects=find_defects(mask, plan.classes, plan.recipe, request.image_hw),
+            recipe=plan.recipe,
+            class_names=self._class_names,
+            decided_ns=clock.monotonic_ns(),
+            model_id=plan.model_id,
+            recipe_id=plan.recipe.name,
+        )
+
+    def _plan_grid(self, image_hw: tuple[int, int]) -> TileGrid:
+        contract = self.segmenter.input_contract
+        return plan_grid(image_hw, contract.tile_px, contract.margin_px, contract.stride_px)
 
 
 class InspectionWorker:
-    """Owns the predictor and its buffers. Writes only the cores of the tiles it claimed."""
+    """Inspects each frame by the recipe it is asked for. Writes only the cores of the tiles it claimed."""
 
     def __init__(
-        self, index: int, channel: Channel, ring: FrameRing, segmenter: Segmenter, plan: InspectionPlan, clock: Clock
+        self, index: int, channel: Channel, ring: FrameRing, plans: Mapping[int, InspectionPlan], clock: Clock
     ) -> None:
+        """`plans`: the recipes by their numbers."""
         self._index = index
         self._channel = channel
         self._ring = ring
-        self._segmenter = segmenter
-        self._plan = plan
+        self._digests = {number: plan.digest for number, plan in plans.items()}
+        self._works = {number: RecipeWork(plan) for number, plan in plans.items()}
         self._clock = clock
-        self._preprocessor = TilePreprocessor(segmenter.input_contract)
-        self._takes_template = segmenter.input_contract.template
-        self._class_names = {each.class_id: each.name for each in plan.classes}
-        self._grid = lru_cache(maxsize=32)(self._plan_grid)
 
     def serve(self) -> None:
         """Work until told to stop. Any error ends the process: the line starts a fresh one."""
-        self._channel.send_patiently(Ready(model_id=self._plan.model_id))
+        self._channel.send_patiently(Ready(digests=self._digests))
         while True:
             message = self._channel.wait(None)
             if isinstance(message, Inspect):
-                self._inspect(message)
+                self._inspect(message, self._works[message.recipe])
             elif isinstance(message, Ping):
                 self._channel.send_patiently(Pong())
             elif isinstance(message, Stop):
                 return
 
-    def _inspect(self, request: Inspect) -> None:
-        arrays = slot_arrays(self._ring, request.slot, request.image_hw, self._segmenter.mask_stride_px)
-        grid = self._grid(request.image_hw)
+    def _inspect(self, request: Inspect, work: RecipeWork) -> None:
+        arrays = slot_arrays(self._ring, request.slot, request.image_hw, work.mask_stride_px)
+        grid = work.grid(request.image_hw)
         started_ns = self._clock.monotonic_ns()
         tiles, predict_ns = 0, 0
-        if self._takes_template:
+        if work.takes_template:
             self._ring.prepare(request.slot, request.part_id, self._index, partial(_lay_template, arrays))
         while (tile := self._ring.claim(request.slot, request.part_id, len(grid), self._index)) is not None:
-            predict_ns += self._inspect_tile(arrays, grid, tile)
+            predict_ns += self._inspect_tile(work, arrays, grid, tile)
             tiles += 1
             if self._ring.finish(request.slot, request.part_id, len(grid), self._index):
-                self._conclude(request, arrays, started_ns)
+                self._conclude(request, work, arrays, started_ns)
             self._ring.rest(self._index)
         self._channel.send_patiently(Left(request.part_id, tiles, predict_ns / NS_PER_MS))
 
-    def _inspect_tile(self, arrays: SlotArrays, grid: TileGrid, index: int) -> int:
+    def _inspect_tile(self, work: RecipeWork, arrays: SlotArrays, grid: TileGrid, index: int) -> int:
         """Segment one tile into the slot's planes; the nanoseconds that the predictor took."""
-        template = arrays.template if self._takes_template else None
-        tile = self._preprocessor.tile(arrays.image, grid.origins_yx[index], template)
+        tile = work.tile(arrays, grid.origins_yx[index])
         started_ns = self._clock.monotonic_ns()
-        class_ids, scores = self._segmenter.predict(tile)
+        class_ids, scores = work.segmenter.predict(tile)
         predict_ns = self._clock.monotonic_ns() - started_ns
-        place_core(arrays.class_ids, class_ids, grid, index, self._segmenter.mask_stride_px)
-        place_core(arrays.scores, scores, grid, index, self._segmenter.mask_stride_px)
+        place_core(arrays.class_ids, class_ids, grid, index, work.mask_stride_px)
+        place_core(arrays.scores, scores, grid, index, work.mask_stride_px)
         return predict_ns
 
-    def _conclude(self, request: Inspect, arrays: SlotArrays, started_ns: int) -> None:
+    def _conclude(self, request: Inspect, work: RecipeWork, arrays: SlotArrays, started_ns: int) -> None:
         """The frame's last tile is done: decide and tell the line."""
         tiled_ns = self._clock.monotonic_ns()
-        verdict = self._decide(request, arrays)
+        verdict = work.decide(request, arrays, self._clock)
         decided_ns = verdict.decided_ns
         stage_ms = {"tiles": (tiled_ns - started_ns) / NS_PER_MS, "decide": (decided_ns - tiled_ns) / NS_PER_MS}
         self._channel.send_patiently(Inspected(verdict, stage_ms))
-
-    def _decide(self, request: Inspect, arrays: SlotArrays) -> Verdict:
-        mask = Mask(arrays.class_ids, arrays.scores, self._segmenter.mask_stride_px)
-        defects = find_defects(mask, self._plan.classes, self._plan.recipe, request.image_hw)
-        return make_verdict(
-            part_id=request.part_id,
-            defects=defects,
-            recipe=self._plan.recipe,
-            class_names=self._class_names,
-            decided_ns=self._clock.monotonic_ns(),
-            model_id=self._plan.model_id,
-            recipe_id=self._plan.recipe.name,
-        )
-
-    def _plan_grid(self, image_hw: tuple[int, int]) -> TileGrid:
-        contract = self._segmenter.input_contract
-        return plan_grid(image_hw, contract.tile_px, contract.margin_px, contract.stride_px)
 
 
 def _lay_template(arrays: SlotArrays) -> None:

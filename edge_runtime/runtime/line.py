@@ -14,7 +14,7 @@ from types import FrameType
 from edge_runtime.clock import NS_PER_MS, NS_PER_S, Clock
 from edge_runtime.runtime.channel import ChannelClosed
 from edge_runtime.runtime.children import Child, Role
-from edge_runtime.runtime.events import ControllerEvent, PartSeen, ResetAsked
+from edge_runtime.runtime.events import ControllerEvent, PartSeen, RecipeAsked, RecipeQueried, ResetAsked
 from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.line_control import (
     Action,
@@ -23,6 +23,7 @@ from edge_runtime.runtime.line_control import (
     Counters,
     LineControl,
     LineRules,
+    RecipeSelected,
     StartFrame,
 )
 from edge_runtime.runtime.messages import (
@@ -36,6 +37,7 @@ from edge_runtime.runtime.messages import (
     FieldImage,
     FieldTrouble,
     Inspected,
+    KeepRecipe,
     Left,
     Message,
     MessageError,
@@ -47,6 +49,7 @@ from edge_runtime.runtime.messages import (
     SlotRead,
     StorageTrouble,
 )
+from edge_runtime.runtime.recipes import NO_RECIPE
 from edge_runtime.runtime.signals import Signals
 from edge_runtime.runtime.snapshot import Snapshot, shown, to_json
 from edge_runtime.runtime.stop_rules import StopRule
@@ -91,7 +94,8 @@ class Line:
         self._clock = clock
         self._stop_rule = stop_rule
         self._control: LineControl | None = None
-        self._model_id = ""
+        self._digests = {recipe.number: recipe.digest for recipe in rules.recipes}
+        self._kept_recipe: int | None = None  # as the office that is ready now was told
         self._stop_asked_ns: int | None = None
         self._end_children_at_ns: int | None = None  # after the request to stop
         self._repeat_records = False
@@ -120,6 +124,8 @@ class Line:
     def _turn(self) -> None:
         self._wait_and_serve()
         now_ns = self._now_ns()
+        for event in self._signals.settled(now_ns):
+            self._on_event(event)
         if self._control is not None:
             self._do(self._control.give_up(self._signals.undecided(now_ns), "at_ejector", now_ns))
             self._do(self._control.expire(now_ns))
@@ -172,6 +178,7 @@ class Line:
         more_to_start = self._supervisor.tick(now_ns)
         self._next_tick_ns = now_ns if more_to_start else now_ns + TICK_NS
         self._repeat_records_if_due()
+        self._keep_recipe()
         if self._control is not None:
             self._control.sweep()
         self._supervisor.judge(self._control, self._signals, self._stop_rule.reason, now_ns)
@@ -201,6 +208,21 @@ class Line:
             self._stop_rule.reset()
             if event.source != "modbus" and self._signals.field is not None:
                 self._signals.field.reset_by_other()
+        elif isinstance(event, (RecipeAsked, RecipeQueried)):
+            self._recipe_asked(event)
+
+    def _recipe_asked(self, asked: RecipeAsked | RecipeQueried) -> None:
+        now_ns = self._now_ns()
+        if self._control is None:
+            self._signals.refuse_recipe(asked, "starting", now_ns)
+        elif isinstance(asked, RecipeQueried):
+            self._signals.recipe_active(self._control.recipes.selected)
+        else:
+            refusal, actions = self._control.recipe_asked(asked, now_ns)
+            if refusal:
+                log.warning("recipe %d, asked by %s, is refused: %s", asked.number, asked.source, refusal)
+                self._signals.refuse_recipe(asked, refusal, now_ns)
+            self._do(actions)
 
     def _part_seen(self, seen: PartSeen) -> None:
         if self._control is None:  # no ids yet; read all the same, or an old trigger would later pass for a new part
@@ -325,32 +347,47 @@ class Line:
         raise MessageError(f"a {message.kind} message is not for the line")
 
     def _child_ready(self, child: Child, message: Ready) -> None:
-        if self._has_foreign_model(message):
+        if message.digests not in ({}, self._digests):
             log.error(
-                "%s has loaded model %s, the others %s: the bundle was replaced; stop the daemon and start it again",
+                "%s has loaded recipes with digests %s, not %s: a bundle or template was replaced; stop the daemon and "
+                "start it again",
                 child.spec.name,
-                message.model_id,
-                self._model_id,
+                message.digests,
+                self._digests,
             )
             child.kill()
             return
         log.info("%s is ready (process %d)", child.spec.name, child.pid)
-        child.greet(message, self._now_ns())
+        child.greet(self._now_ns())
         if self._signals.field is not None:
             self._signals.field.has_news = True  # the newcomer may be the field bus
         newcomers = [child]
         if child.spec.role is Role.OFFICE and self._control is None:
-            self._control = LineControl(self._rules, max(1, message.next_part_id), self._ring.working_on)
-            self._signals.begin_tracking(self._now_ns())
+            self._begin(message)
             newcomers = [each for each in self._supervisor.children if each.ready]
+        if child.spec.role is Role.OFFICE:
+            self._kept_recipe = message.kept_recipe
         for each in newcomers:
             self._welcome(each)
         self._next_tick_ns = 0
 
-    def _has_foreign_model(self, greeting: Ready) -> bool:
-        """Whether a worker would inspect with another model than the first one did: no frame may have two."""
-        self._model_id = self._model_id or greeting.model_id
-        return greeting.model_id not in ("", self._model_id)
+    def _begin(self, office: Ready) -> None:
+        """The office knows which ids are used and which recipe was selected: line control can begin."""
+        first_part_id, kept = max(1, office.next_part_id), office.kept_recipe
+        self._control = LineControl(self._rules, first_part_id, self._ring.working_on, kept)
+        selected = self._control.recipes.selected
+        if selected is NO_RECIPE:
+            log.error("no recipe is selected (the last one was number %s): nothing is inspected until one is", kept)
+        self._signals.begin_tracking(self._now_ns())
+        self._signals.recipe_active(selected)
+
+    def _keep_recipe(self) -> None:
+        """Have the selected number remembered by an office that does not know it yet."""
+        if self._control is None or not self._supervisor.ready(Role.OFFICE):
+            return
+        number = self._control.recipes.selected.number
+        if number != self._kept_recipe and self._supervisor.one(Role.OFFICE).tell(KeepRecipe(number)):
+            self._kept_recipe = number
 
     def _welcome(self, child: Child) -> None:
         """Line control exists and the child is ready: bring them together."""
@@ -359,7 +396,7 @@ class Line:
         if child.spec.role is Role.CAPTURE:
             self._control.camera_ready = True
         elif child.spec.role is Role.INSPECTION:
-            self._do(self._control.worker_ready(child.spec.index, child.model_id))
+            self._do(self._control.worker_ready(child.spec.index))
         elif child.spec.role is Role.OFFICE:
             self._repeat_records = True
 
@@ -380,6 +417,10 @@ class Line:
                 self._supervisor.one(Role.CAPTURE).ask(action, now_ns)
             elif isinstance(action, Archive):
                 self._archive(action)
+            elif isinstance(action, RecipeSelected):
+                log.info("recipe %d (%s, %s)", action.recipe.number, action.recipe.name, action.recipe.digest)
+                self._keep_recipe()
+                self._signals.recipe_active(action.recipe)
 
     def _archive(self, action: Archive) -> None:
         assert self._control is not None
@@ -462,7 +503,7 @@ class Line:
 
     def snapshot(self, now_ns: int) -> Snapshot:
         control = self._control or LineControl(self._rules)
-        counters, outcomes = control.counters, control.counters.outcomes
+        counters, outcomes, recipe = control.counters, control.counters.outcomes, control.recipes.selected
         recent = sum(now_ns - at_ns < 60 * NS_PER_S for at_ns in self._trigger_times_ns)
         return Snapshot(
             at=self._clock.utc_now(),
@@ -482,8 +523,10 @@ class Line:
             records_dropped=counters.records_dropped,
             unacknowledged=self._signals.serial.unacknowledged if self._signals.serial else 0,
             restarts=dict(self._supervisor.restarts),
-            model_id=control.model_id,
-            recipe_id=self._rules.recipe_id,
+            model_id=recipe.model_id,
+            recipe_id=recipe.name,
+            recipe_number=recipe.number,
+            recipe_digest=recipe.digest,
             last_verdicts=shown(control.last_verdicts),
             stop_reason=self._stop_rule.reason,
             stop_demands=self._stop_rule.demands,

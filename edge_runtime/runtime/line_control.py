@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from edge_runtime.clock import NS_PER_MS
+from edge_runtime.runtime.events import RecipeAsked
 from edge_runtime.runtime.messages import Archive, Capture, Captured, Inspect, Inspected
+from edge_runtime.runtime.recipes import NO_RECIPE, RecipeBook, RecipeFacts, number_at_start
 from edge_runtime.values import InspectionRecord, Outcome, Trigger, Verdict
 
 
@@ -21,13 +23,16 @@ class LineRules:
     """Bounds of the line.
 
     A part is given up `deadline_guard_ms` before its deadline, for the way to the wire on a busy machine.
-    `reserved_slots` are never lent to the office for pictures.
+    `reserved_slots` are never lent to the office for pictures. `recipe_at_start` is selected whatever was kept from the
+    last run, unless it is 0. With `recipe_by_code` the code in each part's picture selects, and nothing else does.
     """
 
     deadline_ms: float
     slot_count: int
     capture_timeout_ms: float
-    recipe_id: str
+    recipes: tuple[RecipeFacts, ...]
+    recipe_at_start: int = 0
+    recipe_by_code: bool = False
     deadline_guard_ms: float = 10.0
     free_run: bool = False
     reserved_slots: int = 2
@@ -37,11 +42,12 @@ class LineRules:
 
 @dataclass(frozen=True)
 class Announce:
-    """Tell the controller."""
+    """Tell the controller; `recipe` is the one that was used, or would have been."""
 
     verdict: Verdict
     line_seqno: int | None
     trigger: Trigger
+    recipe: RecipeFacts
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,14 @@ class CancelFrame:
     slot: int
 
 
-Action = Capture | StartFrame | CancelFrame | Announce | Archive
+@dataclass(frozen=True)
+class RecipeSelected:
+    """Tell the controller which recipe the next part gets, and have its number kept."""
+
+    recipe: RecipeFacts
+
+
+Action = Capture | StartFrame | CancelFrame | Announce | Archive | RecipeSelected
 
 
 @dataclass
@@ -67,6 +80,7 @@ class _Part:
     trigger: Trigger
     triggered_at: datetime
     line_seqno: int | None
+    recipe: RecipeFacts
     slot: int | None = None
     capturing: bool = False
     picture: Captured | None = None
@@ -97,21 +111,30 @@ class LineControl:
     """Parts in flight, slots, and the records not yet on disk."""
 
     def __init__(
-        self, rules: LineRules, first_part_id: int = 1, working_on: Callable[[int], int | None] | None = None
+        self,
+        rules: LineRules,
+        first_part_id: int = 1,
+        working_on: Callable[[int], int | None] | None = None,
+        kept_recipe: int | None = None,
     ) -> None:
-        """`working_on`: the part whose tile a worker has claimed, as `FrameRing.working_on` knows it."""
+        """`working_on`: the part whose tile a worker has claimed, as `FrameRing.working_on` knows it.
+
+        `kept_recipe`: the number selected in the last run.
+        """
         self.rules = rules
+        known = [recipe.number for recipe in rules.recipes]
+        self.recipes = RecipeBook(rules.recipes, rules.recipe_at_start or number_at_start(known, kept_recipe))
         self._guard_ns = round(rules.deadline_guard_ms * NS_PER_MS)
         self._working_on = working_on
         self.counters = Counters()
         self.last_verdicts: deque[Verdict] = deque(maxlen=20)
-        self.model_id = ""
         self.camera_ready = False
         self.end_of_pictures = False
         self.next_part_id = first_part_id
         self._parts: dict[int, _Part] = {}
         self._free_slots = list(range(rules.slot_count))
         self._free_run_slot: int | None = None
+        self._free_run_recipe = NO_RECIPE
         self._workers: set[int] = set()
         self._records: dict[int, InspectionRecord] = {}
         self._ok_count = 0
@@ -138,6 +161,11 @@ class LineControl:
         return bool(self._free_slots)
 
     @property
+    def recipe_missing(self) -> bool:
+        """Whether nothing is inspected because no recipe is selected."""
+        return self.recipes.selected is NO_RECIPE and not self.rules.recipe_by_code
+
+    @property
     def workers_ready(self) -> int:
         return len(self._workers)
 
@@ -146,34 +174,65 @@ class LineControl:
         deadlines = [p.trigger.deadline_ns for p in self._parts.values() if p.verdict is None]
         return min(deadlines) - self._guard_ns if deadlines else None
 
+    # -- recipes ------------------------------------------------------------------------------------------------
+
+    def recipe_asked(self, asked: RecipeAsked, now_ns: int) -> tuple[str, list[Action]]:
+        """Why a recipe cannot be selected (empty: it is), and what to do.
+
+        Parts triggered from then on get it, those before keep theirs. An unknown number leaves the recipe as it is,
+        but on input lines: a code that stands there is no single question that the controller sees refused, so
+        nothing is inspected until the lines show a number that is known.
+        """
+        at_ns = now_ns if asked.at_ns is None else asked.at_ns
+        if self.rules.recipe_by_code:
+            return "recipe_by_code", []
+        if asked.number in self.recipes:
+            return "", self._select(asked.number, at_ns)
+        return "unknown_recipe", self._select(0, at_ns) if asked.source == "gpio" else []
+
+    def _select(self, number: int, at_ns: int) -> list[Action]:
+        self.recipes.select(number, at_ns)
+        return [RecipeSelected(self.recipes.selected)]
+
     # -- triggers and pictures ----------------------------------------------------------------------------------
 
     def trigger(self, at_ns: int, now_ns: int, now_utc: datetime, line_seqno: int | None) -> tuple[int, list[Action]]:
         """A part has come: its id, and what to do. A part that cannot be looked at is answered at once."""
-        part = self._new_part(at_ns, now_utc, line_seqno)
-        blocker = self._why_blind()
+        part = self._new_part(at_ns, now_utc, line_seqno, self.recipes.at(at_ns))
+        part_id, timeout_ms = part.trigger.part_id, self.rules.capture_timeout_ms
+        blocker = self._why_blind(part.recipe)
         if blocker:
-            return part.trigger.part_id, self._give_up(part, blocker, now_ns)
+            return part_id, self._give_up(part, blocker, now_ns)
         part.slot, part.capturing = self._free_slots.pop(0), True
-        return part.trigger.part_id, [Capture(part.slot, part.trigger.part_id, at_ns, self.rules.capture_timeout_ms)]
+        return part_id, [Capture(part.slot, part_id, at_ns, timeout_ms, part.recipe.number)]
 
     def ask_free_run(self) -> list[Action]:
         """In free run, ask for the newest picture as soon as there is room for it."""
         if not self.rules.free_run or self._free_run_slot is not None or self.end_of_pictures:
             return []
-        if self._why_blind() or not self._workers or len(self._free_slots) <= 1:
+        recipe = self.recipes.selected
+        if self._why_blind(recipe) or not self._workers or len(self._free_slots) <= 1:
             return []
-        self._free_run_slot = self._free_slots.pop(0)
-        return [Capture(self._free_run_slot, 0, None, self.rules.capture_timeout_ms)]
+        self._free_run_slot, self._free_run_recipe = self._free_slots.pop(0), recipe
+        return [Capture(self._free_run_slot, 0, None, self.rules.capture_timeout_ms, recipe.number)]
 
     def captured(self, picture: Captured, now_ns: int) -> list[Action]:
         part = self._free_run_part(picture) if picture.part_id == 0 else self._parts.get(picture.part_id)
         if part is None or not part.capturing:
             return []
         part.capturing, part.picture = False, picture
+        selected = self._follow_code(picture, now_ns)
         if part.verdict is not None:
-            return self._release(part)
-        return self._give_up(part, picture.unfit, now_ns) if picture.unfit else self._start(part)
+            return [*selected, *self._release(part)]
+        part.recipe = self.recipes.get(picture.recipe)
+        unfit = picture.unfit or ("" if part.recipe.number else "no_recipe")
+        return [*selected, *(self._give_up(part, unfit, now_ns) if unfit else self._start(part))]
+
+    def _follow_code(self, picture: Captured, now_ns: int) -> list[Action]:
+        """The code in a picture selects the recipe of its own part, which has it already, and of those that follow."""
+        if not self.rules.recipe_by_code or picture.recipe in (0, self.recipes.selected.number):
+            return []
+        return self._select(picture.recipe, now_ns)
 
     def not_captured(self, part_id: int, reason: str, end: bool, now_ns: int) -> list[Action]:
         """No picture for this part (0: for the free run's request)."""
@@ -200,19 +259,23 @@ class LineControl:
 
     # -- workers ------------------------------------------------------------------------------------------------
 
-    def worker_ready(self, worker: int, model_id: str) -> list[Action]:
+    def worker_ready(self, worker: int) -> list[Action]:
         """A worker can work: it gets the frames that nobody has started."""
         self._workers.add(worker)
-        self.model_id = model_id
         waiting = [p for p in self._parts.values() if p.picture and not p.started and p.verdict is None]
         return [action for part in waiting for action in self._start(part)]
 
     def inspected(self, result: Inspected, now_ns: int) -> list[Action]:
-        """A worker's verdict; one that comes at the deadline or later never lets its part through."""
+        """A worker's verdict.
+
+        One that comes at the deadline or later, or was made by another recipe than the part's, never lets it through.
+        """
         part = self._parts.get(result.verdict.part_id)
         if part is None or part.verdict is not None or part.trigger.deadline_ns <= now_ns:
             self.counters.late += 1
             return self._give_up(part, "deadline", now_ns) if part is not None else []
+        if (result.verdict.recipe_id, result.verdict.model_id) != (part.recipe.name, part.recipe.model_id):
+            return self._give_up(part, "wrong_recipe", now_ns)
         return self._conclude(part, result.verdict, result.stage_ms, now_ns) + self._release(part)
 
     def left(self, worker: int, part_id: int) -> list[Action]:
@@ -286,16 +349,18 @@ class LineControl:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
-    def _why_blind(self) -> str:
+    def _why_blind(self, recipe: RecipeFacts) -> str:
         if self.records_full:
             return "records_full"
         if not self.camera_ready:
             return "no_camera"
+        if recipe is NO_RECIPE and not self.rules.recipe_by_code:
+            return "no_recipe"
         return "" if self._free_slots else "busy"
 
-    def _new_part(self, at_ns: int, utc: datetime, line_seqno: int | None) -> _Part:
+    def _new_part(self, at_ns: int, utc: datetime, line_seqno: int | None, recipe: RecipeFacts) -> _Part:
         deadline_ns = at_ns + round(self.rules.deadline_ms * NS_PER_MS)
-        part = _Part(Trigger(self.next_part_id, at_ns, deadline_ns), utc, line_seqno)
+        part = _Part(Trigger(self.next_part_id, at_ns, deadline_ns), utc, line_seqno, recipe)
         self._parts[self.next_part_id] = part
         self.next_part_id += 1
         self.counters.triggers += 1
@@ -305,7 +370,7 @@ class LineControl:
         slot, self._free_run_slot = self._free_run_slot, None
         if slot is None:
             return None
-        part = self._new_part(picture.captured_ns, picture.captured_at, None)
+        part = self._new_part(picture.captured_ns, picture.captured_at, None, self._free_run_recipe)
         part.slot, part.capturing = slot, True
         return part
 
@@ -320,16 +385,15 @@ class LineControl:
         assert part.slot is not None
         assert part.picture is not None
         part.started, part.holders = True, set(self._workers)
-        request = Inspect(part.slot, part.trigger.part_id, part.picture.image_hw)
+        request = Inspect(part.slot, part.trigger.part_id, part.picture.image_hw, part.recipe.number)
         return [StartFrame(tuple(sorted(part.holders)), request)]
 
     def _give_up(self, part: _Part, reason: str, now_ns: int) -> list[Action]:
         """Answer a part that will not be inspected; one that has its verdict may only have become free to go."""
         if part.verdict is not None:
             return self._release(part)
-        verdict = Verdict(
-            part.trigger.part_id, Outcome.NOT_INSPECTED, (reason,), (), 0, now_ns, self.model_id, self.rules.recipe_id
-        )
+        part_id, recipe = part.trigger.part_id, part.recipe
+        verdict = Verdict(part_id, Outcome.NOT_INSPECTED, (reason,), (), 0, now_ns, recipe.model_id, recipe.name)
         by_reason = self.counters.not_inspected_by_reason
         by_reason[reason] = by_reason.get(reason, 0) + 1
         if not part.holders or part.slot is None:
@@ -343,15 +407,18 @@ class LineControl:
         self.counters.outcomes[verdict.outcome] += 1
         self.last_verdicts.append(verdict)
         label = part.picture.label if part.picture is not None else ""
-        all_ms = stage_ms | self._line_ms(part, now_ns)
-        record = InspectionRecord(part.trigger, verdict, part.triggered_at, part.line_seqno, all_ms, label)
+        all_ms, recipe = stage_ms | self._line_ms(part, now_ns), part.recipe
+        record = InspectionRecord(
+            part.trigger, verdict, part.triggered_at, part.line_seqno, all_ms, label, recipe.number, recipe.digest
+        )
         # The record first: whatever was announced is in the office's hands, even if this process is killed in between.
-        return [*self._keep(part, record), Announce(verdict, part.line_seqno, part.trigger)]
+        return [*self._keep(part, record), Announce(verdict, part.line_seqno, part.trigger, recipe)]
 
     def _line_ms(self, part: _Part, now_ns: int) -> dict[str, float]:
         times = {"total": (now_ns - part.trigger.at_ns) / NS_PER_MS}
         if part.picture is not None:
             times["capture"] = (part.picture.captured_ns - part.trigger.at_ns) / NS_PER_MS
+            times |= {"code": part.picture.code_ms} if part.picture.code_ms is not None else {}
         return times
 
     def _keep(self, part: _Part, record: InspectionRecord) -> list[Action]:

@@ -51,10 +51,15 @@ class Stop:
 
 @dataclass(frozen=True)
 class Ready:
-    """A child has opened what it owns. `model_id` by inspection, `next_part_id` by the office."""
+    """A child has opened what it owns.
 
-    model_id: str = ""
+    `digests` by capture and inspection: of each recipe it has loaded, by number. `next_part_id` and `kept_recipe`, the
+    number last selected, by the office.
+    """
+
+    digests: dict[int, str] = field(default_factory=dict)
     next_part_id: int = 0
+    kept_recipe: int | None = None
     kind: Literal["ready"] = "ready"
 
 
@@ -68,26 +73,35 @@ class Failed:
 
 @dataclass(frozen=True)
 class Capture:
-    """To capture: put the picture of `part_id` into `slot`; part 0 = free run, the newest picture."""
+    """To capture: put the picture of `part_id` into `slot`; part 0 = free run, the newest picture.
+
+    `recipe` is the number of the part's recipe, 0 for none yet: the code in the picture will tell.
+    """
 
     slot: int
     part_id: int
     trigger_ns: int | None
     timeout_ms: float
+    recipe: int
     kind: Literal["capture"] = "capture"
 
 
 @dataclass(frozen=True)
 class Captured:
-    """From capture: the slot holds the picture. `unfit` says why it cannot be inspected; empty: it can."""
+    """From capture: the slot holds the picture. `unfit` says why it cannot be inspected; empty: it can.
+
+    `recipe` is the number that was asked with, or that of the code in the picture, which took `code_ms` to read.
+    """
 
     slot: int
     part_id: int
     image_hw: tuple[int, int]
     captured_ns: int
     captured_at: datetime
+    recipe: int
     label: str = ""
     unfit: str = ""
+    code_ms: float | None = None
     kind: Literal["captured"] = "captured"
 
 
@@ -112,11 +126,12 @@ class CameraTrouble:
 
 @dataclass(frozen=True)
 class Inspect:
-    """To every worker: share the tiles of this frame."""
+    """To every worker: share the tiles of this frame, inspected by the recipe of this number."""
 
     slot: int
     part_id: int
     image_hw: tuple[int, int]
+    recipe: int
     kind: Literal["inspect"] = "inspect"
 
 
@@ -147,6 +162,14 @@ class Archive:
     slot: int | None = None
     image_hw: tuple[int, int] = (0, 0)
     kind: Literal["archive"] = "archive"
+
+
+@dataclass(frozen=True)
+class KeepRecipe:
+    """To the office: this number is selected now; remember it over every kind of restart. 0: none is."""
+
+    number: int
+    kind: Literal["keep_recipe"] = "keep_recipe"
 
 
 @dataclass(frozen=True)
@@ -216,7 +239,7 @@ class FieldTrouble:
 
 Message = (
     Setup | Ping | Pong | Stop | Ready | Failed | Capture | Captured | NotCaptured | CameraTrouble
-    | Inspect | Inspected | Left | Archive | SlotRead | Committed | StorageTrouble | Publish
+    | Inspect | Inspected | Left | Archive | KeepRecipe | SlotRead | Committed | StorageTrouble | Publish
     | FieldImage | FieldCommands | FieldTrouble | ReporterTrouble
 )  # fmt: skip
 

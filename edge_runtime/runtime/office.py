@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.messages import (
     Archive,
     Committed,
+    KeepRecipe,
     Message,
     Ping,
     Pong,
@@ -31,7 +32,7 @@ from edge_runtime.runtime.messages import (
     Stop,
     StorageTrouble,
 )
-from edge_runtime.runtime.slot_arrays import SlotArrays, slot_arrays
+from edge_runtime.runtime.slot_arrays import slot_arrays
 from edge_runtime.values import DefectClass, Mask, Outcome, Recipe
 from edge_runtime.vision.blobs import foreground_cells
 from edge_runtime.vision.overlay import draw_overlay
@@ -48,12 +49,23 @@ LAST_TRIES = 20
 
 
 @dataclass(frozen=True)
-class OfficePlan:
-    """What the office needs to draw overlays, and where it puts the last Snapshot."""
+class DrawingPlan:
+    """What the office needs to draw the overlay of a recipe's part."""
 
     classes: Sequence[DefectClass]
     recipe: Recipe
     mask_stride_px: int
+
+
+# A part without a recipe has no mask and no defects: its overlay is the picture with its outcome.
+NOTHING_TO_DRAW = DrawingPlan((), Recipe("none"), 1)
+
+
+@dataclass(frozen=True)
+class OfficePlan:
+    """How overlays are drawn, by recipe number, and where the last Snapshot is put."""
+
+    drawings: Mapping[int, DrawingPlan]
     snapshot_path: Path
 
 
@@ -87,7 +99,8 @@ class Office:
         """Work until told to stop; when the line dies, commit what it still had to say, then leave."""
         self._records.open()
         self._store.open()
-        self._channel.send_patiently(Ready(next_part_id=self._records.next_part_id()))
+        next_part_id, kept_recipe = self._records.next_part_id(), self._records.kept_recipe()
+        self._channel.send_patiently(Ready(next_part_id=next_part_id, kept_recipe=kept_recipe))
         try:
             while not isinstance(message := self._channel.wait(self._wait_ms()), Stop):
                 self._take(message)
@@ -103,6 +116,9 @@ class Office:
     def _take(self, message: Message | None) -> None:
         if isinstance(message, Archive):
             self._add(message)
+        elif isinstance(message, KeepRecipe):
+            self._records.keep_recipe(message.number)
+            self._commit_soon(0)
         elif isinstance(message, Publish):
             self._snapshot = message.snapshot
         elif isinstance(message, Ping):
@@ -134,8 +150,11 @@ class Office:
             self._note_trouble(str(exc))
             self._say_read(message)
             self._not_added.append(replace(message, slot=None))
+        self._commit_soon(COMMIT_EVERY_NS)
+
+    def _commit_soon(self, within_ns: int) -> None:
         if not self._added:
-            due_ns = self._clock.monotonic_ns() + COMMIT_EVERY_NS
+            due_ns = self._clock.monotonic_ns() + within_ns
             self._added, self._commit_at_ns = True, max(self._commit_at_ns, due_ns)
 
     def _commit_if_due(self) -> None:
@@ -171,6 +190,8 @@ class Office:
         with suppress(ChannelClosed):
             while (message := self._channel.receive()) is not None:
                 self._not_added += [message] if isinstance(message, Archive) else []
+                if isinstance(message, KeepRecipe):
+                    self._records.keep_recipe(message.number)
         for _ in range(LAST_TRIES):
             try:
                 self._commit()
@@ -202,27 +223,20 @@ class Office:
 
     def _save(self, message: Archive) -> None:
         assert message.slot is not None
-        arrays = slot_arrays(self._ring, message.slot, message.image_hw, self._plan.mask_stride_px)
+        plan = self._plan.drawings.get(message.record.recipe_number, NOTHING_TO_DRAW)
+        arrays = slot_arrays(self._ring, message.slot, message.image_hw, plan.mask_stride_px)
         verdict = message.record.verdict
-        mask = self._mask(arrays) if verdict.outcome is not Outcome.NOT_INSPECTED else None
+        inspected = verdict.outcome is not Outcome.NOT_INSPECTED
+        mask = Mask(arrays.class_ids, arrays.scores, plan.mask_stride_px) if inspected else None
         overlay, cells = None, None
         if verdict.outcome is not Outcome.PASS:
-            overlay = draw_overlay(
-                arrays.image, verdict.defects, mask, self._plan.classes, self._plan.recipe, verdict.outcome
-            )
-            cells = self._defective_classes(mask) if mask is not None else None
+            overlay = draw_overlay(arrays.image, verdict.defects, mask, plan.classes, plan.recipe, verdict.outcome)
+            cells = _defective_classes(mask, plan.classes) if mask is not None else None
         path = self._store.save(
             message.record.trigger.part_id, verdict.outcome, message.record.triggered_at, arrays.image, overlay, cells
         )
         self._records.set_picture(message.record.trigger.part_id, path)
         self._added = True
-
-    def _mask(self, arrays: SlotArrays) -> Mask:
-        return Mask(arrays.class_ids, arrays.scores, self._plan.mask_stride_px)
-
-    def _defective_classes(self, mask: Mask) -> ImageU8:
-        """Class ids where the score reaches its class's threshold, 0 elsewhere."""
-        return np.where(foreground_cells(mask, self._plan.classes), mask.class_ids, 0).astype(np.uint8)
 
     def _say_read(self, message: Archive) -> None:
         if message.slot is not None:
@@ -240,3 +254,8 @@ class Office:
         except OSError as exc:
             self._note_trouble(f"{self._plan.snapshot_path}: {exc}")
         self._snapshot = ""
+
+
+def _defective_classes(mask: Mask, classes: Sequence[DefectClass]) -> ImageU8:
+    """Class ids where the score reaches its class's threshold, 0 elsewhere."""
+    return np.where(foreground_cells(mask, classes), mask.class_ids, 0).astype(np.uint8)

@@ -14,6 +14,7 @@ from edge_runtime.runtime.channel import ChannelClosed
 from edge_runtime.runtime.children import Child
 from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.messages import Failed, Inspect, Inspected, Left, Message, MessageError, Ready, Stop
+from edge_runtime.runtime.recipes import RecipeFacts
 from edge_runtime.runtime.slot_arrays import slot_arrays
 from edge_runtime.values import Mask, Outcome, Verdict
 
@@ -41,12 +42,19 @@ class InspectionPool:
     """Owns its workers; a worker that dies or hangs costs the picture at hand and is started anew."""
 
     def __init__(
-        self, workers: Sequence[Child], ring: FrameRing, mask_stride_px: int, takes_template: bool, clock: Clock
+        self,
+        workers: Sequence[Child],
+        ring: FrameRing,
+        mask_stride_px: int,
+        takes_template: bool,
+        recipe: RecipeFacts,
+        clock: Clock,
     ) -> None:
         self._workers = workers
         self._ring = ring
         self._mask_stride_px = mask_stride_px
         self._takes_template = takes_template
+        self._recipe = recipe
         self._clock = clock
         self._part_id = 0
         self._last_failure = ""
@@ -82,7 +90,7 @@ class InspectionPool:
         asked_ns = self._clock.monotonic_ns()
         self._ring.start(SLOT, self._part_id)
         for worker in self._workers:
-            worker.ask(Inspect(SLOT, self._part_id, image_hw), asked_ns)
+            worker.ask(Inspect(SLOT, self._part_id, image_hw, self._recipe.number), asked_ns)
         answer, answered_ns, lefts = self._collect()
         tiles, predict_ms = sum(left.tiles for left in lefts), sum(left.predict_ms for left in lefts)
         ms = {"frame": (answered_ns - asked_ns) / NS_PER_MS, "predict": predict_ms}
@@ -147,9 +155,9 @@ class InspectionPool:
                 if message is None:
                     raise InferenceError(self._last_failure or f"{self._workers[index].spec.name} does not start")
                 if isinstance(message, Ready):
-                    self._workers[index].greet(message, self._clock.monotonic_ns())
+                    self._workers[index].greet(self._clock.monotonic_ns())
                     starting.discard(index)
 
     def _lost_verdict(self, now_ns: int) -> Verdict:
-        model_id = self._workers[0].model_id
-        return Verdict(self._part_id, Outcome.NOT_INSPECTED, ("worker_lost",), (), 0, now_ns, model_id, "")
+        model_id, recipe_id = self._recipe.model_id, self._recipe.name
+        return Verdict(self._part_id, Outcome.NOT_INSPECTED, ("worker_lost",), (), 0, now_ns, model_id, recipe_id)

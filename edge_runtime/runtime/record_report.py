@@ -56,14 +56,16 @@ class ReportWindow:
 
 
 class RecordReport:
-    """Which record is told next, and how far all were acknowledged. `following`: the feed is open and its end known."""
+    """Which record is told next, and how far all were acknowledged. `following`: the feed is open and its end known.
 
-    def __init__(self, feed: RecordFeed, station: str, model: str, class_names: Mapping[int, str]) -> None:
+    `class_names` by model, NAME/VERSION; those of a model that is no longer used are not known.
+    """
+
+    def __init__(self, feed: RecordFeed, station: str, class_names: Mapping[str, Mapping[int, str]]) -> None:
         self.following = False
         self.deleted_unsent = 0
         self._feed = feed
         self._station = station
-        self._model = model
         self._class_names = class_names
         self._window = ReportWindow(0)
         self._epoch = ""
@@ -111,7 +113,7 @@ class RecordReport:
             return None
         numbered = self._read_ahead.popleft()
         model, _, _digest = numbered.record.verdict.model_id.partition("@")
-        names = self._class_names if model == self._model else {}
+        names = self._class_names.get(model, {})
         payload = record_payload(self._station, self._epoch, self._position, numbered, names)
         return numbered.record_no, payload
 

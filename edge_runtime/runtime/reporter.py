@@ -38,11 +38,10 @@ BROKER, RECORDS, CURSOR = "broker", "records", "cursor"
 
 @dataclass(frozen=True)
 class ReportPlan:
-    """What is told and where: `class_names` of `model` (NAME/VERSION), `greetings` as (topic, payload), retained."""
+    """What is told and where: `class_names` by model (NAME/VERSION), `greetings` as (topic, payload), retained."""
 
     topics: TopicRules
-    model: str
-    class_names: Mapping[int, str]
+    class_names: Mapping[str, Mapping[int, str]]
     greetings: Sequence[tuple[str, bytes]]
     snapshot_path: Path
     cursor_path: Path
@@ -64,7 +63,7 @@ class Reporter:
         self._publisher = publisher
         self._plan = plan
         self._clock = clock
-        self._records = RecordReport(feed, plan.topics.station, plan.model, plan.class_names)
+        self._records = RecordReport(feed, plan.topics.station, plan.class_names)
         self._state = StateReport(plan.snapshot_path)
         self._cursor = CursorFile(plan.cursor_path)
         self._greetings: deque[tuple[str, bytes]] = deque()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 from edge_runtime.clock import NS_PER_MS
@@ -15,20 +15,33 @@ from edge_runtime.protocol.messages import (
     FaultChanged,
     Heartbeat,
     PartResult,
+    RecipeActive,
+    RecipeQuery,
+    RecipeRequest,
     Refused,
     Status,
     StatusQuery,
     TriggerAccepted,
     TriggerRequest,
+    sanitised,
 )
 from edge_runtime.protocol.modbus_map import FieldState
 from edge_runtime.protocol.outbox import OutboxFull
 from edge_runtime.runtime.ejection import Ejection
-from edge_runtime.runtime.events import ControllerEvent, PartSeen, ResetAsked, missing_between
-from edge_runtime.runtime.fieldlink import FieldLink
+from edge_runtime.runtime.events import (
+    ControllerEvent,
+    PartSeen,
+    RecipeAsked,
+    RecipeQueried,
+    ResetAsked,
+    missing_between,
+)
+from edge_runtime.runtime.fieldlink import FieldLink, RecipeShown
 from edge_runtime.runtime.health import State
 from edge_runtime.runtime.line_control import Announce, Counters
 from edge_runtime.runtime.outputs import OutputLines, SerialLink
+from edge_runtime.runtime.recipe_inputs import RecipeInputs
+from edge_runtime.runtime.recipes import RecipeFacts
 from edge_runtime.values import Outcome
 
 log = logging.getLogger(__name__)
@@ -45,11 +58,11 @@ class Signals:
         self,
         serial: SerialLink | None,
         lines: OutputLines | None,
-        class_names: Mapping[int, str],
         heartbeat_ms: float,
         serial_triggers: bool,
         field: FieldLink | None = None,
         ejection: Ejection | None = None,
+        recipe_inputs: RecipeInputs | None = None,
     ) -> None:
         """Without `ejection` a verdict's pulse comes with the verdict; with it, when the part is at the ejector."""
         self.serial = serial
@@ -59,9 +72,9 @@ class Signals:
         self._closed = False
         self.missed_edges = 0
         self.unannounced = 0
-        self._class_names = class_names
         self._heartbeat_ns = round(heartbeat_ms * NS_PER_MS)
         self._serial_triggers = serial_triggers
+        self._recipe_inputs = recipe_inputs
         self._next_beat_ns = 0
         self._beats = 0
         self._lines_retry_ns = 0
@@ -87,6 +100,8 @@ class Signals:
         try:
             self.lines.open()
             self.lines_open, self._last_seqnos = True, {}
+            if self._recipe_inputs is not None:
+                self._recipe_inputs.opened(now_ns)
             log.info("output lines are held at their safe level")
             self._resume_tracking(now_ns)
         except SignalError as exc:
@@ -118,11 +133,11 @@ class Signals:
         else:
             self._ejection.conclude(verdict.part_id, verdict.outcome)
         if self.field is not None:
-            self.field.announce(verdict, announcement.line_seqno, now_ns)
+            self.field.announce(verdict, announcement.line_seqno, now_ns, announcement.recipe.mm_per_px)
         if self.serial is None:
             return
         try:
-            self.serial.put_or_fault(PartResult.of(verdict, announcement.line_seqno, self._class_names))
+            self.serial.put_or_fault(PartResult.of(verdict, announcement.line_seqno, announcement.recipe.class_names))
         except OutboxFull as exc:
             if self.unannounced == 0:
                 log.error("%s", exc)
@@ -184,6 +199,7 @@ class Signals:
         wakes += [self.serial.next_wake_ns()] if self.serial is not None else []
         wakes += [self.lines.next_wake_ns()] if self.lines is not None and self.lines_open else []
         wakes += [self._ejection.next_wake_ns(now_ns)] if self._ejection is not None else []
+        wakes += [self._recipe_inputs.next_wake_ns()] if self._recipe_inputs is not None and self.lines_open else []
         return min(wake_ns for wake_ns in wakes if wake_ns is not None)
 
     # -- the parts on their way to the ejector ------------------------------------------------------------------
@@ -224,11 +240,20 @@ class Signals:
         if self.lines is None or not self.lines_open:
             return []
         try:
-            edges = self.lines.edges()
+            return [event for edge in self.lines.edges() for event in self._edge(edge, self.lines)]
         except SignalError as exc:
             self._lines_lost(exc, now_ns)
             return []
-        return [event for edge in edges for event in self._edge(edge)]
+
+    def settled(self, now_ns: int) -> list[ControllerEvent]:
+        """What is asked by input lines that have stood still long enough."""
+        if self.lines is None or not self.lines_open or self._recipe_inputs is None:
+            return []
+        try:
+            return [*self._recipe_inputs.settled(now_ns, self.lines.is_active)]
+        except SignalError as exc:
+            self._lines_lost(exc, now_ns)
+            return []
 
     def sentences(self, state: State, counters: Counters, now_ns: int) -> list[ControllerEvent]:
         """Read the serial link: what the line must act on is returned, everything else is answered here."""
@@ -242,6 +267,10 @@ class Signals:
                 self.serial.say_or_drop(self._status(state, counters))
             elif isinstance(message, TriggerRequest):
                 seen += self._trigger_request(message, now_ns)
+            elif isinstance(message, RecipeRequest):
+                seen.append(RecipeAsked(message.number, "serial"))
+            elif isinstance(message, RecipeQuery):
+                seen.append(RecipeQueried("serial"))
         return seen
 
     def accepted(self, line_seqno: int, part_id: int) -> None:
@@ -256,9 +285,25 @@ class Signals:
         if seen.line_seqno is not None and self.serial is not None:
             self.serial.say_or_drop(Refused("starting"))
 
+    def recipe_active(self, recipe: RecipeFacts) -> None:
+        """Tell the controller which recipe the next part gets."""
+        if self.field is not None:
+            self.field.recipe(RecipeShown(recipe.number, int(recipe.digest or "0", 16)))
+        if self.serial is not None:
+            self.serial.say_or_drop(RecipeActive(recipe.number, sanitised(recipe.name), recipe.digest))
+
+    def refuse_recipe(self, asked: RecipeAsked | RecipeQueried, reason: str, now_ns: int) -> None:
+        """The recipe stays as it is. A code that stands on input lines is read again until it can be obeyed."""
+        if asked.source == "serial" and self.serial is not None:
+            self.serial.say_or_drop(Refused(reason))
+        if asked.source == "gpio" and reason == "starting" and self._recipe_inputs is not None:
+            self._recipe_inputs.opened(now_ns)
+        if asked.source == "modbus" and reason == "starting" and self.field is not None:
+            self.field.recipe_refused()
+
     # -- inside -------------------------------------------------------------------------------------------------
 
-    def _edge(self, edge: Edge) -> list[ControllerEvent]:
+    def _edge(self, edge: Edge, lines: OutputLines) -> list[ControllerEvent]:
         lost = max(0, edge.seqno - self._last_seqnos.get(edge.name, 0) - 1)
         self.missed_edges += lost
         self._last_seqnos[edge.name] = edge.seqno
@@ -270,7 +315,7 @@ class Signals:
             return [PartSeen(edge.at_ns, None, self._position(edge.at_ns), lost)]
         if edge.name is Input.RESET and edge.active:
             return [ResetAsked("gpio")]
-        return []
+        return [*self._recipe_inputs.edge(edge, lines.is_active)] if self._recipe_inputs is not None else []
 
     def _trigger_request(self, request: TriggerRequest, now_ns: int) -> list[ControllerEvent]:
         assert self.serial is not None

@@ -18,6 +18,7 @@ MAX_SHOWN = 20
 class Snapshot:
     """State, counts since start, last verdicts (newest last, see `shown`) and standing faults at `at` (UTC).
 
+    `model_id` and `recipe_…` are of the recipe that the next part gets.
     `passed + rejected + not_inspected + in_flight == triggers` always.
     """
 
@@ -40,6 +41,8 @@ class Snapshot:
     restarts: dict[str, int]
     model_id: str
     recipe_id: str
+    recipe_number: int
+    recipe_digest: str
     last_verdicts: tuple[Verdict, ...]
     stop_reason: str = ""
     stop_demands: int = 0

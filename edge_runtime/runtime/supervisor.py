@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from edge_runtime.clock import NS_PER_S
 from edge_runtime.runtime.children import Child, Role
-from edge_runtime.runtime.health import BLINDING, Fault, State, move, next_state
+from edge_runtime.runtime.health import RESTART_MAY_HELP, Fault, State, move, next_state
 from edge_runtime.runtime.line_control import LineControl
 from edge_runtime.runtime.messages import Stop
 from edge_runtime.runtime.service_notify import ServiceNotifier
@@ -82,7 +82,8 @@ class Supervisor:
             return
         faults = frozenset(self._standing_faults(control, signals, stop_reason))
         if not self._started:
-            self._started = control is not None and all(c.ready for c in self._needed()) and not faults & BLINDING
+            all_ready = control is not None and all(child.ready for child in self._needed())
+            self._started = all_ready and not faults & RESTART_MAY_HELP
         if self._started or self._starting_failed(now_ns):
             self._tell_edges(faults, signals)
         self._enter(next_state(self.state, self._started, self.faults, control.parts_in_flight if control else 0))
@@ -132,6 +133,7 @@ class Supervisor:
             Fault.FIELDBUS: field is not None and (not self.ready(Role.FIELDBUS) or bool(field.trouble)),
             Fault.REJECTS: bool(stop_reason),
             Fault.ENCODER: signals.encoder_is_silent,
+            Fault.RECIPE: control is not None and control.recipe_missing,
             Fault.GPIO: signals.lines is not None and not signals.lines_open,
         }
         return (fault for fault, stands in facts.items() if stands)
@@ -168,8 +170,11 @@ class Supervisor:
             self._notifier.status(f"{wanted.value} {' '.join(sorted(self.faults))}".strip())
 
     def _feed_watchdog(self, now_ns: int) -> None:
-        """Alive means: capture, inspection and line control move, or have not been still for long."""
-        if self.state is not State.FAULT:
+        """Alive means: capture, inspection and line control move, or have not been still for long.
+
+        A box that waits for a controller to select a recipe is alive.
+        """
+        if self.state is not State.FAULT or (self._started and not self.faults & RESTART_MAY_HELP):
             self._fault_since_ns = None
         elif self._fault_since_ns is None:
             self._fault_since_ns = now_ns

@@ -39,6 +39,8 @@ _NEXT_PART_ID = """
     )
 """
 
+_KEPT_RECIPE = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'recipe'"
+
 _MOVE_AWAY = "the file is damaged: move it, with its -wal and -shm files, to another folder and start again"
 _ADVICE = {
     "malformed": _MOVE_AWAY,
@@ -72,6 +74,8 @@ class Database:
         self._pending: dict[int, RecordRows] = {}
         self._repeated: set[int] = set()
         self._pictures: dict[int, str | None] = {}
+        self._recipe: int | None = None
+        self._recipe_is_written = True
 
     def open(self) -> None:
         """Open for writing: create or migrate the file, and check it if the last owner did not close cleanly."""
@@ -81,7 +85,7 @@ class Database:
                 self._connect(f"{self._path.absolute().as_uri()}?mode=rwc")
                 self._prepare()
                 self._inode, self._was_taken_away = self._path.stat().st_ino, False
-                self._row_count = None
+                self._row_count, self._recipe_is_written = None, self._recipe is None
         except StorageError:
             self.close()
             raise
@@ -143,6 +147,18 @@ class Database:
             raise self._error(f"has no record of part {part_id} to set a picture for")
         self._pictures[part_id] = relative_path
 
+    def keep_recipe(self, number: int) -> None:
+        """Remember the selected recipe's number with the next `commit`, and with the first in a new file."""
+        self._recipe, self._recipe_is_written = number, False
+
+    def kept_recipe(self) -> int | None:
+        """The number kept last, on disk or for the next `commit`; None: never one."""
+        if self._recipe is None:
+            with self._storage_errors("read"):
+                row = self._sqlite.execute(_KEPT_RECIPE).fetchone()
+            self._recipe = None if row is None else int(row[0])
+        return self._recipe
+
     def commit(self) -> list[int]:
         """Write all that was added, in one transaction; returns the part ids now on disk, ascending.
 
@@ -150,12 +166,15 @@ class Database:
         """
         if self._was_taken_away:
             self.open()
-        if self._pending or self._pictures:
+        if self._pending or self._pictures or not self._recipe_is_written:
             with self._transaction("write records") as sql:
                 sql.executemany(INSERT_PART, (rows.part for rows in self._pending.values()))
                 sql.executemany(INSERT_DEFECT, (row for rows in self._pending.values() for row in rows.defects))
                 paths = ((path, part_id) for part_id, path in self._pictures.items())
                 sql.executemany("UPDATE parts SET picture = ? WHERE part_id = ?", paths)
+                if self._recipe is not None:
+                    self._set_meta("recipe", str(self._recipe))
+            self._recipe_is_written = True
             self._check_in_place()
         committed = sorted(self._repeated.union(self._pending))
         if self._row_count is not None:

@@ -14,7 +14,8 @@ from edge_runtime.values import Defect, InspectionRecord, Outcome, Trigger, Verd
 
 PART_COLUMNS = (
     "part_id", "line_seqno", "triggered_at", "at_ns", "deadline_ns", "outcome", "reasons", "defect_count",
-    "model_id", "recipe_id", "decided_ns", "stage_ms", "label",
+    "model_id", "recipe_id", "decided_ns", "stage_ms", "label", "recipe_number",
+    "recipe_digest",
 )  # fmt: skip
 DEFECT_COLUMNS = ("part_id", "n", "class_id", "x0", "y0", "x1", "y1", "area_px", "area_mm2", "score", "zone")
 
@@ -73,6 +74,8 @@ def encode(record: InspectionRecord) -> RecordRows:
         verdict.decided_ns,
         json.dumps(record.stage_ms, sort_keys=True, allow_nan=False),
         record.label,
+        record.recipe_number,
+        record.recipe_digest,
     )
     rows = RecordRows(part, tuple(_encode_defect(trigger.part_id, n, d) for n, d in enumerate(verdict.defects)))
     for row in (rows.part, *rows.defects):
@@ -125,6 +128,8 @@ def decode(rows: RecordRows) -> InspectionRecord:
         line_seqno=part["line_seqno"],
         stage_ms=json.loads(part["stage_ms"]),
         label=part["label"],
+        recipe_number=part["recipe_number"],
+        recipe_digest=part["recipe_digest"],
     )
 
 

@@ -64,6 +64,10 @@ MIGRATIONS = (
         WHERE part_id = new.part_id;
     END;
     """,
+    """
+    ALTER TABLE parts ADD COLUMN recipe_number INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE parts ADD COLUMN recipe_digest TEXT NOT NULL DEFAULT '';
+    """,
 )
 """`MIGRATIONS[n]` turns version n into n + 1; one that has shipped never changes."""
 

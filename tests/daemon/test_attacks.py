@@ -181,7 +181,7 @@ def test_workers_with_two_models_never_share_a_line(start_station: Any, scripted
     manifest = bundle / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"version": "1"', '"version": "2"'))
     station.children("inspection")[0].kill()
-    station.until(lambda: "the bundle was replaced" in station.log)
+    station.until(lambda: "a bundle or template was replaced" in station.log)
     send_parts(station, 6)
     assert station.stop() == 0
     assert {r.verdict.model_id.split("@")[0] for r in station.records()} == {"scripted/1"}

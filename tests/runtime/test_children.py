@@ -11,7 +11,7 @@ from edge_runtime.clock import ManualClock
 from edge_runtime.runtime.channel import Channel
 from edge_runtime.runtime.children import MAX_SENDS_WAITING, Child, ChildSpec, Role, spawn_child
 from edge_runtime.runtime.health import MAX_BACKOFF_NS, RestartBudget
-from edge_runtime.runtime.messages import Capture, Failed, Ping, Ready, Setup, SlotRead
+from edge_runtime.runtime.messages import Capture, Failed, Ping, Setup, SlotRead
 
 SPEC = ChildSpec(Role.INSPECTION, 3, start_timeout_ms=1000, hang_timeout_ms=200)
 SETTINGS = '{"station": "one"}'
@@ -41,7 +41,7 @@ class Station:
         self.child.start(self.now_ns)
         assert self.far_end.wait(5000) == Setup(SETTINGS, SPEC.index)
         if ready:
-            self.child.greet(Ready("model"), self.now_ns)
+            self.child.greet(self.now_ns)
 
     def wait_until_gone(self) -> None:
         poller = select.poll()
@@ -77,7 +77,7 @@ def station():
 
 
 def ask(station: Station, part_id: int) -> Capture:
-    question = Capture(0, part_id, None, 100)
+    question = Capture(0, part_id, None, 100, 1)
     assert station.child.ask(question, station.now_ns)
     return question
 
@@ -95,9 +95,9 @@ def test_a_child_that_never_becomes_ready_is_overdue_after_its_start_time(statio
     here.start(ready=False)
     assert here.child.overdue_ns() == here.now_ns + START_NS
     here.clock.advance_ms(999)
-    here.child.greet(Ready("model"), here.now_ns)
+    here.child.greet(here.now_ns)
     assert here.child.overdue_ns() is None
-    assert (here.child.ready, here.child.model_id) == (True, "model")
+    assert here.child.ready
 
 
 def test_a_child_that_does_not_answer_is_overdue_after_exactly_the_hang_time(station):

@@ -108,11 +108,11 @@ def test_reset_and_recipe_act_on_a_change_and_0_arms_them_anew() -> None:
     assert write(field, reset=1) == []
     assert write(field, reset=0) == []
     assert write(field, reset=1) == [ResetAsked("modbus")]
-    assert write(field, select_recipe=3) == [RecipeAsked(3, "modbus")]
+    assert write(field, select_recipe=3) == [RecipeAsked(3, "modbus", 500)]
     assert write(field, select_recipe=3) == []
     assert write(field, trigger=1, acknowledge=0, reset=1, select_recipe=4) == [
         PartSeen(500, 1),
-        RecipeAsked(4, "modbus"),
+        RecipeAsked(4, "modbus", 500),
     ]
     assert shown(field).commands == (1, 0, 1, 4)
 
@@ -184,7 +184,7 @@ def test_news_is_what_has_changed() -> None:
         lambda: field.condition(State.FAULT, has_room=True),
         lambda: field.announce(verdict(1), None, NOW_NS),
         lambda: write(field, acknowledge=2),
-        lambda: field.recipe(RecipeShown(2, 5, 0.1)),
+        lambda: field.recipe(RecipeShown(2, 5)),
         lambda: field.stop(True),
         lambda: field.triggered(3, 4),
         lambda: field.close(),

@@ -64,6 +64,7 @@ def test_an_absent_transition_is_an_error(current, wanted):
         (True, {Fault.WORKERS, Fault.WORKER}, 1, State.FAULT),
         (True, {Fault.RECORDS}, 1, State.FAULT),
         (True, {Fault.GPIO}, 0, State.FAULT),
+        (True, {Fault.RECIPE}, 1, State.FAULT),
     ],
 )
 def test_the_state_follows_from_what_is_true(started, faults, parts, state):
@@ -73,7 +74,7 @@ def test_the_state_follows_from_what_is_true(started, faults, parts, state):
 
 @pytest.mark.parametrize("fault", Fault)
 def test_a_blind_box_is_in_fault_and_a_hampered_one_degraded(fault):
-    blinding = {Fault.CAMERA, Fault.WORKERS, Fault.RECORDS, Fault.GPIO, Fault.ENCODER}
+    blinding = {Fault.CAMERA, Fault.WORKERS, Fault.RECORDS, Fault.GPIO, Fault.ENCODER, Fault.RECIPE}
     assert blinding == BLINDING
     expected = State.FAULT if fault in blinding else State.DEGRADED
     assert next_state(State.READY, True, frozenset({fault}), 0) is expected

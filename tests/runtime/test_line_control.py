@@ -7,11 +7,13 @@ import pytest
 from edge_runtime.clock import NS_PER_MS
 from edge_runtime.runtime.line_control import Announce, CancelFrame, LineControl, LineRules, StartFrame
 from edge_runtime.runtime.messages import Archive, Capture, Captured, Inspect, Inspected
+from edge_runtime.runtime.recipes import RecipeFacts
 from edge_runtime.values import Outcome, Verdict
 
 UTC = datetime(2026, 1, 1, tzinfo=timezone.utc)
 HW = (480, 640)
 DEADLINE_MS = 100
+RECIPE = RecipeFacts(1, "recipe", "model", "01234567")
 
 
 class Here:
@@ -20,12 +22,12 @@ class Here:
     def __init__(self, workers: int = 1, camera: bool = True, **rules) -> None:
         defaults = {"slot_count": 6, "deadline_guard_ms": 0.0, "keep_ok_every": 1, "reserved_slots": 0}
         self.rules = LineRules(
-            deadline_ms=DEADLINE_MS, capture_timeout_ms=50, recipe_id="recipe", **{**defaults, **rules}
+            deadline_ms=DEADLINE_MS, capture_timeout_ms=50, recipes=(RECIPE,), **{**defaults, **rules}
         )
         self.control = LineControl(self.rules, first_part_id=7)
         self.control.camera_ready = camera
         for worker in range(workers):
-            self.control.worker_ready(worker, "model")
+            self.control.worker_ready(worker)
         self.now_ns = 1000 * NS_PER_MS
 
     def after_ms(self, duration_ms: float) -> None:
@@ -35,7 +37,7 @@ class Here:
         return self.control.trigger(self.now_ns, self.now_ns, UTC, line_seqno)[1]
 
     def captured(self, capture: Capture, label: str = "") -> list:
-        picture = Captured(capture.slot, capture.part_id, HW, self.now_ns, UTC, label)
+        picture = Captured(capture.slot, capture.part_id, HW, self.now_ns, UTC, capture.recipe, label)
         return self.control.captured(picture, self.now_ns)
 
     def start(self) -> StartFrame:
@@ -75,9 +77,9 @@ def not_inspected(part_id: int, reason: str) -> list[tuple[int, Outcome, tuple[s
 def test_a_part_goes_from_trigger_to_picture_to_workers_to_verdict():
     here = Here(workers=2)
     triggered_ns = here.now_ns
-    assert here.trigger(line_seqno=17) == [Capture(0, 7, here.now_ns, 50)]
+    assert here.trigger(line_seqno=17) == [Capture(0, 7, here.now_ns, 50, 1)]
     here.after_ms(10)
-    assert here.captured(Capture(0, 7, None, 0), "board.png") == [StartFrame((0, 1), Inspect(0, 7, HW))]
+    assert here.captured(Capture(0, 7, None, 0, 1), "board.png") == [StartFrame((0, 1), Inspect(0, 7, HW, 1))]
     here.after_ms(20)
     archive, announce = here.inspected(7, Outcome.REJECT)
     assert (announce.verdict.outcome, announce.line_seqno, announce.trigger.part_id) == (Outcome.REJECT, 17, 7)
@@ -210,12 +212,12 @@ def test_a_picture_that_does_not_come_is_an_answer(reason):
 def test_a_picture_that_is_unfit_is_never_inspected_and_kept(free_run):
     here = Here(free_run=free_run)
     (capture,) = here.control.ask_free_run() if free_run else here.trigger()
-    picture = Captured(capture.slot, capture.part_id, HW, here.now_ns, UTC, "1.png", "not_template_size")
+    picture = Captured(capture.slot, capture.part_id, HW, here.now_ns, UTC, 1, "1.png", "not_template_size")
     actions = here.control.captured(picture, here.now_ns)
     assert kinds(actions) == [Archive, Announce]
     assert answers(actions) == not_inspected(7, "not_template_size")
     assert (actions[0].slot, actions[0].record.label) == (capture.slot, "1.png")
-    assert here.control.worker_ready(1, "model") == []
+    assert here.control.worker_ready(1) == []
     assert here.control.counters.not_inspected_by_reason == {"not_template_size": 1}
 
 
@@ -248,15 +250,15 @@ def test_a_frame_goes_on_without_a_worker_that_was_lost_elsewhere():
     here.start()
     assert here.lost(0, working_on=None) == []
     assert answers(here.inspected(7)) == [(7, Outcome.PASS, ())]
-    assert here.start() == StartFrame((1,), Inspect(1, 8, HW))
+    assert here.start() == StartFrame((1,), Inspect(1, 8, HW, 1))
 
 
 def test_a_frame_that_only_the_lost_worker_had_is_started_again_by_the_next():
     here = Here(workers=1)
     start = here.start()
     assert here.lost(0, working_on=None) == []
-    assert here.control.worker_ready(0, "model") == [start]
-    assert here.control.worker_ready(1, "model") == []
+    assert here.control.worker_ready(0) == [start]
+    assert here.control.worker_ready(1) == []
     assert answers(here.inspected(7)) == [(7, Outcome.PASS, ())]
 
 
@@ -264,8 +266,7 @@ def test_a_frame_that_waits_for_its_first_worker_starts_with_it():
     here = Here(workers=0)
     (capture,) = here.trigger()
     assert here.captured(capture) == []
-    assert here.control.worker_ready(4, "model") == [StartFrame((4,), Inspect(0, 7, HW))]
-    assert here.control.model_id == "model"
+    assert here.control.worker_ready(4) == [StartFrame((4,), Inspect(0, 7, HW, 1))]
 
 
 def test_a_worker_lost_after_the_verdict_costs_nothing():
@@ -282,7 +283,7 @@ def test_the_slot_of_a_cancelled_frame_waits_only_for_a_worker_that_is_inside():
     here.control = LineControl(here.rules, 7, inside.get)
     here.control.camera_ready = True
     for worker in inside:
-        here.control.worker_ready(worker, "model")
+        here.control.worker_ready(worker)
     here.start()
     here.after_ms(DEADLINE_MS)
     assert kinds(here.expire()) == [CancelFrame, Archive, Announce]
@@ -361,11 +362,11 @@ def test_no_part_is_inspected_that_could_not_be_recorded():
 def test_free_run_asks_for_one_picture_at_a_time_and_its_part_begins_with_the_picture():
     here = Here(free_run=True)
     (capture,) = here.control.ask_free_run()
-    assert capture == Capture(0, 0, None, 50)
+    assert capture == Capture(0, 0, None, 50, 1)
     assert here.control.ask_free_run() == []
     assert here.control.counters.triggers == 0
     here.after_ms(30)
-    assert here.captured(capture) == [StartFrame((0,), Inspect(0, 7, HW))]
+    assert here.captured(capture) == [StartFrame((0,), Inspect(0, 7, HW, 1))]
     assert here.control.next_expiry_ns() == here.now_ns + DEADLINE_MS * NS_PER_MS
     assert kinds(here.control.ask_free_run()) == [Capture]
     assert here.control.counters.triggers == 1

@@ -1,4 +1,5 @@
-"""Whatever happens on the line, in any order: one verdict a part and in time, no slot shared or lost, no record lost.
+"""Whatever happens on the line, in any order: one verdict a part and in time, no slot shared or lost, no record lost,
+and each part by the recipe that was selected when it came.
 
 Line control and the frame ring are the real ones; capture, workers and office are played by the test, each with its
 own pipe, and may die at any step.
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from edge_runtime.clock import NS_PER_MS
+from edge_runtime.runtime.events import RecipeAsked
 from edge_runtime.runtime.frame_ring import FrameRing, RingLayout
-from edge_runtime.runtime.line_control import Announce, CancelFrame, LineControl, LineRules, StartFrame
+from edge_runtime.runtime.line_control import Announce, CancelFrame, LineControl, LineRules, RecipeSelected, StartFrame
 from edge_runtime.runtime.messages import Archive, Capture, Captured, Inspect, Inspected, Left
+from edge_runtime.runtime.recipes import RecipeFacts
 from edge_runtime.values import Outcome, Verdict
 
 UTC = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -23,6 +26,7 @@ HW = (1, 1)
 TILES = 2
 WORKERS = range(3)
 DEADLINE_NS = 20 * NS_PER_MS
+RECIPES = tuple(RecipeFacts(number, f"recipe-{number}", "model", f"{number:08x}") for number in (1, 2, 3))
 
 
 class Worker:
@@ -44,12 +48,16 @@ class LineMachine(RuleBasedStateMachine):
         free_run=st.booleans(),
         guard_ms=st.sampled_from([0.0, 3.0]),
         knows_who_works=st.booleans(),
+        kept_recipe=st.sampled_from([None, 1, 2, 9]),
         worker_count=st.integers(0, 3),
     )
-    def begin(self, guard_ms, knows_who_works, worker_count, **rules) -> None:
-        self.rules = LineRules(20, capture_timeout_ms=5, recipe_id="r", deadline_guard_ms=guard_ms, **rules)
+    def begin(self, guard_ms, knows_who_works, kept_recipe, worker_count, **rules) -> None:
+        self.rules = LineRules(20, capture_timeout_ms=5, recipes=RECIPES, deadline_guard_ms=guard_ms, **rules)
         self.ring = FrameRing.create(RingLayout(rules["slot_count"], 1))
-        self.control = LineControl(self.rules, 1, self.ring.working_on if knows_who_works else None)
+        working_on = self.ring.working_on if knows_who_works else None
+        self.control = LineControl(self.rules, 1, working_on, kept_recipe)
+        self.selections = [(0, kept_recipe if kept_recipe in (1, 2, 3) else 0)]
+        self.recipes: dict[int, int] = {}
         self.now_ns = NS_PER_MS
         self.open_parts: dict[int, int] = {}
         self.line_seqnos: dict[int, int] = {}
@@ -87,6 +95,7 @@ class LineMachine(RuleBasedStateMachine):
         assert capture.part_id == 0 or capture.part_id in self.open_parts
         assert self.users(capture.slot) == [], "the slot is in use"
         assert sum(each.part_id == 0 for each in self.camera_asked) <= (capture.part_id != 0)
+        assert capture.recipe == self.recipes.get(capture.part_id, self.selections[-1][1]) != 0
         self.slot_owners[capture.slot] = capture.part_id
         self.camera_asked.append(capture)
 
@@ -102,6 +111,7 @@ class LineMachine(RuleBasedStateMachine):
         request = start.request
         assert request.part_id in self.open_parts, "a part with a verdict is inspected"
         assert self.pictures[request.part_id] == request.slot
+        assert self.recipes[request.part_id] == request.recipe
         assert not any(each.inside and each.inside.slot == request.slot for each in self.workers.values())
         assert start.workers
         assert set(start.workers) == set(self.workers)
@@ -117,6 +127,10 @@ class LineMachine(RuleBasedStateMachine):
         deadline_ns = self.open_parts.pop(verdict.part_id)
         assert announce.trigger.deadline_ns == deadline_ns
         assert announce.line_seqno == self.line_seqnos.get(verdict.part_id)
+        number = self.recipes[verdict.part_id]
+        assert announce.recipe.number == number
+        assert verdict.recipe_id == (f"recipe-{number}" if number else "")
+        assert verdict.reasons == ("no_recipe",) or number or verdict.outcome is Outcome.NOT_INSPECTED
         assert verdict.outcome is Outcome.NOT_INSPECTED or self.now_ns < deadline_ns, "a verdict after the deadline"
         self.announced[verdict.part_id] = verdict
         if self.recorded.pop(verdict.part_id, None) is not verdict:
@@ -125,6 +139,7 @@ class LineMachine(RuleBasedStateMachine):
     def do_Archive(self, archive: Archive) -> None:  # noqa: N802
         part_id = archive.record.trigger.part_id
         assert part_id not in self.announced, "the record goes first: whoever was told can look it up"
+        assert archive.record.recipe_number == self.recipes[part_id]
         self.recorded[part_id] = archive.record.verdict
         self.pending[part_id] = Archive(archive.record)
         if archive.slot is None:
@@ -134,6 +149,30 @@ class LineMachine(RuleBasedStateMachine):
             assert self.control.slot_read(part_id) == []
         else:
             self.office[part_id] = archive.slot
+
+    # -- recipes ------------------------------------------------------------------------------------------------
+
+    @rule(
+        number=st.integers(1, 4), source=st.sampled_from(["serial", "gpio"]), age_ms=st.sampled_from([None, 0, 2, 30])
+    )
+    def a_recipe_is_asked(self, number, source, age_ms) -> None:
+        at_ns = None if age_ms is None else max(0, self.now_ns - age_ms * NS_PER_MS)
+        refusal, actions = self.control.recipe_asked(RecipeAsked(number, source, at_ns), self.now_ns)
+        assert refusal == ("" if number < 4 else "unknown_recipe")
+        if number == 4 and source == "serial":
+            assert actions == []
+            return
+        last_ns, last = self.selections[-1]
+        chosen = number if number < 4 else 0
+        if chosen != last:
+            self.selections.append((max(last_ns, self.now_ns if at_ns is None else at_ns), chosen))
+        (selected,) = actions
+        assert isinstance(selected, RecipeSelected)
+        assert selected.recipe.number == self.control.recipes.selected.number == chosen
+
+    def selected_at(self, at_ns: int) -> int:
+        earlier = [number for since_ns, number in self.selections if since_ns <= at_ns]
+        return earlier[-1]
 
     # -- time and triggers --------------------------------------------------------------------------------------
 
@@ -166,6 +205,7 @@ class LineMachine(RuleBasedStateMachine):
     def trigger(self, at_ns: int) -> list:
         part_id = self.control.next_part_id
         self.open_parts[part_id], self.line_seqnos[part_id] = at_ns + DEADLINE_NS, part_id % 5
+        self.recipes[part_id] = self.selected_at(at_ns)
         given_id, actions = self.control.trigger(at_ns, self.now_ns, UTC, part_id % 5)
         assert given_id == part_id
         assert isinstance(actions[-1], Capture | Announce)
@@ -199,9 +239,9 @@ class LineMachine(RuleBasedStateMachine):
             return
         part_id = asked.part_id or self.control.next_part_id
         if asked.part_id == 0:
-            self.open_parts[part_id] = self.now_ns + DEADLINE_NS
+            self.open_parts[part_id], self.recipes[part_id] = self.now_ns + DEADLINE_NS, asked.recipe
         self.pictures[part_id], self.slot_owners[asked.slot] = asked.slot, part_id
-        picture = Captured(asked.slot, asked.part_id, HW, self.now_ns, UTC, unfit=unfit)
+        picture = Captured(asked.slot, asked.part_id, HW, self.now_ns, UTC, asked.recipe, unfit=unfit)
         self.do(self.control.captured(picture, self.now_ns))
         assert not unfit or part_id in self.announced
         assert self.control.next_part_id > part_id
@@ -218,7 +258,7 @@ class LineMachine(RuleBasedStateMachine):
     def a_worker_comes(self, index) -> None:
         if index not in self.workers:
             self.workers[index] = Worker()
-            self.do(self.control.worker_ready(index, "model"))
+            self.do(self.control.worker_ready(index))
 
     @rule(index=st.sampled_from(WORKERS), good=st.booleans(), steps=st.integers(1, 6))
     def a_worker_works(self, index, good, steps) -> None:
@@ -232,7 +272,7 @@ class LineMachine(RuleBasedStateMachine):
             self.ring.rest(index)
         elif worker.inside is not None:
             if self.ring.finish(worker.inside.slot, worker.inside.part_id, TILES, index):
-                worker.said.append(self.result(worker.inside.part_id, good))
+                worker.said.append(self.result(worker.inside, good))
             worker.concluding = True
         elif worker.asked:
             asked = worker.asked[0]
@@ -247,9 +287,11 @@ class LineMachine(RuleBasedStateMachine):
     def enter(self, asked: Inspect) -> None:
         assert self.slot_owners[asked.slot] == asked.part_id, "a worker enters the slot of another part"
 
-    def result(self, part_id: int, good: bool) -> Inspected:
+    def result(self, request: Inspect, good: bool) -> Inspected:
         outcome, reasons = (Outcome.PASS, ()) if good else (Outcome.REJECT, ("open",))
-        return Inspected(Verdict(part_id, outcome, reasons, (), 0, self.now_ns, "model", "r"))
+        return Inspected(
+            Verdict(request.part_id, outcome, reasons, (), 0, self.now_ns, "model", f"recipe-{request.recipe}")
+        )
 
     @rule(index=st.sampled_from(WORKERS), count=st.integers(1, 5))
     def the_line_hears_a_worker(self, index, count) -> None:
@@ -364,6 +406,7 @@ class LineMachine(RuleBasedStateMachine):
         self.pending.clear()
         self.camera_asked = self.camera_asked or deque()
         self.control.camera_ready = True
+        self.a_recipe_is_asked(1, "serial", None)
         actions = [self.trigger(self.now_ns)[-1] for _ in range(self.rules.slot_count + 1)]
         slots = [action.slot for action in actions if isinstance(action, Capture)]
         assert sorted(slots) == list(range(self.rules.slot_count))

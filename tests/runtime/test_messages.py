@@ -48,7 +48,8 @@ def records(draw):
     at_ns = draw(TIMES_NS)
     trigger = Trigger(draw(PART_IDS), at_ns, at_ns + draw(st.integers(1, 10**12)))
     line_seqno = draw(st.none() | st.integers(0, 65535))
-    return InspectionRecord(trigger, draw(verdicts()), draw(UTC), line_seqno, draw(STAGE_MS), draw(TEXTS))
+    recipe = draw(COUNTS), draw(TEXTS)
+    return InspectionRecord(trigger, draw(verdicts()), draw(UTC), line_seqno, draw(STAGE_MS), draw(TEXTS), *recipe)
 
 
 WORDS = st.integers(0, 65535)
@@ -68,7 +69,11 @@ def field_states(draw):
 FIELD_VALUES = {
     "settings": TEXTS,
     "index": COUNTS,
-    "model_id": TEXTS,
+    "digests": st.dictionaries(st.integers(1, 65535), TEXTS, max_size=3),
+    "kept_recipe": st.none() | COUNTS,
+    "recipe": COUNTS,
+    "number": COUNTS,
+    "code_ms": st.none() | MS,
     "next_part_id": PART_IDS,
     "reason": TEXTS,
     "unfit": TEXTS,
@@ -185,6 +190,8 @@ SNAPSHOT = snapshot.Snapshot(
     restarts={"inspection-0": 1},
     model_id="model",
     recipe_id="recipe",
+    recipe_number=2,
+    recipe_digest="01234567",
     last_verdicts=(VERDICT, replace(VERDICT, part_id=8)),
 )
 

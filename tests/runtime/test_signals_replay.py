@@ -12,15 +12,17 @@ import pytest
 import tomli
 
 from edge_runtime.clock import NS_PER_MS, ManualClock
-from edge_runtime.interfaces import Input, Output
+from edge_runtime.interfaces import RECIPE_BITS, Input, Output
 from edge_runtime.protocol.outbox import Outbox
 from edge_runtime.runtime.ejection import Ejection
 from edge_runtime.runtime.encoder import Encoder
-from edge_runtime.runtime.events import ControllerEvent, PartSeen
+from edge_runtime.runtime.events import ControllerEvent, PartSeen, RecipeAsked, RecipeQueried, ResetAsked
 from edge_runtime.runtime.health import State
-from edge_runtime.runtime.line_control import Announce, LineControl, LineRules
-from edge_runtime.runtime.messages import Captured, Inspected
+from edge_runtime.runtime.line_control import Announce, LineControl, LineRules, RecipeSelected
+from edge_runtime.runtime.messages import Capture, Captured, Inspected
 from edge_runtime.runtime.outputs import OutputLines, SerialLink
+from edge_runtime.runtime.recipe_inputs import RecipeInputs
+from edge_runtime.runtime.recipes import RecipeFacts
 from edge_runtime.runtime.signals import Signals
 from edge_runtime.runtime.stop_rules import StopLimits, StopRule
 from edge_runtime.runtime.tracking import TrackRules
@@ -49,6 +51,9 @@ DEFAULTS = {
     "outputs": ["ok", "reject", "busy", "fault", "heartbeat"],
     "ejection": {},
     "stop": {},
+    "recipes": ["recipe"],
+    "recipe_inputs": False,
+    "strobe": True,
     "class_names": {"1": "Open", "2": "short"},
 }
 
@@ -60,13 +65,18 @@ class Replay:
         self.clock = ManualClock()
         self.port = RecordingBytePort(clock=self.clock) if config["serial"] else None
         self.lines = self._build_lines(config) if config["gpio"] else None
+        self.asked_recipes: dict[int, int] = {}
         self.signals = self._build_signals(config)
-        rules = LineRules(
-            config["deadline_ms"], config["slot_count"], 50, "recipe", deadline_guard_ms=config["deadline_guard_ms"]
+        class_names = {int(class_id): name for class_id, name in config["class_names"].items()}
+        recipes = tuple(
+            RecipeFacts(n, name, "model", f"{n:08x}", class_names) for n, name in enumerate(config["recipes"], 1)
         )
-        self.control = LineControl(rules, config["first_part_id"])
+        rules = LineRules(
+            config["deadline_ms"], config["slot_count"], 50, recipes, deadline_guard_ms=config["deadline_guard_ms"]
+        )
+        self.control = LineControl(rules, config["first_part_id"], kept_recipe=1)
         self.control.camera_ready = config["camera_ready"]
-        self.control.worker_ready(0, "model")
+        self.control.worker_ready(0)
         self.stop_rule = StopRule(StopLimits(**config["stop"]))
         self.signals.begin_tracking(self.now_ns)
         self.state = State(config["state"])
@@ -83,10 +93,12 @@ class Replay:
         return Signals(
             SerialLink(self.port, outbox) if self.port else None,
             OutputLines(self.lines, pulses) if self.lines else None,
-            {int(class_id): name for class_id, name in config["class_names"].items()},
             config["heartbeat_ms"],
             config["serial_triggers"],
             ejection=_build_ejection(config["ejection"]) if config["ejection"] else None,
+            recipe_inputs=RecipeInputs(RECIPE_BITS, config["strobe"], 50 * NS_PER_MS)
+            if config["recipe_inputs"]
+            else None,
         )
 
     @property
@@ -112,11 +124,8 @@ class Replay:
         )
 
     def _turn(self) -> None:
-        for event in [*self._sentences(), *self.signals.edges(self.now_ns)]:
-            if isinstance(event, PartSeen):
-                self._part_seen(event)
-            else:
-                self.stop_rule.reset()
+        for event in [*self._sentences(), *self.signals.edges(self.now_ns), *self.signals.settled(self.now_ns)]:
+            self._on_event(event)
         self._do(self.control.give_up(self.signals.undecided(self.now_ns), "at_ejector", self.now_ns))
         self._do(self.control.expire(self.now_ns))
         self.signals.work(self.state, self.now_ns)
@@ -127,6 +136,19 @@ class Replay:
         if self.signals.serial is None or not self.signals.serial.is_open:
             return []
         return self.signals.sentences(self.state, self.control.counters, self.now_ns)
+
+    def _on_event(self, event: ControllerEvent) -> None:
+        if isinstance(event, PartSeen):
+            self._part_seen(event)
+        elif isinstance(event, ResetAsked):
+            self.stop_rule.reset()
+        elif isinstance(event, RecipeQueried):
+            self.signals.recipe_active(self.control.recipes.selected)
+        elif isinstance(event, RecipeAsked):
+            refusal, actions = self.control.recipe_asked(event, self.now_ns)
+            if refusal:
+                self.signals.refuse_recipe(event, refusal, self.now_ns)
+            self._do(actions)
 
     def _part_seen(self, seen: PartSeen) -> None:
         if self.signals.ignores(seen):
@@ -143,11 +165,15 @@ class Replay:
             if isinstance(action, Announce):
                 self.signals.announce(action, self.now_ns)
                 self.stop_rule.concluded(action.verdict.outcome)
+            elif isinstance(action, RecipeSelected):
+                self.signals.recipe_active(action.recipe)
+            elif isinstance(action, Capture):
+                self.asked_recipes[action.part_id] = action.recipe
 
     # -- events -------------------------------------------------------------------------------------------------
 
     def _happen(self, event: dict) -> None:
-        for name in event.keys() - {"at_ms", "outcome", "reason", "defects", "raised", "lost"}:
+        for name in event.keys() - {"at_ms", "outcome", "reason", "defects", "raised", "lost", "active"}:
             getattr(self, f"_{name}")(event[name], event)
 
     def _receive(self, text: str, event: dict) -> None:
@@ -166,8 +192,11 @@ class Replay:
             lost = event.get("lost", 0) if number == 0 else 0
             self.lines.inject_edge(Input.ENCODER_A, lost=lost, active=self.encoder_active)
 
+    def _input(self, name: str, event: dict) -> None:
+        self.lines.inject_edge(Input(name), active=event["active"])
+
     def _captured(self, part_id: int, event: dict) -> None:
-        picture = Captured(0, part_id, (480, 640), self.now_ns, UTC)
+        picture = Captured(0, part_id, (480, 640), self.now_ns, UTC, self.asked_recipes[part_id])
         self._do(self.control.captured(picture, self.now_ns))
 
     def _not_captured(self, part_id: int, event: dict) -> None:
@@ -177,7 +206,8 @@ class Replay:
         found = tuple(Defect(class_id, (0, 0, 9, 9), area_px, None, 0.9) for class_id, area_px in event["defects"])
         reasons = (event["reason"],) if event["reason"] else ()
         outcome = Outcome(event["outcome"])
-        verdict = Verdict(part_id, outcome, reasons, found, len(found), self.now_ns, "model", "recipe")
+        recipe = self.control.recipes.get(self.asked_recipes[part_id]).name
+        verdict = Verdict(part_id, outcome, reasons, found, len(found), self.now_ns, "model", recipe)
         self._do(self.control.inspected(Inspected(verdict), self.now_ns))
 
     def _camera(self, state: str, event: dict) -> None:
