@@ -57,6 +57,10 @@ class Mosquitto:
         self._process.kill()
         self._process.wait()
 
+    def freeze(self) -> None:
+        """It takes bytes and answers nothing, as behind a cut cable."""
+        self._process.send_signal(signal.SIGSTOP)
+
     @property
     def log(self) -> str:
         return self._log.read_text()
