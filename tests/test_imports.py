@@ -62,6 +62,18 @@ def test_the_guard_loads_only_its_ports():
     assert [name for name in HEAVY if name in modules] == []
 
 
+def test_the_field_bus_loads_only_its_protocol():
+    modules = modules_of("import edge_runtime.app, edge_runtime.runtime.fieldbus as f, sys; print(*sys.modules)")
+    assert [name for name in HEAVY if name in modules] == []
+
+
+def test_the_line_does_not_load_the_field_bus_library(tmp_path):
+    (tmp_path / "settings.toml").write_text(settings_text(BUNDLES[0], 'driver = "synthetic"', "[modbus]\n"))
+    modules = modules_of(BUILD_LINE, tmp_path / "settings.toml")
+    assert "edge_runtime.runtime.fieldlink" in modules
+    assert [name for name in ("pymodbus", "asyncio", *HEAVY) if name in modules] == []
+
+
 @pytest.mark.parametrize("name", ["cv2", "paddlelite"])
 def test_the_command_line_loads_what_is_native_only_when_it_is_needed(name):
     assert name not in modules_of("import edge_runtime.__main__, sys; print(*sys.modules)")

@@ -38,6 +38,7 @@ def _summary(settings: Settings) -> list[tuple[str, str]]:
         ("trigger", f"{line.trigger}, verdict within {line.deadline_ms:.0f} ms"),
         ("serial", f"{settings.serial.driver} {settings.serial.port}".strip() if settings.serial else "none"),
         ("gpio", _gpio(settings)),
+        ("modbus", _modbus(settings)),
         ("memory", f"frame ring of {line.ring_slots} slots, at most {settings.ring_bytes / 1e6:.0f} MB"),
     ]
 
@@ -95,3 +96,17 @@ def _gpio(settings: Settings) -> str:
         return "none"
     outputs = ", ".join(output.value for output in settings.gpio.outputs) or "no outputs"
     return f"{settings.gpio.driver} {settings.gpio.chip}: {outputs}"
+
+
+def _modbus(settings: Settings) -> str:
+    modbus = settings.modbus
+    if modbus is None:
+        return "none"
+    if modbus.mode == "rtu":
+        return f"rtu {modbus.serial_port}, {modbus.baud_rate} baud, unit {modbus.unit_id}"
+    lists = {"read": modbus.allow_read, "write": modbus.allow_write}
+    peers = (
+        f"{what} by {'this machine' if who is None else ', '.join(map(str, who)) or 'nobody'}"
+        for what, who in lists.items()
+    )
+    return f"tcp {modbus.host} port {modbus.port}, {', '.join(peers)}"

@@ -23,7 +23,7 @@ from edge_runtime.config import Settings, load_settings
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.inference.bundle import load_bundle, machine_target
 
-PACKAGES = ("numpy", "opencv-python-headless", "paddlelite", "pyserial", "gpiod", "pydantic")
+PACKAGES = ("numpy", "opencv-python-headless", "paddlelite", "pyserial", "pymodbus", "gpiod", "pydantic")
 GROUPS = ("video", "dialout", "gpio")
 MARKS = {True: "[green]ok[/]", False: "[red]missing[/]", None: "[yellow]note[/]"}
 
@@ -115,6 +115,8 @@ def _needs(settings: Settings) -> Iterator[Observation]:
     yield _attempt("model", lambda: _model(settings))
     if settings.serial and settings.serial.driver == "serial":
         yield _attempt("serial port", lambda: _serial_path(settings.serial.port if settings.serial else ""))
+    if settings.modbus and settings.modbus.mode == "rtu":
+        yield _attempt("modbus port", lambda: _serial_path(settings.modbus.serial_port if settings.modbus else ""))
     if settings.gpio and settings.gpio.driver == "gpio":
         chip = settings.gpio.chip
         yield Observation("gpio chip", os.access(chip, os.R_OK | os.W_OK), chip)

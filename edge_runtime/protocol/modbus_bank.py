@@ -88,7 +88,8 @@ class RegisterBank:
     def write_registers(self, address: int, values: Sequence[int]) -> None:
         """Commands, all or none. Raises RequestRefused, and counts it, for everything else."""
         try:
-            if not self._take(self._commands(address, values)):
+            commands = self._commands(address, values)
+            if not all(map(self._is_known, commands)) and not self._take(commands):
                 raise RequestRefused(Refusal.BUSY)
         except RequestRefused as exc:
             self.refuse(exc.code)
@@ -109,6 +110,11 @@ class RegisterBank:
         if "trigger" in names and not self._takes_triggers:
             raise RequestRefused(Refusal.ILLEGAL_ADDRESS)
         return [Command(name, value) for name, value in zip(names, values, strict=True)]
+
+    def _is_known(self, command: Command) -> bool:
+        """Whether the line has this number already and would do nothing: masters write theirs again in every cycle."""
+        is_shown = command.name == "acknowledge" and command.value == self._state.result_id
+        return not is_shown and command.value == self._state.commands[COMMANDS.index(command.name)]
 
     def _current_image(self) -> dict[int, int]:
         if self._image is None:

@@ -98,7 +98,7 @@ COUNTERS = {
     "rejected": "Of them REJECT",
     "not_inspected": "Of them NOT_INSPECTED",
     "late": "Inspections that ended after their part's deadline",
-    "lost_results": "Results that were never shown: too many waited, or a reset voided them",
+    "lost_results": "Results that were never acknowledged: too many waited, or a reset voided them",
 }
 
 

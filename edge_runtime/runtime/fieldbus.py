@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import select
 import signal
+from collections import deque
 from collections.abc import Sequence
 
-from edge_runtime.clock import NS_PER_MS, Clock
+from edge_runtime.clock import NS_PER_MS, NS_PER_S, Clock
 from edge_runtime.errors import SignalError
 from edge_runtime.interfaces import RegisterServer
 from edge_runtime.protocol.modbus_bank import Command, RegisterBank
@@ -20,6 +21,8 @@ DOWN = FieldState()
 TURN_MS = 100
 RETRY_NS = 1000 * NS_PER_MS
 DOWN_SHOWN_NS = 1000 * NS_PER_MS
+STOP_SHOWN_NS = 300 * NS_PER_MS
+MAX_WRITES_PER_S = 500  # no controller's cycle needs more, and the line must not drown in commands
 STUCK_AFTER_S = 10
 
 
@@ -27,7 +30,7 @@ class Fieldbus:
     """Owns the register server.
 
     Masters see a box that is down (`FieldState()`: not ready, fault, no result) until the line has spoken, while it
-    has been silent for `stale_ms`, and for a second after it died; then they are hung up on.
+    has been silent for `stale_ms`, and for a moment at the end; then they are hung up on.
     """
 
     def __init__(
@@ -44,16 +47,18 @@ class Fieldbus:
         self._retry_at_ns = 0
         self._trouble = ""
         self._image_at_ns: int | None = None
+        self._taken_at_ns: deque[int] = deque(maxlen=MAX_WRITES_PER_S)
 
     def serve(self) -> None:
-        """Work until told to stop, or until the line has been gone for a second."""
+        """Work until told to stop, or until the line is gone."""
         try:
             self._channel.send_patiently(Ready())
             while self._turn([self._channel.fileno()]):
                 pass
+            self._say_down(STOP_SHOWN_NS)
         except ChannelClosed:
             log.error("the line is gone; telling masters so, then hanging up")
-            self._say_down()
+            self._say_down(DOWN_SHOWN_NS)
         finally:
             self._server.close()
 
@@ -104,9 +109,13 @@ class Fieldbus:
             self._lost(exc)
 
     def _take_commands(self, commands: Sequence[Command]) -> bool:
-        """False, and the master is told to try again, while the line does not listen."""
+        """False, and the master is told to try again, while the line does not listen or is asked too much."""
+        now_ns, taken = self._clock.monotonic_ns(), self._taken_at_ns
+        if len(taken) == MAX_WRITES_PER_S and now_ns - taken[0] < NS_PER_S:
+            return False
         try:
-            self._channel.send(FieldCommands(tuple(commands), self._clock.monotonic_ns()))
+            self._channel.send(FieldCommands(tuple(commands), now_ns))
+            taken.append(now_ns)
             return True
         except (ChannelFull, ChannelClosed):
             return False
@@ -141,10 +150,10 @@ class Fieldbus:
 
     # -- the end ------------------------------------------------------------------------------------------------
 
-    def _say_down(self) -> None:
+    def _say_down(self, for_ns: int) -> None:
         """A master that keeps its last values when a connection drops would keep `ready`: let it read the truth."""
         self._bank.show(DOWN)
         self._image_at_ns = None
-        until_ns = self._clock.monotonic_ns() + DOWN_SHOWN_NS
+        until_ns = self._clock.monotonic_ns() + for_ns
         while self._is_open and self._clock.monotonic_ns() < until_ns:
             self._turn([])

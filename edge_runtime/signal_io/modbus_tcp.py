@@ -85,11 +85,11 @@ class ModbusTcpServer:
             self._hear(self._clients[fd], now_ns)
 
     def close(self) -> None:
-        for client in list(self._clients.values()):
-            self._drop(client)
         if self._listener is not None:
             self._listener.close()
         self._listener = None
+        for client in list(self._clients.values()):
+            self._drop(client)
 
     # -- inside -------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ import pytest
 from pymodbus.client import ModbusSerialClient, ModbusTcpClient
 from pymodbus.exceptions import ModbusException
 
+from edge_runtime.protocol.messages import FaultChanged
 from edge_runtime.protocol.modbus_map import COMMANDS_AT, IMAGE_WORDS, STATES, STATUS_BITS, numbers_of
 from edge_runtime.values import Outcome
 
@@ -139,6 +140,37 @@ def test_kill_9_of_the_field_bus_loses_no_result(modbus_station: Any) -> None:
     assert list(results.values()) == list(range(1, 31))
     assert station.stop() == 0
     assert len(station.records()) == 30
+
+
+def test_a_field_bus_that_hangs_is_replaced_and_nothing_is_lost(modbus_station: Any) -> None:
+    station, master = modbus_station({"1": CLEAN})
+    master.wait_until_ready()
+    master.write(TRIGGER, 1)
+    master.until(lambda image: bool(image["result_id"]))
+    os.kill(station.children("fieldbus")[0].pid, signal.SIGSTOP)
+    station.until(lambda: FaultChanged("fieldbus", True) in station.heard)
+    master.client.close()
+    assert master.take()["line_seqno"] == 1
+    station.until(lambda: FaultChanged("fieldbus", False) in station.heard)
+
+
+def test_only_the_peers_of_the_settings_are_served(modbus_station: Any) -> None:
+    more = 'allow_read = ["127.0.0.2"]\nallow_write = ["127.0.0.3", "10.0.0.0/8"]\n'
+    _, master = modbus_station({"1": CLEAN}, more=more)
+    port = master.client.comm_params.port
+
+    def peer(address: str) -> Master:
+        return Master(ModbusTcpClient("127.0.0.1", port=port, timeout=2, retries=0, source_address=(address, 0)))
+
+    reader, writer = peer("127.0.0.2"), peer("127.0.0.3")
+    reader.wait_until_ready()
+    assert master.image() == {}
+    assert reader.write(TRIGGER, 1) == 1
+    assert writer.write(TRIGGER, 2) == 0
+    image = reader.until(lambda image: bool(image["result_id"]))
+    assert (image["line_seqno"], image["refused"] >= 2) == (2, True)
+    for each in (reader, writer):
+        each.client.close()
 
 
 def test_a_master_sees_a_killed_line_as_down_and_is_then_hung_up_on(modbus_station: Any) -> None:

@@ -9,8 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.protocol.modbus_bank import Command, Refusal, RegisterBank, RequestRefused
-from edge_runtime.protocol.modbus_map import COMMANDS, COMMANDS_AT, IMAGE_WORDS, STATUS_BITS, FieldState, numbers_of
+from edge_runtime.protocol.modbus_map import (
+    COMMANDS,
+    COMMANDS_AT,
+    IMAGE_WORDS,
+    STATUS_BITS,
+    FieldResult,
+    FieldState,
+    numbers_of,
+)
+from edge_runtime.values import Outcome
 
+RESULT = FieldResult(5, 1, Outcome.PASS, 0, 0, False, ())
 COMMANDS_END = COMMANDS_AT + len(COMMANDS)
 
 
@@ -52,7 +62,11 @@ def test_only_commands_are_written_all_or_none(address: int, values: list[int]) 
         bank.write_registers(address, values)
         first = address - COMMANDS_AT
         names = COMMANDS[first : first + len(values)]
-        assert taken == [Command(name, value) for name, value in zip(names, values, strict=True)]
+        assert (
+            taken == []
+            if not any(values)
+            else taken == [Command(name, value) for name, value in zip(names, values, strict=True)]
+        )
         assert bank.refused == 0
     else:
         assert code_of(bank.write_registers, address, values) is Refusal.ILLEGAL_ADDRESS
@@ -76,6 +90,19 @@ def test_without_modbus_triggers_there_is_no_trigger_register_to_write() -> None
 def test_a_line_that_does_not_listen_is_busy() -> None:
     assert code_of(bank_with([], takes=False).write_registers, COMMANDS_AT, [1]) is Refusal.BUSY
     assert code_of(RegisterBank().write_registers, COMMANDS_AT, [1]) is Refusal.BUSY, "nobody takes commands yet"
+
+
+def test_numbers_that_the_line_has_already_are_not_brought_to_it_again() -> None:
+    taken: list[Command] = []
+    bank = bank_with(taken)
+    bank.show(FieldState(commands=(7, 6, 0, 0)))
+    bank.write_registers(COMMANDS_AT, [7, 6, 0, 0])
+    assert taken == []
+    bank.write_registers(COMMANDS_AT, [8, 6])
+    assert taken == [Command("trigger", 8), Command("acknowledge", 6)]
+    bank.show(FieldState(commands=(8, 6, 0, 0), result_id=6, result=RESULT))
+    bank.write_registers(COMMANDS_AT + 1, [6])
+    assert taken[2:] == [Command("acknowledge", 6)], "it was written before this result was there to be acknowledged"
 
 
 def test_refused_writes_are_shown() -> None:

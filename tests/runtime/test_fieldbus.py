@@ -88,6 +88,7 @@ def test_until_the_line_has_spoken_the_box_is_down(start_child: Callable[..., Ch
     child.line.send(Ping())
     assert child.line.wait(5000) == Pong()
     child.line.send(Stop())
+    assert child.until_state("down", timeout_s=0.29)["status_bits"] == 1 << 8, "a master may keep what it read last"
     child.thread.join(5)
     assert not child.thread.is_alive()
     assert child.image() == {}
@@ -121,6 +122,18 @@ def test_a_line_that_is_gone_is_told_for_a_second_and_then_hung_up_on(start_chil
     child.thread.join(5)
     assert not child.thread.is_alive()
     assert child.image() == {}
+
+
+def test_who_writes_too_fast_is_told_to_wait(
+    start_child: Callable[..., Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fieldbus, "MAX_WRITES_PER_S", 5)
+    child = start_child()
+    child.until_state("down")
+    answers = [child.client.write_register(COMMANDS_AT, number).exception_code for number in range(1, 9)]
+    assert answers == [0] * 5 + [6] * 3
+    time.sleep(1.0)
+    assert child.client.write_register(COMMANDS_AT, 9).exception_code == 0
 
 
 def test_a_port_that_is_taken_is_told_once_and_opened_when_it_is_free(
