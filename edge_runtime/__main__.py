@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -130,6 +130,37 @@ def modbus_map(
     from edge_runtime.commands.modbus_map import print_map
 
     print_map(settings, csv)
+
+
+@app.command()
+def simulate(
+    parts: Annotated[int, typer.Option(min=1, max=60_000, help="Parts on the belt.")] = 400,
+    rate: Annotated[float, typer.Option(min=0.2, max=50, help="Parts a second.")] = 5.0,
+    faults: Annotated[str, typer.Option(help="all, none, or names separated by commas.")] = "all",
+    mode: Annotated[Literal["delay", "encoder"], typer.Option(help="How the ejector is timed.")] = "encoder",
+    trigger: Annotated[Literal["gpio", "serial"], typer.Option(help="How the daemon hears of a part.")] = "gpio",
+    settings: Annotated[
+        Path | None, typer.Option(help="Take line, ejection and wires of this settings file; else fitting ones.")
+    ] = None,
+    speed: Annotated[float, typer.Option(min=1, max=20_000, help="Belt speed, mm/s.")] = 500.0,
+    eye_to_ejector: Annotated[float, typer.Option(min=1, max=100_000, help="From photo-eye to ejector, mm.")] = 500.0,
+    pulses_per_mm: Annotated[float, typer.Option(min=0.001, max=100, help="Encoder periods a millimetre.")] = 0.5,
+    defects: Annotated[float, typer.Option(min=0, max=1, help="Share of defective parts.")] = 0.15,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed plans the same run.")] = 1,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep the daemon's settings, log and records in this folder.")
+    ] = None,
+) -> None:
+    """A belt, its parts and a controller around the real daemon: 0 when nothing was wrong or missed, 1 otherwise."""
+    from edge_runtime.commands.simulate import run_simulation
+    from edge_runtime.simulation.faults import named_faults
+    from edge_runtime.simulation.plan import RunWish
+    from edge_runtime.simulation.run import RunOptions
+
+    kinds = named_faults(faults, with_encoder=mode == "encoder")
+    wish = RunWish(parts, rate, speed, eye_to_ejector, pulses_per_mm, defects, kinds, seed)
+    raise typer.Exit(run_simulation(RunOptions(wish, mode, trigger, settings, keep), json))
 
 
 @app.command()

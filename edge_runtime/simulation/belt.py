@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import merge
 from itertools import chain
 
@@ -58,12 +58,16 @@ class BeltPart:
 
 @dataclass(frozen=True)
 class Level:
-    """A wire's new level. `lost`: the kernel has no room for this edge, and nobody is told of it."""
+    """A wire's new level. `lost`: the kernel has no room for this edge, and nobody is told of it.
+
+    `part` is the number of the part that made it, 0 for the encoder.
+    """
 
     at_s: float
     input: Input
     active: bool
     lost: bool = False
+    part: int = 0
 
 
 def lay_parts(
@@ -85,11 +89,6 @@ class Belt:
         self.motion = motion
         self.parts = tuple(parts)
         self._seed = seed
-
-    @property
-    def end_s(self) -> float:
-        """When the last part has left the ejector for good."""
-        return self.at_ejector(self.parts[-1])[-1][1]
 
     def seen_s(self, part: BeltPart) -> float:
         """When the part's front edge first reaches the photo-eye; inf when it never does."""
@@ -114,15 +113,14 @@ class Belt:
     def _eye_levels_of(self, part: BeltPart) -> Iterator[Level]:
         chance = random.Random(f"{self._seed}/{part.number}")
         for from_s, to_s in self.motion.spans_between(part.front_mm, part.front_mm + self.geometry.part_mm):
-            yield Level(from_s, Input.TRIGGER, True, part.lost)
-            yield Level(to_s, Input.TRIGGER, False)
+            changes = [(from_s, True), (to_s, False)]
             if part.bounces:
-                yield from _bounces(from_s, True, chance)
-                yield from _bounces(to_s, False, chance)
+                changes += [*_bounces(from_s, True, chance), *_bounces(to_s, False, chance)]
             if part.doubled:
                 middle_s = (from_s + to_s) / 2
-                yield Level(middle_s, Input.TRIGGER, False)
-                yield Level(min(middle_s + GAP_IN_PART_S, (middle_s + to_s) / 2), Input.TRIGGER, True)
+                changes += [(middle_s, False), (min(middle_s + GAP_IN_PART_S, (middle_s + to_s) / 2), True)]
+            for at_s, active in changes:
+                yield Level(at_s, Input.TRIGGER, active, part.lost and at_s == from_s, part.number)
 
     def encoder_levels(self) -> Iterator[Level]:
         """What the encoder's two wires do, in order: A leads B on the way forwards. Lazy, for long runs have many."""
@@ -139,11 +137,10 @@ class Belt:
         return merge(settled(self.eye_levels(), debounce_s), encoder, key=lambda level: level.at_s)
 
 
-def _bounces(at_s: float, active: bool, chance: random.Random) -> Iterator[Level]:
+def _bounces(at_s: float, active: bool, chance: random.Random) -> list[tuple[float, bool]]:
     """The contact opens and closes a few times before it stays as it is."""
     times_s = sorted(at_s + chance.uniform(0.00002, BOUNCE_WITHIN_S) for _ in range(2 * chance.randint(1, 3)))
-    for index, bounce_s in enumerate(times_s):
-        yield Level(bounce_s, Input.TRIGGER, active if index % 2 else not active)
+    return [(bounce_s, active if index % 2 else not active) for index, bounce_s in enumerate(times_s)]
 
 
 def settled(levels: Iterable[Level], debounce_s: float) -> Iterator[Level]:
@@ -156,7 +153,7 @@ def settled(levels: Iterable[Level], debounce_s: float) -> Iterator[Level]:
         if waiting is not None and (level is None or level.at_s - waiting.at_s >= debounce_s):
             if waiting.active is not active:
                 active = waiting.active
-                yield Level(waiting.at_s + debounce_s, waiting.input, active, lost)
+                yield replace(waiting, at_s=waiting.at_s + debounce_s, lost=lost)
             lost = False
         waiting = level
         lost = lost or (level is not None and level.lost)

@@ -108,12 +108,12 @@ class Motion:
         return spans
 
     def grid_crossings(self, pitch_mm: float) -> Iterator[tuple[int, Crossing]]:
-        """Each passing of a multiple of `pitch_mm`, in order, up to the last stretch's end.
+        """Each passing of a multiple of `pitch_mm`, in order, without end while the belt moves.
 
         With the mark's number: forwards over mark n leads into the n-th gap, backwards into the one before it.
         """
         gap = 0
-        for run in (run for run in self._runs if run.ends):
+        for run in self._runs:
             before, gap = gap, math.floor(run.to_mm / pitch_mm)
             for number in range(before + 1, gap + 1) if gap > before else range(before, gap, -1):
                 yield number, Crossing(run.at_s(number * pitch_mm), gap > before)
@@ -143,7 +143,6 @@ class _Run:
         self.from_mm = start_mm + stretch.moved_mm(from_s)
         self.to_mm = start_mm + stretch.moved_mm(to_s)
         self.forwards = self.to_mm > self.from_mm
-        self.ends = to_s < FOREVER_S
 
     def at_s(self, mark_mm: float) -> float:
         return self._start_s + self._stretch.after_mm(mark_mm - self._start_mm, self._from_s, self._to_s)

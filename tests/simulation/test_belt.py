@@ -2,6 +2,7 @@
 
 import math
 import random
+from itertools import islice
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ STEADY = Motion([Stretch(100, 500, 500)])
 
 
 def eye(*changes: tuple[float, bool]) -> list[Level]:
-    return [Level(at_s, Input.TRIGGER, active) for at_s, active in changes]
+    return [Level(at_s, Input.TRIGGER, active, part=1) for at_s, active in changes]
 
 
 def test_a_part_on_a_steady_belt_by_hand():
@@ -25,12 +26,11 @@ def test_a_part_on_a_steady_belt_by_hand():
     assert list(belt.eye_levels()) == eye((0.2, True), (0.28, False))
     assert belt.in_view(part) == [pytest.approx((0.2, 0.32))]
     assert belt.at_ejector(part) == [pytest.approx((0.2 + 1.04 - 0.02, 0.2 + 1.04 + 0.02))]
-    assert belt.end_s == pytest.approx(1.26)
 
 
 def test_the_encoder_counts_the_way_and_a_leads_b():
     belt = Belt(GEOMETRY, Motion([Stretch(1, 4, 4), Stretch(1, -4, -4)]), [BeltPart(1, 0, False)])
-    wires = [(level.input, level.active) for level in belt.encoder_levels()]
+    wires = [(level.input, level.active) for level in islice(belt.encoder_levels(), 16)]
     a, b = Input.ENCODER_A, Input.ENCODER_B
     forwards = [(b, True), (a, False), (b, False), (a, True)]
     assert wires[:8] == forwards * 2

@@ -1,7 +1,7 @@
 """The position is the integral of the speed, and everything else follows from the position."""
 
 import math
-from itertools import pairwise
+from itertools import islice, pairwise, takewhile
 
 import pytest
 from hypothesis import given
@@ -59,7 +59,7 @@ def test_a_time_lies_in_a_span_exactly_when_the_position_lies_between(motion, lo
 @given(MOTIONS, st.floats(0.5, 40))
 def test_counting_marks_forwards_and_backwards_gives_the_position(motion, pitch_mm):
     count, last_s = 0, 0.0
-    for number, crossing in motion.grid_crossings(pitch_mm):
+    for number, crossing in takewhile(lambda each: each[1].at_s <= motion.duration_s, motion.grid_crossings(pitch_mm)):
         assert number == (count + 1 if crossing.forwards else count), "no mark is left out"
         assert crossing.at_s >= last_s - 1e-9
         count, last_s = count + (1 if crossing.forwards else -1), crossing.at_s
@@ -72,6 +72,11 @@ def test_a_stop_and_a_ramp_by_hand():
     motion = Motion([Stretch(1, 100, 100), Stretch(2, 100, 0), Stretch(1, 0, 0), Stretch(1, 0, 200)])
     assert [motion.position_mm(at_s) for at_s in (1, 2, 3, 4, 5, 6)] == [100, 175, 200, 200, 300, 500]
     assert motion.spans_between(190, 210)[0] == pytest.approx((3 - math.sqrt(0.4), 4 + math.sqrt(0.1)))
+
+
+def test_marks_go_on_for_ever_at_the_last_speed():
+    motion = Motion([Stretch(1, 0, 100)])
+    assert [crossing.at_s for _, crossing in islice(motion.grid_crossings(50), 4, 6)] == pytest.approx([3.0, 3.5])
 
 
 def test_a_stretch_without_time_is_refused():

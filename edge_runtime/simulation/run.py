@@ -1,0 +1,104 @@
+"""One simulation from its wish to its findings."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edge_runtime.camera.belt import write_script
+from edge_runtime.clock import NS_PER_MS, NS_PER_S, SystemClock
+from edge_runtime.config import load_settings
+from edge_runtime.interfaces import Input
+from edge_runtime.signal_io.edge_feed import EdgeSender
+from edge_runtime.signal_io.recording import driven
+from edge_runtime.simulation.cable import Cable
+from edge_runtime.simulation.daemon_settings import (
+    CABLE_NAME,
+    CONFIG_NAME,
+    FEED_NAME,
+    JOURNAL_NAME,
+    SCRIPT_NAME,
+    Mode,
+    fitting_settings,
+    settings_of,
+    with_simulated_hardware,
+)
+from edge_runtime.simulation.findings import Findings, find
+from edge_runtime.simulation.machine import START_IN_S, Machine, put_machine_first
+from edge_runtime.simulation.plan import RunPlan, RunWish, plan_run
+from edge_runtime.simulation.station import Station, new_folder, write_scripted_bundle
+from edge_runtime.simulation.toml_text import to_toml
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """A wish, and where the daemon's settings come from and its files go."""
+
+    wish: RunWish
+    mode: Mode
+    trigger: Literal["gpio", "serial"]
+    settings: Path | None
+    keep: Path | None
+
+
+def simulate(options: RunOptions, on_progress: Callable[[float, float], None]) -> Findings:
+    """Run it in real time; `on_progress` gets seconds done and in all. Raises EdgeRuntimeError."""
+    plan = plan_run(options.wish)
+    with _folder(options.keep) as folder:
+        return _run(plan, sections_for(options), folder, on_progress)
+
+
+def sections_for(options: RunOptions) -> dict[str, Any]:
+    """The daemon's settings without its hardware."""
+    if options.settings is None:
+        return fitting_settings(options.wish, options.mode, options.trigger)
+    return settings_of(load_settings(options.settings), options.settings)
+
+
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    if keep is not None:
+        yield new_folder(keep)
+        return
+    with tempfile.TemporaryDirectory(prefix="edge-runtime-simulation-") as name:
+        yield Path(name)
+
+
+def _run(
+    plan: RunPlan, sections: dict[str, Any], folder: Path, on_progress: Callable[[float, float], None]
+) -> Findings:
+    bundle = write_scripted_bundle(folder / "bundle")
+    config = folder / CONFIG_NAME
+    config.write_text(to_toml(with_simulated_hardware(sections, folder, bundle)), encoding="utf-8")
+    settings = load_settings(config)
+    assert settings.gpio is not None
+    wires = settings.gpio.inputs
+    clock, station, cable = SystemClock(), Station(folder, config), Cable(folder / CABLE_NAME)
+    machine = Machine(
+        plan, station, cable, EdgeSender(folder / FEED_NAME), clock,
+        debounce_s=wires[Input.TRIGGER].debounce_us / 1e6 if Input.TRIGGER in wires else 0.0,
+        with_encoder=Input.ENCODER_A in wires, serial_trigger=settings.line.trigger == "serial",
+    )  # fmt: skip
+    put_machine_first()
+    try:
+        machine.wait_until_ready()
+        start_ns = clock.monotonic_ns() + round(START_IN_S * NS_PER_S)
+        write_script(folder / SCRIPT_NAME, plan.script(start_ns))
+        machine.run(start_ns, lambda done_s: on_progress(done_s, plan.end_s))
+        machine.stop()
+    finally:
+        station.end()
+        cable.pull()
+    injector = machine.injector
+    assert injector is not None
+    beat_ns = round(settings.line.heartbeat_ms * NS_PER_MS)
+    findings = find(
+        plan, machine.seen, injector.windows, injector.times, driven(folder / JOURNAL_NAME), beat_ns,
+        station.records(), machine.far_end.heard,
+    )  # fmt: skip
+    findings.daemon_starts = station.starts
+    return findings

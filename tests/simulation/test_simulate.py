@@ -1,0 +1,85 @@
+"""The command itself: a short run with faults in which nothing goes wrong, and lines set up wrongly that it finds."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_runtime.simulation.daemon_settings import fitting_settings
+from edge_runtime.simulation.faults import named_faults
+from edge_runtime.simulation.plan import RunWish
+from edge_runtime.simulation.toml_text import to_toml
+
+RATE_HZ, SPEED_MM_S = 8, 1000
+LINE = ["--rate", str(RATE_HZ), "--speed", str(SPEED_MM_S), "--eye-to-ejector", "500", "--pulses-per-mm", "0.1"]
+MINIMAL = {"camera": {"driver": "synthetic"}, "inspection": {"bundle": "none"}}
+
+
+def simulate(*words: str) -> tuple[int, dict[str, Any]]:
+    command = [sys.executable, "-m", "edge_runtime", "simulate", *LINE, *words, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode in (0, 1), done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def settings_file(folder: Path, mode: str, **ejection: object) -> Path:
+    wish = RunWish(20, RATE_HZ, SPEED_MM_S, 500, 0.1, 0.3, named_faults("none", True), 1)
+    sections = MINIMAL | fitting_settings(wish, mode, "gpio")
+    sections["ejection"] |= ejection
+    sections["serial"]["port"] = "/dev/null"
+    (folder / "config.toml").write_text(to_toml(sections))
+    return folder / "config.toml"
+
+
+def test_a_run_with_faults_lets_no_defective_part_through_and_throws_out_no_good_one(tmp_path):
+    faults = ["doubled_edge", "lost_edge", "worker_kill", "daemon_kill"]
+    words = ["--parts", "100", "--faults", ",".join(faults), "--defects", "0.3", "--keep", str(tmp_path / "kept")]
+    code, findings = simulate(*words)
+    assert (code, findings["problems"], findings["wrong_parts"]) == (0, [], [])
+    assert findings["parts"] == 100
+    assert findings["ejected_right"] == findings["defective"] > 15
+    assert findings["passed"] > 30
+    assert all(findings["by_fault"][fault]["times"] >= 1 for fault in faults)
+    assert findings["daemon_starts"] == 1 + findings["by_fault"]["daemon_kill"]["times"]
+    assert findings["by_fault"]["healthy"]["not_inspected"] == 0
+    assert findings["latency_ms"]["p50"] > 0
+    assert (tmp_path / "kept" / "daemon.log").exists()
+
+
+def test_the_ejector_a_part_too_late_is_found(tmp_path):
+    file = settings_file(tmp_path, "delay", delay_ms=500 + 1000 / RATE_HZ)
+    code, findings = simulate("--parts", "20", "--faults", "none", "--defects", "0.3", "--settings", str(file))
+    assert code == 1
+    assert findings["missed"] > 0
+    assert findings["ejected_wrong"] > 0
+
+
+def test_triggers_over_the_serial_line():
+    code, findings = simulate("--parts", "20", "--faults", "none", "--trigger", "serial", "--mode", "delay")
+    assert (code, findings["problems"], findings["wrong_parts"]) == (0, [], [])
+    assert findings["passed"] + findings["ejected_right"] == 20
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--faults", "earthquake"], "no fault earthquake"),
+        (["--parts", "10"], "take more --parts"),
+    ],
+)
+def test_what_cannot_be_simulated_is_refused_at_once(words, said):
+    command = [sys.executable, "-m", "edge_runtime", "simulate", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_settings_without_an_ejector_are_refused(tmp_path):
+    (tmp_path / "config.toml").write_text(to_toml(MINIMAL))
+    command = [sys.executable, "-m", "edge_runtime", "simulate", "--faults", "none", "--settings"]
+    command.append(str(tmp_path / "config.toml"))
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, "free_run" in done.stderr) == (2, True)
