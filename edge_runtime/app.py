@@ -409,8 +409,7 @@ def build_publisher(mqtt: MqttSettings, topics: TopicRules) -> Publisher:
     from edge_runtime.signal_io.mqtt import Broker, MqttPublisher, TlsFiles, Will
 
     broker = Broker(
-        mqtt.host,
-        mqtt.port or (1883 if mqtt.tls is None else 8883),
+        *mqtt.address,
         mqtt.client_id or f"edge-runtime-{topics.station}",
         mqtt.keepalive_s,
         mqtt.username,

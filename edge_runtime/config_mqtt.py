@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from edge_runtime.errors import ConfigError
 from edge_runtime.protocol.mqtt_topics import TopicRules, check_template
 from edge_runtime.validation import StrictModel
 
@@ -61,3 +63,21 @@ class MqttSettings(StrictModel):
     def topics(self, station: str) -> TopicRules:
         """Raises ValueError where the words cannot make a topic."""
         return TopicRules(self.topic, station, self.prefix, self.group, self.node)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return self.host, self.port or (1883 if self.tls is None else 8883)
+
+    def check_files(self) -> None:
+        """Raise ConfigError unless every file named here can be read, by this user. Their content is not judged."""
+        for key, path in self._files():
+            try:
+                path.open("rb").close()
+            except OSError as exc:
+                raise ConfigError(f"{key}: {path} cannot be read: {exc.strerror}") from exc
+
+    def _files(self) -> Iterator[tuple[str, Path]]:
+        sections: list[tuple[str, StrictModel]] = [("mqtt", self)]
+        sections += [("mqtt.tls", self.tls)] if self.tls is not None else []
+        for name, section in sections:
+            yield from ((f"{name}.{key}", value) for key, value in section if isinstance(value, Path))

@@ -11,6 +11,7 @@ from edge_runtime.config import FolderCameraSettings, NumberedRecipe, Settings, 
 from edge_runtime.errors import ConfigError
 from edge_runtime.inference.bundle import load_bundle, machine_target
 from edge_runtime.pictures import read_picture
+from edge_runtime.protocol.mqtt_topics import Kind
 from edge_runtime.recipe_table import recipe_facts
 from edge_runtime.runtime.recipes import RecipeFacts
 from edge_runtime.vision.tiling import plan_grid
@@ -39,6 +40,7 @@ def _summary(settings: Settings) -> list[tuple[str, str]]:
         ("serial", f"{settings.serial.driver} {settings.serial.port}".strip() if settings.serial else "none"),
         ("gpio", _gpio(settings)),
         ("modbus", _modbus(settings)),
+        ("mqtt", _mqtt(settings)),
         ("memory", f"frame ring of {line.ring_slots} slots, at most {settings.ring_bytes / 1e6:.0f} MB"),
     ]
 
@@ -110,3 +112,14 @@ def _modbus(settings: Settings) -> str:
         for what, who in lists.items()
     )
     return f"tcp {modbus.host} port {modbus.port}, {', '.join(peers)}"
+
+
+def _mqtt(settings: Settings) -> str:
+    """Raises ConfigError for a file that cannot be read."""
+    mqtt = settings.mqtt
+    if mqtt is None:
+        return "none"
+    mqtt.check_files()
+    host, port = mqtt.address
+    topics = mqtt.topics(settings.station.name)
+    return f"{host}:{port}{'' if mqtt.tls is None else ', encrypted'}, records on {topics.topic(Kind.RECORD)}"

@@ -23,7 +23,7 @@ from edge_runtime.config import Settings, load_settings
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.inference.bundle import load_bundle, machine_target
 
-PACKAGES = ("numpy", "opencv-python-headless", "paddlelite", "pyserial", "pymodbus", "gpiod", "pydantic")
+PACKAGES = ("numpy", "opencv-python-headless", "paddlelite", "pyserial", "pymodbus", "gpiod", "paho-mqtt", "pydantic")
 GROUPS = ("video", "dialout", "gpio")
 MARKS = {True: "[green]ok[/]", False: "[red]missing[/]", None: "[yellow]note[/]"}
 
@@ -120,6 +120,10 @@ def _needs(settings: Settings) -> Iterator[Observation]:
     if settings.gpio and settings.gpio.driver == "gpio":
         chip = settings.gpio.chip
         yield Observation("gpio chip", os.access(chip, os.R_OK | os.W_OK), chip)
+    if settings.mqtt is not None:
+        yield _attempt("mqtt files", lambda: _mqtt(settings))
+        if settings.mqtt.username is not None and settings.mqtt.tls is None:
+            yield Observation("mqtt", None, "the password goes over the network in the clear: add [mqtt.tls]")
     folder = settings.station.data_dir
     parent = next(path for path in (folder, *folder.parents) if path.exists())
     yield Observation("data folder", os.access(parent, os.W_OK), str(folder))
@@ -135,6 +139,13 @@ def _attempt(topic: str, look: Callable[[], str]) -> Observation:
 def _model(settings: Settings) -> str:
     bundle = load_bundle(settings.inspection.bundle)
     return f"{bundle.model_id}, {bundle.artefact_for(settings.inspection.target or machine_target()).file}"
+
+
+def _mqtt(settings: Settings) -> str:
+    if settings.mqtt is None:
+        return "none"
+    settings.mqtt.check_files()
+    return "can be read by this user"
 
 
 def _serial_path(address: str) -> str:

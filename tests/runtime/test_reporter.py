@@ -191,7 +191,8 @@ def test_what_was_committed_is_told_in_that_order_once(mosquitto, listen, make_b
         "reasons": ["open: 1 > 0"], "defect_count": 1,
         "defects": [{"class_id": 1, "class": None, "xyxy_px": [3, 4, 30, 40], "area_px": 700, "area_mm2": 7.25,
                      "score": 0.875, "zone": "inspect"}],
-        "model_id": "other/1@00000000", "recipe_id": "board", "stage_ms": {"total": 1.5}, "label": "größe.png",
+        "model_id": "other/1@00000000", "recipe_id": "board", "recipe_number": 0,
+        "recipe_digest": "", "stage_ms": {"total": 1.5}, "label": "größe.png",
     }  # fmt: skip
 
 
