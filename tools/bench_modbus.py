@@ -36,8 +36,22 @@ DEADLINE_MS = 20_000
 
 
 @dataclass(frozen=True)
+class ModbusLoad:
+    """What is asked of the daemon: made-up boards of `side_px`, as many parts as the workers take, and readings."""
+
+    bundle: Path
+    workers: int
+    side_px: int
+    minutes: float
+    polls_hz: float
+    with_mbpoll: bool
+
+
+@dataclass(frozen=True)
 class ModbusFigures:
-    """`wrong_records`: parts whose result over Modbus is not that of their record, or that have only one of the two."""
+    """`worker_busy`: processor time of each worker per second. `mbpoll` None: it did not read.
+
+    `wrong_records`: parts whose result over Modbus is not that of their record, or that have only one of the two."""
 
     seconds: float
     polls: int
@@ -59,58 +73,51 @@ class ModbusFigures:
     machine: str
 
 
-def bench_modbus(bundle: Path, workers: int, side_px: int, minutes: float, polls_hz: float, as_json: bool) -> bool:
+def bench_modbus(load: ModbusLoad, as_json: bool) -> bool:
     """Measure and print; True when nothing was wrong. Raises SignalError when the daemon does not become ready."""
-    model_id = load_bundle(bundle).model_id
     with tempfile.TemporaryDirectory(prefix="bench-modbus-") as name:
-        figures = _measure(Path(name), bundle, workers, side_px, minutes * 60, polls_hz, model_id)
+        figures = _measure(Path(name), load)
     if as_json:
         print(json.dumps(asdict(figures)))
     else:
         _print_table(figures)
     mbpoll = figures.mbpoll or MbpollTally()
-    return not (figures.errors or figures.torn or figures.changed or figures.wrong or figures.wrong_records) and not (
-        mbpoll.errors or mbpoll.torn or mbpoll.wrong
-    )
+    wrong = figures.errors + figures.torn + figures.changed + figures.wrong + figures.wrong_records
+    return wrong + mbpoll.errors + mbpoll.torn + mbpoll.wrong == 0
 
 
-def _measure(
-    folder: Path, bundle: Path, workers: int, side_px: int, seconds: float, polls_hz: float, model_id: str
-) -> ModbusFigures:
-    port = _free_port()
-    (folder / "config.toml").write_text(_config(bundle, workers, side_px, port), encoding="utf-8")
+def _measure(folder: Path, load: ModbusLoad) -> ModbusFigures:
+    port, model_id = _free_port(), load_bundle(load.bundle).model_id
+    (folder / "config.toml").write_text(_config(load, port), encoding="utf-8")
     with open(folder / "daemon.log", "wb") as log:
         command = [sys.executable, "-m", "edge_runtime", "run", "--config", str(folder / "config.toml")]
         daemon = subprocess.Popen(command, stdout=log, stderr=log)
-    ours, theirs = multiprocessing.get_context("spawn").Pipe()
-    master = multiprocessing.get_context("spawn").Process(target=_be_master, args=(theirs, port, seconds, polls_hz))
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    master = context.Process(target=_be_master, args=(theirs, port, load.minutes * 60, load.polls_hz))
     master.start()
     theirs.close()
     try:
         if not ours.recv():
             raise SignalError(f"the daemon did not become ready:\n{(folder / 'daemon.log').read_text()[-2000:]}")
-        tally, mbpoll, busy = _watch(ours, daemon, port, polls_hz)
+        mbpoll = Mbpoll(port, load.polls_hz) if load.with_mbpoll and mbpoll_is_here() else None
+        tally, busy = _watch(ours, daemon, mbpoll)
     finally:
         master.join()
         _stop(daemon)
     records = _outcomes(folder / "data" / "records.sqlite")
-    return _figures(tally, mbpoll, busy, records, seconds, model_id)
+    return _figures(tally, mbpoll.tally if mbpoll else None, busy, records, load, model_id)
 
 
-def _watch(
-    ours: Connection, daemon: subprocess.Popen[bytes], port: int, polls_hz: float
-) -> tuple[Tally, MbpollTally | None, tuple[float, ...]]:
-    """Wait for the master's tally, mbpoll polling beside it where it is installed."""
-    mbpoll = Mbpoll(port, polls_hz) if mbpoll_is_here() else None
+def _watch(ours: Connection, daemon: subprocess.Popen[bytes], mbpoll: Mbpoll | None) -> tuple[Tally, tuple[float, ...]]:
+    """Wait for the master's tally; mbpoll polls until then."""
     began, spent_s = time.monotonic(), _worker_seconds(daemon.pid)
     try:
         while not ours.poll(0.5):
             pass
         elapsed_s = time.monotonic() - began
-        busy = [
-            round((end - start) / elapsed_s, 2) for start, end in zip(spent_s, _worker_seconds(daemon.pid), strict=True)
-        ]
-        return ours.recv(), mbpoll.tally if mbpoll is not None else None, tuple(busy)
+        spent = zip(spent_s, _worker_seconds(daemon.pid), strict=True)
+        return ours.recv(), tuple(round((end - start) / elapsed_s, 2) for start, end in spent)
     finally:
         if mbpoll is not None:
             mbpoll.stop()
@@ -146,13 +153,13 @@ def _figures(
     mbpoll: MbpollTally | None,
     busy: tuple[float, ...],
     records: dict[int, tuple[int, int]],
-    seconds: float,
+    load: ModbusLoad,
     model_id: str,
 ) -> ModbusFigures:
     parts = records.keys() | tally.outcome_of.keys()
     not_inspected = sum(code == 3 for _, code in tally.outcome_of.values())
     return ModbusFigures(
-        seconds=seconds,
+        seconds=load.minutes * 60,
         polls=len(tally.read_ms),
         late_polls=tally.late_polls,
         errors=tally.errors,
@@ -178,7 +185,7 @@ def _percentile(values: Sequence[float], share: float) -> float:
     return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2)
 
 
-def _config(bundle: Path, workers: int, side_px: int, port: int) -> str:
+def _config(load: ModbusLoad, port: int) -> str:
     return f"""\
 [station]
 name = "bench"
@@ -186,13 +193,13 @@ data_dir = "data"
 
 [camera]
 driver = "synthetic"
-width_px = {side_px}
-height_px = {side_px}
+width_px = {load.side_px}
+height_px = {load.side_px}
 distinct = 8
 
 [inspection]
-bundle = {json.dumps(str(bundle.absolute()))}
-workers = {workers}
+bundle = {json.dumps(str(load.bundle.absolute()))}
+workers = {load.workers}
 
 [line]
 trigger = "modbus"

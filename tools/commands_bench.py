@@ -33,12 +33,13 @@ def modbus(
     side: Annotated[int, typer.Option(min=256, max=8192, help="Side of the pictures in pixels.")] = 1024,
     minutes: Annotated[float, typer.Option(min=0.05, max=1440, help="How long to poll.")] = 5.0,
     polls: Annotated[float, typer.Option(min=1, max=1000, help="Readings a second, of each master.")] = 50.0,
+    mbpoll: Annotated[bool, typer.Option(help="Let mbpoll read as well, where it is installed.")] = True,
     json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """A Modbus master, and mbpoll where it is installed, poll the daemon while it inspects; 1 if anything is wrong."""
-    from tools.bench_modbus import bench_modbus
+    from tools.bench_modbus import ModbusLoad, bench_modbus
 
-    if not bench_modbus(bundle, workers, side, minutes, polls, json):
+    if not bench_modbus(ModbusLoad(bundle, workers, side, minutes, polls, mbpoll), json):
         raise typer.Exit(1)
 
 
