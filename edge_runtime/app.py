@@ -226,7 +226,7 @@ def build_register_server(settings: Settings, bank: RegisterBank) -> RegisterSer
 
         parity: Literal["N", "E", "O"] = PARITIES[modbus.parity]
         port = SerialPort(modbus.serial_port, modbus.baud_rate, parity, modbus.stop_bits)
-        return ModbusRtuServer(bank, port, modbus.unit_id)
+        return ModbusRtuServer(bank, port, modbus.unit_id, modbus.baud_rate)
     from edge_runtime.protocol.peers import LOOPBACK
     from edge_runtime.signal_io.modbus_tcp import ModbusTcpServer
 

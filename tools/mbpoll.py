@@ -8,7 +8,8 @@ import subprocess
 import threading
 from dataclasses import dataclass
 
-from edge_runtime.protocol.modbus_map import IMAGE_WORDS, WORD_MAX, numbers_of
+from edge_runtime.protocol.modbus_image import numbers_of
+from edge_runtime.protocol.modbus_map import IMAGE_WORDS, WORD_MAX
 
 PROGRAM = "mbpoll"
 VALUE = re.compile(rb"^\[(\d+)\]:\s+(\d+)")

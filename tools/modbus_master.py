@@ -12,7 +12,8 @@ from pymodbus.client import ModbusTcpClient
 from pymodbus.exceptions import ModbusException
 
 from edge_runtime.clock import NS_PER_MS, NS_PER_S
-from edge_runtime.protocol.modbus_map import COMMANDS_AT, IMAGE_WORDS, STATUS_BITS, WORD_MAX, numbers_of
+from edge_runtime.protocol.modbus_image import numbers_of
+from edge_runtime.protocol.modbus_map import COMMANDS_AT, IMAGE_WORDS, STATUS_BITS, WORD_MAX
 
 TRIGGER, ACKNOWLEDGE = COMMANDS_AT, COMMANDS_AT + 1
 READY = 1 << STATUS_BITS.index("ready")

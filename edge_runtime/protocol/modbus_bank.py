@@ -7,17 +7,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal
 
-from edge_runtime.protocol.modbus_map import (
-    COMMANDS,
-    COMMANDS_AT,
-    MAX_READ_WORDS,
-    STATUS_BITS,
-    WORD_MAX,
-    FieldState,
-    WordOrder,
-    image_of,
-    status_bits,
-)
+from edge_runtime.protocol.modbus_image import FieldState, image_of, status_bits
+from edge_runtime.protocol.modbus_map import COMMANDS, COMMANDS_AT, MAX_READ_WORDS, STATUS_BITS, WORD_MAX, WordOrder
 
 
 class Refusal(IntEnum):

@@ -12,7 +12,7 @@ from edge_runtime.clock import NS_PER_MS, NS_PER_S, Clock
 from edge_runtime.errors import SignalError
 from edge_runtime.interfaces import RegisterServer
 from edge_runtime.protocol.modbus_bank import Command, RegisterBank
-from edge_runtime.protocol.modbus_map import FieldState
+from edge_runtime.protocol.modbus_image import FieldState
 from edge_runtime.runtime.channel import Channel, ChannelClosed, ChannelFull
 from edge_runtime.runtime.messages import FieldCommands, FieldImage, FieldTrouble, Message, Ping, Pong, Ready, Stop
 
@@ -45,7 +45,7 @@ class Fieldbus:
         self._clock = clock
         self._is_open = False
         self._retry_at_ns = 0
-        self._trouble = ""
+        self._trouble: str | None = None  # not known yet: the line may still know of an earlier process's
         self._image_at_ns: int | None = None
         self._taken_at_ns: deque[int] = deque(maxlen=MAX_WRITES_PER_S)
 
@@ -140,8 +140,8 @@ class Fieldbus:
 
     def _say_trouble(self, reason: str) -> None:
         """On a change only: the first failure and the recovery."""
-        if bool(reason) != bool(self._trouble):
-            log.log(logging.ERROR if reason else logging.INFO, "%s", reason or "the port is open again")
+        if self._trouble is None or bool(reason) != bool(self._trouble):
+            log.log(logging.ERROR if reason else logging.INFO, "%s", reason or "the port is open")
             self._tell(FieldTrouble(reason[:2000]))
         self._trouble = reason
 

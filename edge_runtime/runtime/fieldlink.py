@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from edge_runtime.protocol.handshake import Handshake, HandshakeFull, HandshakeRules
 from edge_runtime.protocol.handshake_table import TriggerEvent
-from edge_runtime.protocol.modbus_map import COMMANDS, WORD_MAX, FieldResult, FieldState
+from edge_runtime.protocol.modbus_image import FieldResult, FieldState
+from edge_runtime.protocol.modbus_map import COMMANDS, WORD_MAX
 from edge_runtime.runtime.events import ControllerEvent, PartSeen, RecipeAsked, ResetAsked, missing_between
 from edge_runtime.runtime.health import State
 from edge_runtime.runtime.line_control import Counters

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from edge_runtime.protocol.modbus_bank import Command
-from edge_runtime.protocol.modbus_map import FieldState
+from edge_runtime.protocol.modbus_image import FieldState
 from edge_runtime.values import InspectionRecord, Verdict
 
 

@@ -25,7 +25,7 @@ from edge_runtime.protocol.messages import (
     TriggerRequest,
     sanitised,
 )
-from edge_runtime.protocol.modbus_map import FieldState
+from edge_runtime.protocol.modbus_image import FieldState
 from edge_runtime.protocol.outbox import OutboxFull
 from edge_runtime.runtime.ejection import Ejection
 from edge_runtime.runtime.events import (

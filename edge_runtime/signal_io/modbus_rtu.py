@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import logging
 import select
+import time
 from functools import partial
 
 from edge_runtime.clock import NS_PER_MS
 from edge_runtime.interfaces import BytePort
 from edge_runtime.protocol.modbus_bank import RegisterBank
-from edge_runtime.signal_io.modbus import MAX_RTU_FRAME_BYTES, answer, rtu_answer
+from edge_runtime.signal_io.modbus import answer, rtu_answer
 
-log = logging.getLogger(__name__)
+BITS_PER_BYTE = 11
+MIN_TURNAROUND_S = 0.00175  # above 19200 baud, by the specification
 SILENCE_NS = 100 * NS_PER_MS  # far more than between two bytes of one frame, USB adapters included
 
 
 class ModbusRtuServer:
-    """A RegisterServer. Whoever holds the cable may read and write; broadcasts are ignored. Raises SignalError."""
+    """A RegisterServer. Whoever holds the cable may read and write; broadcasts are ignored. Raises SignalError.
 
-    def __init__(self, bank: RegisterBank, port: BytePort, unit_id: int) -> None:
+    An answer follows its request after a silence of 3.5 bytes, in which the master lets go of the cable.
+    """
+
+    def __init__(self, bank: RegisterBank, port: BytePort, unit_id: int, baud_rate: int) -> None:
         self._bank = bank
         self._port = port
         self._unit_id = unit_id
+        self._turnaround_s = max(MIN_TURNAROUND_S, 3.5 * BITS_PER_BYTE / baud_rate)
         self._received = b""
         self._unsent = b""
         self._heard_ns = 0
@@ -48,5 +53,6 @@ class ModbusRtuServer:
     def _answer(self, data: bytes) -> None:
         respond = partial(answer, bank=self._bank, may_write=True)
         response, self._received = rtu_answer(data, self._unit_id, respond)
-        self._unsent = response or self._unsent
-        assert len(self._received) <= MAX_RTU_FRAME_BYTES
+        if response:
+            time.sleep(self._turnaround_s)
+            self._unsent = response

@@ -19,7 +19,8 @@ from pymodbus.client import ModbusSerialClient, ModbusTcpClient
 from pymodbus.exceptions import ModbusException
 
 from edge_runtime.protocol.messages import FaultChanged
-from edge_runtime.protocol.modbus_map import COMMANDS_AT, IMAGE_WORDS, STATES, STATUS_BITS, numbers_of
+from edge_runtime.protocol.modbus_image import numbers_of
+from edge_runtime.protocol.modbus_map import COMMANDS_AT, IMAGE_WORDS, STATES, STATUS_BITS
 from edge_runtime.values import Outcome
 
 CLEAN, DEFECT = 60, 101

@@ -9,15 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.protocol.modbus_bank import Command, Refusal, RegisterBank, RequestRefused
-from edge_runtime.protocol.modbus_map import (
-    COMMANDS,
-    COMMANDS_AT,
-    IMAGE_WORDS,
-    STATUS_BITS,
-    FieldResult,
-    FieldState,
-    numbers_of,
-)
+from edge_runtime.protocol.modbus_image import FieldResult, FieldState, numbers_of
+from edge_runtime.protocol.modbus_map import COMMANDS, COMMANDS_AT, IMAGE_WORDS, STATUS_BITS
 from edge_runtime.values import Outcome
 
 RESULT = FieldResult(5, 1, Outcome.PASS, 0, 0, False, ())

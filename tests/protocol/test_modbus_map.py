@@ -11,6 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.commands.modbus_map import HEAD, as_csv
+from edge_runtime.protocol.modbus_image import (
+    FieldDefect,
+    FieldResult,
+    FieldState,
+    image_of,
+    numbers_of,
+    reason_code,
+    status_bits,
+)
 from edge_runtime.protocol.modbus_map import (
     COMMANDS,
     COMMANDS_AT,
@@ -25,18 +34,11 @@ from edge_runtime.protocol.modbus_map import (
     REGISTERS,
     STATES,
     STATUS_BITS,
-    FieldDefect,
-    FieldResult,
-    FieldState,
-    image_of,
     number_of,
-    numbers_of,
-    reason_code,
-    status_bits,
     words_of,
 )
 from edge_runtime.runtime.health import State
-from edge_runtime.values import Defect, Outcome, Verdict
+from edge_runtime.values import Defect, Outcome, Verdict, Zone
 
 WORD, LONG, ID = st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1), st.integers(1, 2**63 - 1)
 ORDERS = st.sampled_from(["big", "little"])
@@ -188,6 +190,12 @@ def test_the_largest_defects_are_shown_in_tenths_of_a_millimetre_or_in_pixels() 
     assert (in_px.defect_count, in_px.in_mm, in_px.defects[0].box) == (19, False, (10, 20, 30, 41))
     in_mm = FieldResult.of(verdict(Outcome.REJECT, ("open: 2 > 0",), found), 5, 0.1)
     assert (in_mm.in_mm, in_mm.defects[0]) == (True, FieldDefect(3, (10, 20, 30, 41), 19, 500))
+
+
+def test_defects_outside_the_inspected_zone_are_counted_and_not_shown() -> None:
+    ignored = replace(defect(50), zone=Zone.IGNORE)
+    result = FieldResult.of(verdict(Outcome.PASS, (), (ignored, defect(7))), None, None)
+    assert (result.defect_count, [each.area for each in result.defects]) == (2, [7])
 
 
 def test_reasons_are_codes() -> None:

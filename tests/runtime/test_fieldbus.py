@@ -14,7 +14,8 @@ from pymodbus.exceptions import ModbusException
 
 from edge_runtime.clock import SystemClock
 from edge_runtime.protocol.modbus_bank import Command, RegisterBank
-from edge_runtime.protocol.modbus_map import COMMANDS_AT, IMAGE_WORDS, STATES, FieldState, numbers_of
+from edge_runtime.protocol.modbus_image import FieldState, numbers_of
+from edge_runtime.protocol.modbus_map import COMMANDS_AT, IMAGE_WORDS, STATES
 from edge_runtime.protocol.peers import LOOPBACK
 from edge_runtime.runtime import fieldbus
 from edge_runtime.runtime.channel import Channel
@@ -42,6 +43,7 @@ class Child:
         self.thread = threading.Thread(target=Fieldbus(self.own, server, bank, stale_ms, SystemClock()).serve)
         self.thread.start()
         assert self.line.wait(5000) == Ready()
+        self.trouble = self.line.wait(5000)
 
     def image(self) -> dict[str, int]:
         """{} while nobody answers."""
@@ -77,6 +79,7 @@ def start_child(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Child
 
 def test_until_the_line_has_spoken_the_box_is_down(start_child: Callable[..., Child]) -> None:
     child = start_child()
+    assert child.trouble == FieldTrouble("")
     assert child.until_state("down")["status_bits"] == 1 << 8
     assert child.client.write_register(COMMANDS_AT, 1).isError() is False
     told = child.line.wait(5000)
@@ -142,9 +145,8 @@ def test_a_port_that_is_taken_is_told_once_and_opened_when_it_is_free(
     monkeypatch.setattr(fieldbus, "RETRY_NS", 50_000_000)
     with socket.create_server(("127.0.0.1", 0)) as other:
         child = start_child(other.getsockname()[1])
-        trouble = child.line.wait(5000)
-        assert isinstance(trouble, FieldTrouble)
-        assert "another program listens there" in trouble.reason
+        assert isinstance(child.trouble, FieldTrouble)
+        assert "another program listens there" in child.trouble.reason
         assert child.line.wait(300) is None
     assert child.line.wait(5000) == FieldTrouble("")
     child.until_state("down")

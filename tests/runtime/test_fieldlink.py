@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.protocol.modbus_bank import Command
-from edge_runtime.protocol.modbus_map import FieldState
+from edge_runtime.protocol.modbus_image import FieldState
 from edge_runtime.runtime.events import PartSeen, RecipeAsked, ResetAsked
 from edge_runtime.runtime.fieldlink import FieldLink, RecipeShown, result_id_of
 from edge_runtime.runtime.health import State

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from edge_runtime.protocol.modbus_bank import Command
-from edge_runtime.protocol.modbus_map import COMMANDS, COUNTERS, STATES, FieldResult, FieldState
+from edge_runtime.protocol.modbus_image import FieldResult, FieldState
+from edge_runtime.protocol.modbus_map import COMMANDS, COUNTERS, STATES
 from edge_runtime.runtime import messages, snapshot
 from edge_runtime.runtime.messages import MessageError, decode, encode
 from edge_runtime.values import Defect, InspectionRecord, Outcome, Trigger, Verdict, Zone

@@ -24,7 +24,8 @@ from pymodbus.framer import FramerRTU
 from edge_runtime.errors import SignalError
 from edge_runtime.interfaces import RegisterServer
 from edge_runtime.protocol.modbus_bank import Command, RegisterBank
-from edge_runtime.protocol.modbus_map import COMMANDS_AT, IMAGE_WORDS, FieldState, numbers_of
+from edge_runtime.protocol.modbus_image import FieldState, numbers_of
+from edge_runtime.protocol.modbus_map import COMMANDS_AT, IMAGE_WORDS
 from edge_runtime.protocol.peers import LOOPBACK
 from edge_runtime.signal_io.modbus import MAX_RTU_FRAME_BYTES, NotModbus, answer, rtu_answer, tcp_answers
 from edge_runtime.signal_io.modbus_rtu import ModbusRtuServer
@@ -362,7 +363,7 @@ class Cable:
 
 def test_a_master_on_a_serial_line(pty_pairs: tuple[int, str, int, str]) -> None:
     box_end, box_device, master_end, master_device = pty_pairs
-    serving = Serving(lambda bank: ModbusRtuServer(bank, SerialPort(box_device, 19_200), UNIT))
+    serving = Serving(lambda bank: ModbusRtuServer(bank, SerialPort(box_device, 19_200), UNIT, 19_200))
     cable = Cable(box_end, master_end)
     client = ModbusSerialClient(master_device, baudrate=19_200, timeout=0.5, retries=0)
     try:
@@ -384,7 +385,7 @@ def test_a_master_on_a_serial_line(pty_pairs: tuple[int, str, int, str]) -> None
 def test_a_serial_line_that_is_lost_is_an_error_of_the_driver() -> None:
     ours, theirs = os.openpty()
     tty.setraw(theirs)
-    serving = Serving(lambda bank: ModbusRtuServer(bank, SerialPort(os.ttyname(theirs), 19_200), UNIT))
+    serving = Serving(lambda bank: ModbusRtuServer(bank, SerialPort(os.ttyname(theirs), 19_200), UNIT, 19_200))
     os.close(ours)
     serving._thread.join(5)
     os.close(theirs)

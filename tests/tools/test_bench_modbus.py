@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from edge_runtime.protocol.modbus_bank import RegisterBank
-from edge_runtime.protocol.modbus_map import FieldResult, FieldState
+from edge_runtime.protocol.modbus_image import FieldResult, FieldState
 from edge_runtime.protocol.peers import LOOPBACK
 from edge_runtime.signal_io.modbus_tcp import ModbusTcpServer
 from edge_runtime.values import Outcome
