@@ -43,6 +43,25 @@ def modbus(
         raise typer.Exit(1)
 
 
+@bench.command()
+def line(
+    triggers: Annotated[int, typer.Option(min=10, max=100_000, help="Triggers for each priority.")] = 10_000,
+    rate: Annotated[float, typer.Option(min=1, max=100, help="Triggers a second.")] = 20.0,
+    predict_ms: Annotated[float, typer.Option(min=0, max=1000, help="Processor time of one tile.")] = 35.0,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Inspection processes; each part has a tile for each.")
+    ] = 2,
+    priority: Annotated[
+        list[int] | None, typer.Option(help="line.realtime_priority; repeat for several (default 0 and 10).")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each priority.")] = False,
+) -> None:
+    """From a trigger's stamp to its result on the wire, beyond the inference, while all workers compute."""
+    from tools.bench_line import bench_line
+
+    bench_line(triggers, rate, predict_ms, workers, priority or [0, 10], json)
+
+
 @bench.callback()
 def _bench() -> None:
     pass

@@ -50,9 +50,15 @@ def driven(journal: Path) -> list[Driven]:
     return [Driven(entry["at_ns"], Output(entry["output"]), entry["active"]) for entry in entries]
 
 
+def written(journal: Path) -> list[Written]:
+    """Every write of the byte port, in order."""
+    entries = (entry for entry in _entries(journal) if "data" in entry)
+    return [Written(entry["at_ns"], entry["data"].encode("latin-1")) for entry in entries]
+
+
 def sent(journal: Path) -> bytes:
     """All bytes written, in order."""
-    return b"".join(entry["data"].encode("latin-1") for entry in _entries(journal) if "data" in entry)
+    return b"".join(each.data for each in written(journal))
 
 
 def _entries(journal: Path) -> Iterator[dict[str, Any]]:
