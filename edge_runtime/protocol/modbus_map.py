@@ -88,7 +88,7 @@ def _status() -> Iterator[Register]:
     )
     for number, (name, meaning) in enumerate(COUNTERS.items()):
         yield Register(name, 16 + 2 * number, 2, "read", "parts", meaning)
-    yield Register("reserved", 28, 2, "read", "", "0")
+    yield Register("reserved_28", 28, 2, "read", "", "0")
 
 
 COUNTERS = {

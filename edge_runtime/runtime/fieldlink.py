@@ -17,6 +17,7 @@ from edge_runtime.values import Outcome, Verdict
 
 log = logging.getLogger(__name__)
 SOURCE = "modbus"
+IN_ONE_WRITE = ("acknowledge", "reset", "select_recipe", "trigger")  # a part triggered with them comes after them
 CONDITIONS = {
     State.STARTING: TriggerEvent.OFF, State.STOPPING: TriggerEvent.OFF, State.FAULT: TriggerEvent.BLIND,
 }  # fmt: skip
@@ -116,9 +117,9 @@ class FieldLink:
     # -- what masters ask ---------------------------------------------------------------------------------------
 
     def hear(self, message: FieldCommands, now_ns: int) -> list[ControllerEvent]:
-        """What the line must act on; acknowledgements are taken here."""
+        """What the line must act on, what concerns a part last; acknowledgements are taken here."""
         events: list[ControllerEvent] = []
-        for command in message.commands:
+        for command in sorted(message.commands, key=lambda command: IN_ONE_WRITE.index(command.name)):
             is_new = command.value not in (0, self._last[command.name])
             if command.name == "acknowledge":
                 self._acknowledge(command.value, is_new, now_ns)

@@ -25,7 +25,7 @@ from edge_runtime.values import Outcome
 
 CLEAN, DEFECT = 60, 101
 PASS, REJECT, NOT_INSPECTED = 1, 2, 3
-TRIGGER, ACKNOWLEDGE, RESET = COMMANDS_AT, COMMANDS_AT + 1, COMMANDS_AT + 2
+TRIGGER, ACKNOWLEDGE, RESET, SELECT_RECIPE = range(COMMANDS_AT, COMMANDS_AT + 4)
 
 
 def free_port() -> int:
@@ -123,6 +123,24 @@ def test_a_defect_is_told_in_the_map_s_units(modbus_station: Any) -> None:
     assert (image["defects_shown"], image["defect_1_class"], box) == (1, 1, [30, 50, 45, 70])
     assert image["defect_1_area"] == 300  # 30 × 40 px of 0.0025 mm², in 0.01 mm²
     assert image["defect_2_class"] == 0
+
+
+def test_a_recipe_is_selected_for_the_part_that_is_triggered_with_it(modbus_station: Any) -> None:
+    lenient = '[recipes.2.recipe]\nname = "b"\n[recipes.2.recipe.default_rule]\nmax_count = 5\n'
+    station, master = modbus_station({"1": DEFECT}, more='[recipes.1.recipe]\nname = "a"\n' + lenient)
+    master.until(lambda image: STATES[image["state"]] == "fault")
+    assert master.write(SELECT_RECIPE, 1) == 0
+    master.wait_until_ready()
+    digests, last = {}, 0
+    for seqno, recipe in ((1, 1), (2, 2), (3, 1), (4, 9)):
+        assert master.write(TRIGGER, seqno, 0, 0, recipe) == 0
+        image = master.take(last)
+        last = image["result_id"]
+        digests[image["recipe_number"]] = image["recipe_digest"]
+        assert (image["line_seqno"], image["outcome"]) == (seqno, PASS if recipe == 2 else REJECT)
+    assert len({*digests.values()}) == len(digests) == 2
+    assert station.stop() == 0
+    assert [record.verdict.recipe_id for record in station.records()] == ["a", "b", "a", "a"]
 
 
 def test_kill_9_of_the_field_bus_loses_no_result(modbus_station: Any) -> None:

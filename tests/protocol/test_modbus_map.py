@@ -71,7 +71,7 @@ def states(draw: st.DrawFn) -> FieldState:
         accepted_seqno=draw(WORD),
         accepted_part_id=draw(st.just(0) | ID),
         recipe_number=draw(WORD),
-        recipe_digest=draw(st.integers(0, 2**64 - 1)),
+        recipe_digest=draw(LONG),
         waiting=draw(WORD),
         counters=tuple(draw(LONG) for _ in COUNTERS),
         result_id=draw(st.integers(1, 2**16 - 1)) if result is not None else 0,

@@ -111,9 +111,9 @@ def test_reset_and_recipe_act_on_a_change_and_0_arms_them_anew() -> None:
     assert write(field, select_recipe=3) == [RecipeAsked(3, "modbus", 500)]
     assert write(field, select_recipe=3) == []
     assert write(field, trigger=1, acknowledge=0, reset=1, select_recipe=4) == [
-        PartSeen(500, 1),
         RecipeAsked(4, "modbus", 500),
-    ]
+        PartSeen(500, 1),
+    ], "the part that is triggered with a recipe gets it"
     assert shown(field).commands == (1, 0, 1, 4)
 
 
