@@ -15,6 +15,8 @@ from edge_runtime.protocol.modbus_map import BIT_MEANINGS, REGISTERS, STATUS_BIT
 
 HEAD = ("kind", "address", "reference", "name", "type", "words", "word_order", "access", "unit", "meaning")
 
+SHOWN = ("address", "name", "type", "access", "meaning")
+
 
 def rows(word_order: str) -> list[tuple[str, ...]]:
     """Registers, then discrete inputs. `reference` is the number as many masters write it, counted from 1."""
@@ -48,7 +50,10 @@ def print_map(settings_path: Path | None, csv_wanted: bool) -> None:
     if csv_wanted:
         print(as_csv(word_order), end="")
         return
-    table = Table(*HEAD, title="Modbus register map")
+    table = Table(title=f"Modbus register map, {word_order} word first")
+    for name in SHOWN:
+        table.add_column(name, no_wrap=name != "meaning")
     for row in rows(word_order):
-        table.add_row(*row)
+        named = dict(zip(HEAD, row, strict=True))
+        table.add_row(*(named[name] for name in SHOWN))
     Console().print(table)
