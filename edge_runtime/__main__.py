@@ -68,13 +68,13 @@ def recipes(config: Annotated[Path, typer.Argument(help="Settings file (TOML).")
 @app.command("make-safe")
 def make_safe(config: ConfigOption) -> None:
     """Drive the outputs to their safe level and tell the controller, while no daemon runs (systemd's ExecStopPost)."""
-    from edge_runtime.app import build_lines, build_serial_port, set_up_logging
+    from edge_runtime.app import build_lines, build_serial_port, last_words, set_up_logging
     from edge_runtime.config import load_settings
     from edge_runtime.runtime import guard
 
     set_up_logging("make-safe")
     settings = load_settings(config)
-    if not guard.make_safe(build_serial_port(settings), build_lines(settings)):
+    if not guard.make_safe(build_serial_port(settings), build_lines(settings), last_words(settings)):
         raise typer.Exit(EXIT_TROUBLE)
 
 

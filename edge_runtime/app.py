@@ -39,6 +39,9 @@ from edge_runtime.standard_streams import PatientHandler
 if TYPE_CHECKING:
     from edge_runtime.inference.bundle import Bundle
     from edge_runtime.interfaces import BytePort, Camera, DigitalLines, Publisher, RegisterServer, Segmenter
+    from edge_runtime.protocol.codec import Codec
+    from edge_runtime.protocol.handshake import Handshake
+    from edge_runtime.protocol.messages import PartResult
     from edge_runtime.protocol.modbus_bank import RegisterBank
     from edge_runtime.protocol.mqtt_topics import TopicRules
     from edge_runtime.runtime.capture import CodeRule
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from edge_runtime.runtime.fieldlink import FieldLink
     from edge_runtime.runtime.line import Line
     from edge_runtime.runtime.pool import InspectionPool
+    from edge_runtime.runtime.serial_link import SerialLink
     from edge_runtime.runtime.signals import Signals
 
 log = logging.getLogger(__name__)
@@ -178,17 +182,11 @@ def _ring_layout(settings: Settings) -> RingLayout:
 
 def build_signals(settings: Settings) -> Signals:
     """Serial link and output lines as configured."""
-    from edge_runtime.protocol.outbox import Outbox
-    from edge_runtime.runtime.outputs import OutputLines, SerialLink
+    from edge_runtime.runtime.outputs import OutputLines
     from edge_runtime.runtime.recipe_inputs import RecipeInputs
     from edge_runtime.runtime.signals import Signals
 
-    serial = settings.serial
-    port, lines = build_serial_port(settings), build_lines(settings)
-    link = None
-    if serial is not None and port is not None:
-        ack_timeout_ns = round(serial.ack_timeout_ms * NS_PER_MS)
-        link = SerialLink(port, Outbox(ack_timeout_ns, serial.max_unacknowledged, serial.acknowledge))
+    lines = build_lines(settings)
     gpio = settings.gpio
     recipe_inputs = None
     if gpio is not None and gpio.recipe_bits:
@@ -196,13 +194,14 @@ def build_signals(settings: Settings) -> Signals:
         recipe_inputs = RecipeInputs(gpio.recipe_bits, Input.RECIPE_STROBE in gpio.inputs, settle_ns)
     pulses = {output: wiring.pulse_ms for output, wiring in settings.gpio.outputs.items()} if settings.gpio else {}
     return Signals(
-        serial=link,
+        serial=build_serial_link(settings),
         lines=OutputLines(lines, pulses) if lines is not None else None,
         heartbeat_ms=settings.line.heartbeat_ms,
         serial_triggers=settings.line.trigger == "serial",
         field=build_field_link(settings),
         ejection=_build_ejection(settings),
         recipe_inputs=recipe_inputs,
+        handshake=build_handshake(settings),
     )
 
 
@@ -250,6 +249,50 @@ def _build_ejection(settings: Settings) -> Ejection | None:
     return Ejection(rules, Encoder(quadrature, ejection.standstill_ms))
 
 
+def build_handshake(settings: Settings) -> Handshake[PartResult] | None:
+    """The handshake that presents results on the lines, where the settings want it."""
+    from edge_runtime.protocol.handshake import Handshake, HandshakeRules
+
+    gpio = settings.gpio
+    if gpio is None or gpio.verdicts != "handshake":
+        return None
+    times = gpio.handshake
+    rules = HandshakeRules(times.max_results, round(times.setup_ms * NS_PER_MS), round(times.off_ms * NS_PER_MS))
+    return Handshake(rules)
+
+
+def build_serial_link(settings: Settings) -> SerialLink | None:
+    from edge_runtime.protocol.outbox import Outbox
+    from edge_runtime.runtime.serial_link import SerialLink, WireSpeed
+
+    serial, port, codec = settings.serial, build_serial_port(settings), build_codec(settings)
+    if serial is None or port is None:
+        return None
+    speed = WireSpeed.of(serial.baud_rate)
+    ack_timeout_ns = speed.ack_timeout_ns(round(serial.ack_timeout_ms * NS_PER_MS), codec.max_bytes)
+    acknowledge = serial.acknowledge and (serial.ascii is None or bool(serial.ascii.ack))
+    outbox = Outbox(ack_timeout_ns, serial.max_unacknowledged, acknowledge, encode=codec.encode)
+    return SerialLink(port, outbox, codec, speed)
+
+
+def build_codec(settings: Settings) -> Codec:
+    """The protocol on the serial line."""
+    if settings.serial is not None and settings.serial.ascii is not None:
+        from edge_runtime.protocol.ascii_codec import AsciiCodec
+
+        return AsciiCodec(settings.serial.ascii.templates())
+    from edge_runtime.protocol.sentence import SentenceCodec
+
+    return SentenceCodec()
+
+
+def last_words(settings: Settings) -> bytes:
+    """How the controller is told that the line has died."""
+    from edge_runtime.protocol.messages import Down
+
+    return build_codec(settings).encode(Down("line_died"))
+
+
 def build_serial_port(settings: Settings) -> BytePort | None:
     serial = settings.serial
     if serial is None:
@@ -258,9 +301,14 @@ def build_serial_port(settings: Settings) -> BytePort | None:
         from edge_runtime.signal_io.recording import RecordingBytePort
 
         return RecordingBytePort(serial.journal)
-    from edge_runtime.signal_io.serial_port import SerialPort
+    from edge_runtime.signal_io.serial_port import Rs485, SerialPort
 
-    return SerialPort(serial.port, serial.baud_rate)
+    wanted = serial.rs485
+    rs485 = None
+    if wanted is not None:
+        delays = (wanted.delay_before_tx_ms, wanted.delay_after_tx_ms)
+        rs485 = Rs485(wanted.rts_level_for_tx, *delays, receives_own=wanted.loopback)
+    return SerialPort(serial.port, serial.baud_rate, rs485=rs485)
 
 
 def build_lines(settings: Settings) -> DigitalLines | None:
@@ -295,7 +343,9 @@ def serve_child(role: Role, ring_fd: int, channel: Channel, setup: Setup) -> Non
     if role is Role.GUARD:
         from edge_runtime.runtime import guard
 
-        guard.serve(channel, build_serial_port(settings), build_lines(settings), _line_silent_ms(settings))
+        guard.serve(
+            channel, build_serial_port(settings), build_lines(settings), last_words(settings), _line_silent_ms(settings)
+        )
         return
     if role is Role.FIELDBUS:
         _serve_fieldbus(channel, settings)

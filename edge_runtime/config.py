@@ -189,6 +189,8 @@ class Settings(StrictModel):
         if self.mqtt is not None:
             self.mqtt.topics(self.station.name)
         self._check_recipes()
+        if self.ejection is not None and self.gpio is not None and self.gpio.verdicts == "handshake":
+            raise ValueError("gpio.verdicts 'handshake' leaves the ejection to the controller: remove [ejection]")
         if self.ring_bytes > RING_PAGES_LIMIT_BYTES:
             raise ValueError(
                 f"line.ring_slots × camera size needs {self.ring_bytes / 1e9:.1f} GB of shared memory, more than "

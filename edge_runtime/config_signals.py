@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,14 +10,59 @@ from pydantic import Field, IPvAnyNetwork, model_validator
 
 from edge_runtime.clock import NS_PER_MS
 from edge_runtime.interfaces import RECIPE_BITS, Input, Output
+from edge_runtime.protocol.ascii_codec import AsciiCodec
+from edge_runtime.protocol.ascii_template import MAX_TEMPLATE_CHARS
 from edge_runtime.validation import StrictModel
 
 
+class AsciiSettings(StrictModel):
+    """A controller's own messages as templates, see serial_ascii.md. What has no template is not said."""
+
+    result: str = Field(default="", max_length=MAX_TEMPLATE_CHARS, description="A part's result")
+    heartbeat: str = Field(default="", max_length=MAX_TEMPLATE_CHARS, description="Every `line.heartbeat_ms`")
+    fault: str = Field(default="", max_length=MAX_TEMPLATE_CHARS, description="A fault was raised or cleared")
+    down: str = Field(default="", max_length=MAX_TEMPLATE_CHARS, description="The daemon ends")
+    accepted: str = Field(default="", max_length=MAX_TEMPLATE_CHARS, description="A numbered trigger became a part")
+    refused: str = Field(default="", max_length=MAX_TEMPLATE_CHARS, description="Understood and refused")
+    signals: str = Field(default="", max_length=MAX_TEMPLATE_CHARS, description="Ready, busy, overrun, fault changed")
+    status: str = Field(default="", max_length=MAX_TEMPLATE_CHARS, description="The answer to a query")
+    trigger: str = Field(
+        default="", max_length=MAX_TEMPLATE_CHARS, description="A part has come, with its number or without"
+    )
+    ack: str = Field(default="", max_length=MAX_TEMPLATE_CHARS, description="By part_id or seq; unset: results go once")
+    reset: str = Field(default="", max_length=MAX_TEMPLATE_CHARS, description="Take back overrun and stop")
+    query: str = Field(default="", max_length=MAX_TEMPLATE_CHARS, description="Asks for the status")
+
+    @model_validator(mode="after")
+    def _templates_are_sound(self) -> AsciiSettings:
+        AsciiCodec(self.templates())
+        return self
+
+    def templates(self) -> dict[str, str]:
+        return {name: text for name, text in self if text}
+
+
+class Rs485Settings(StrictModel):
+    """The port's driver switches the direction of an RS-485 transceiver (TIOCSRS485)."""
+
+    rts_level_for_tx: bool = Field(default=True, description="Level of RTS while sending; the other one otherwise")
+    delay_before_tx_ms: float = Field(default=0, ge=0, le=100, description="From RTS to the first bit; whole ms")
+    delay_after_tx_ms: float = Field(default=0, ge=0, le=100, description="From the last bit to RTS; whole ms")
+    loopback: bool = Field(default=False, description="What is sent is received, too, and ignored here")
+
+
 class SerialSettings(StrictModel):
-    """The serial line to the controller. Driver `serial` needs a port."""
+    """The serial line to the controller. Driver `serial` needs a port, protocol `ascii` a [serial.ascii] section."""
 
     driver: Literal["serial", "recording"] = Field(default="serial", description="recording: only into the journal")
-    port: str = Field(default="", description="Path, best in /dev/serial/by-id, or a pattern that matches one device")
+    port: str = Field(
+        default="",
+        max_length=4096,
+        description="Path, pattern, `usb:VENDOR:PRODUCT[:SERIALNO]`, or `id:PATTERN` in /dev/serial/by-id; one device",
+    )
+    protocol: Literal["sentence", "ascii"] = Field(default="sentence", description="The box's own, or by templates")
+    ascii: AsciiSettings | None = Field(default=None, description="Templates of protocol ascii")
+    rs485: Rs485Settings | None = Field(default=None, description="Unset: RS-232, USB, or an adapter that switches")
     journal: Path | None = Field(default=None, description="recording only: file of JSON lines")
     baud_rate: int = Field(default=115_200, ge=1200, le=921_600, description="With 8 data bits, no parity, 1 stop bit")
     acknowledge: bool = Field(default=True, description="Repeat a result until acknowledged; false: send it once")
@@ -27,6 +73,14 @@ class SerialSettings(StrictModel):
     def _port_is_named(self) -> SerialSettings:
         if self.driver == "serial" and not self.port:
             raise ValueError("driver 'serial' needs a port, for example /dev/serial/by-id/usb-…")
+        if self.port.startswith("usb:") and not re.fullmatch("usb(:[0-9A-Fa-f]{4}){2}(:.+)?", self.port):
+            raise ValueError("port: write usb:VENDOR:PRODUCT or usb:VENDOR:PRODUCT:SERIALNO, such as usb:0403:6001")
+        return self
+
+    @model_validator(mode="after")
+    def _protocol_is_whole(self) -> SerialSettings:
+        if (self.protocol == "ascii") is not (self.ascii is not None):
+            raise ValueError("protocol 'ascii' and a [serial.ascii] section need each other")
         return self
 
 
@@ -53,6 +107,14 @@ class InputLineSettings(StrictModel):
     debounce_us: int = Field(default=1000, ge=0, le=1_000_000, description="How long a level must hold to count")
 
 
+class HandshakeSettings(StrictModel):
+    """Times of the handshake over lines, used where `gpio.verdicts` is "handshake"."""
+
+    setup_ms: float = Field(default=5, ge=0, le=1000, description="ok and reject stand so long before result_valid")
+    off_ms: float = Field(default=50, ge=0, le=10_000, description="result_valid is off so long between two results")
+    max_results: int = Field(default=256, ge=1, le=20_000, description="Results that may wait at a time")
+
+
 class GpioSettings(StrictModel):
     """Digital lines. Outputs that are not listed are not driven."""
 
@@ -60,6 +122,10 @@ class GpioSettings(StrictModel):
     chip: str = Field(default="/dev/gpiochip0", description="Path, name such as gpiochip3, or label")
     journal: Path | None = Field(default=None, description="recording only: file of JSON lines")
     feed: Path | None = Field(default=None, description="recording only: socket by which another process makes edges")
+    verdicts: Literal["pulse", "handshake"] = Field(
+        default="pulse", description="A pulse each, or levels that wait for the ack input"
+    )
+    handshake: HandshakeSettings = Field(default=HandshakeSettings(), description="Its times")
     outputs: dict[Output, OutputLineSettings] = Field(default_factory=dict, description="By meaning, see below")
     inputs: dict[Input, InputLineSettings] = Field(default_factory=dict, description="By meaning, see below")
     recipe_settle_ms: float = Field(
@@ -76,6 +142,13 @@ class GpioSettings(StrictModel):
     def recipe_bits(self) -> tuple[Input, ...]:
         """The wired inputs of the recipe's code."""
         return tuple(name for name in RECIPE_BITS if name in self.inputs)
+
+    @model_validator(mode="after")
+    def _handshake_is_wired(self) -> GpioSettings:
+        wired = {Output.OK, Output.RESULT_VALID} <= self.outputs.keys() and Input.ACK in self.inputs
+        if self.verdicts == "handshake" and not wired:
+            raise ValueError("verdicts 'handshake' needs the outputs ok and result_valid and the input ack")
+        return self
 
 
 Peers = Annotated[tuple[IPvAnyNetwork, ...], Field(max_length=64)]

@@ -140,6 +140,10 @@ class BytePort(Protocol):
         """How many bytes of `data` the kernel took (0 when its buffer is full)."""
         ...
 
+    def drain(self, at_most_ms: float) -> bool:
+        """Wait until what was written has left, so long at most; for a last word only. Never raises."""
+        ...
+
     def close(self) -> None: ...
 
 

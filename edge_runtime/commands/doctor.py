@@ -149,6 +149,6 @@ def _mqtt(settings: Settings) -> str:
 
 
 def _serial_path(address: str) -> str:
-    from edge_runtime.signal_io.serial_port import find_device
+    from edge_runtime.signal_io.serial_address import find_device
 
     return find_device(address)

@@ -256,6 +256,17 @@ class Refused(Message):
 
 
 @dataclass(frozen=True)
+class SignalsChanged(Message):
+    """SIG: the trigger side of the handshake, as it stands now."""
+
+    WORD = "SIG"
+    ready: Flag
+    busy: Flag
+    overrun: Flag
+    fault: Flag
+
+
+@dataclass(frozen=True)
 class TriggerRequest(Message):
     """TRG: a part lies in front of the camera. The same `line_seqno` again asks again for the same TRA."""
 
@@ -269,6 +280,21 @@ class Acknowledge(Message):
 
     WORD = "ACK"
     seq: Seq
+
+
+@dataclass(frozen=True)
+class UnnumberedTrigger(Message):
+    """A part lies in front of the camera; each one is a new part. Only protocols of a controller's own have it."""
+
+    WORD = ""
+
+
+@dataclass(frozen=True)
+class AcknowledgePart(Message):
+    """The controller has the result of this part. Only protocols of a controller's own have it."""
+
+    WORD = ""
+    part_id: PartId
 
 
 @dataclass(frozen=True)
@@ -306,9 +332,16 @@ class RecipeQuery(Message):
     WORD = "RCQ"
 
 
+@dataclass(frozen=True)
+class ResetRequest(Message):
+    """RST: take back what is latched."""
+
+    WORD = "RST"
+
+
 FROM_DEVICE: frozenset[type[Message]] = frozenset(
-    {Result, TriggerAccepted, Heartbeat, FaultChanged, Down, Status, Refused, RecipeActive}
+    {Result, TriggerAccepted, Heartbeat, FaultChanged, Down, Status, Refused, RecipeActive, SignalsChanged}
 )
 FROM_CONTROLLER: frozenset[type[Message]] = frozenset(
-    {TriggerRequest, Acknowledge, StatusQuery, RecipeRequest, RecipeQuery}
+    {TriggerRequest, Acknowledge, StatusQuery, RecipeRequest, RecipeQuery, ResetRequest}
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge_runtime.clock import NS_PER_S
@@ -12,6 +13,7 @@ from edge_runtime.protocol.sentence import encode
 MAX_REPEAT_INTERVAL_NS = NS_PER_S
 REPEATS_AT_A_TIME = 8
 _AT_ONCE_NS = 0
+_ONCE_SENT_NS = 2**63 - 1
 
 
 class OutboxFull(SignalError):
@@ -20,6 +22,7 @@ class OutboxFull(SignalError):
 
 @dataclass
 class _Waiting:
+    part_id: int
     sentence: bytes
     interval_ns: int
     due_ns: int = _AT_ONCE_NS
@@ -30,11 +33,16 @@ class Outbox:
 
     Repeats come after `ack_timeout_ns`, twice that, four times that, …, at most a second apart. At most the last
     `max_unacknowledged` numbers are in use, so a controller that remembers that many recognises every repeat.
-    Without `acknowledge_required` each result is sent once and forgotten. One thread owns it.
+    Without `acknowledge_required` each result is forgotten as soon as the port has taken it. One thread owns it.
     """
 
     def __init__(
-        self, ack_timeout_ns: int, max_unacknowledged: int, acknowledge_required: bool = True, first_seq: int = 1
+        self,
+        ack_timeout_ns: int,
+        max_unacknowledged: int,
+        acknowledge_required: bool = True,
+        first_seq: int = 1,
+        encode: Callable[[Result], bytes] = encode,
     ) -> None:
         if ack_timeout_ns < 1 or not 1 <= max_unacknowledged <= MAX_SEQ // 2 or not 1 <= first_seq <= MAX_SEQ:
             raise ValueError(f"outbox out of range: {ack_timeout_ns} ns, {max_unacknowledged} results, seq {first_seq}")
@@ -42,11 +50,12 @@ class Outbox:
         self._max_unacknowledged = max_unacknowledged
         self._acknowledge_required = acknowledge_required
         self._next_seq = first_seq
+        self._encode = encode
         self._waiting: dict[int, _Waiting] = {}
 
     @property
     def unacknowledged(self) -> int:
-        """Results put and neither acknowledged nor, without `acknowledge_required`, sent."""
+        """Results put and neither acknowledged nor, without `acknowledge_required`, written."""
         return len(self._waiting)
 
     @property
@@ -65,37 +74,55 @@ class Outbox:
             )
         seq = self._next_seq
         self._next_seq = seq % MAX_SEQ + 1
-        self._waiting[seq] = _Waiting(encode(Result.numbered(seq, part)), self._ack_timeout_ns)
+        self._waiting[seq] = _Waiting(part.part_id, self._encode(Result.numbered(seq, part)), self._ack_timeout_ns)
         return seq
 
     def acknowledge(self, seq: int) -> bool:
         """Forget a result; False when it does not wait (a repeated or foreign acknowledgement)."""
         return self._waiting.pop(seq, None) is not None
 
-    def due(self, now_ns: int) -> list[bytes]:
+    def acknowledge_part(self, part_id: int) -> bool:
+        """As `acknowledge`, by the part's id."""
+        seq = next((seq for seq, waiting in self._waiting.items() if waiting.part_id == part_id), None)
+        return seq is not None and self.acknowledge(seq)
+
+    def due(self, now_ns: int, repeats_max: int = REPEATS_AT_A_TIME) -> list[bytes]:
         """Sentences to send now; each counts as sent at `now_ns`, so ask only while the port is up.
 
-        First the new ones, then at most `REPEATS_AT_A_TIME` repeats, oldest first: a verdict that the line waits for
-        must not stand behind thousands of old ones. What is left is due at once.
+        First the new ones, then at most `repeats_max` repeats, oldest first: a verdict that the line waits for must
+        not stand behind thousands of old ones. What is left is due at once.
         """
         due = [(seq, waiting) for seq, waiting in self._waiting.items() if waiting.due_ns <= now_ns]
         new = [each for each in due if each[1].due_ns == _AT_ONCE_NS]
         repeats = [each for each in due if each[1].due_ns != _AT_ONCE_NS]
-        due = new + sorted(repeats, key=lambda each: each[1].due_ns)[:REPEATS_AT_A_TIME]
-        for seq, waiting in due:
-            self._sent(seq, waiting, now_ns)
+        due = new + sorted(repeats, key=lambda each: each[1].due_ns)[:repeats_max]
+        for _, waiting in due:
+            self._sent(waiting, now_ns)
         return [waiting.sentence for _, waiting in due]
 
-    def _sent(self, seq: int, waiting: _Waiting, now_ns: int) -> None:
+    def _sent(self, waiting: _Waiting, now_ns: int) -> None:
         if not self._acknowledge_required:
-            del self._waiting[seq]
+            waiting.due_ns = _ONCE_SENT_NS
             return
         waiting.due_ns = now_ns + waiting.interval_ns
         waiting.interval_ns = max(self._ack_timeout_ns, min(2 * waiting.interval_ns, MAX_REPEAT_INTERVAL_NS))
 
-    def next_due_ns(self) -> int | None:
-        """When `due` next has something; in the past for new results, None when nothing waits."""
-        return min((waiting.due_ns for waiting in self._waiting.values()), default=None)
+    def next_due_ns(self, repeats_from_ns: int = _AT_ONCE_NS) -> int | None:
+        """When `due` next has something; in the past for new results, None when nothing waits.
+
+        Before `repeats_from_ns` no repeat is wanted.
+        """
+        first_ns = min((waiting.due_ns for waiting in self._waiting.values()), default=_ONCE_SENT_NS)
+        if first_ns == _ONCE_SENT_NS:
+            return None
+        return first_ns if first_ns == _AT_ONCE_NS else max(first_ns, repeats_from_ns)
+
+    def written(self) -> None:
+        """The port has taken everything that was due: what needs no acknowledgement is forgotten."""
+        if self._acknowledge_required:
+            return
+        for seq in [seq for seq, waiting in self._waiting.items() if waiting.due_ns == _ONCE_SENT_NS]:
+            del self._waiting[seq]
 
     def reconnected(self, now_ns: int) -> None:
         """The port was opened anew: everything unacknowledged is due at `now_ns`."""

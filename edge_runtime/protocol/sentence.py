@@ -41,6 +41,10 @@ class Decoder:
         self._partial: bytearray | None = None
         self.rejected: Counter[str] = Counter(checksum=0, format=0, unknown=0)
 
+    def restart(self) -> None:
+        """The line was opened anew: what came before is over."""
+        self._partial = None
+
     def feed(self, data: bytes) -> list[Message]:
         """The messages completed by `data`, in order of arrival."""
         messages = [self._take(byte) for byte in data]
@@ -48,7 +52,7 @@ class Decoder:
 
     def _take(self, byte: int) -> Message | None:
         if byte == _START:
-            self._restart()
+            self._begin()
         elif self._partial is None:
             pass
         elif byte in _LINE_ENDS:
@@ -57,7 +61,7 @@ class Decoder:
             self._append(byte)
         return None
 
-    def _restart(self) -> None:
+    def _begin(self) -> None:
         if self._partial is not None:
             self.rejected["format"] += 1
         self._partial = bytearray()
@@ -89,6 +93,28 @@ class Decoder:
         if word not in self._types:
             raise _RejectedError("unknown")
         return _build(self._types[word], texts)
+
+
+class SentenceCodec:
+    """The sentence protocol as a `Codec`, for the device's side of the wire."""
+
+    max_bytes = MAX_SENTENCE_BYTES
+
+    def __init__(self) -> None:
+        self._decoder = Decoder(FROM_CONTROLLER)
+
+    @property
+    def rejected(self) -> Counter[str]:
+        return self._decoder.rejected
+
+    def encode(self, message: Message) -> bytes:
+        return encode(message)
+
+    def feed(self, data: bytes) -> list[Message]:
+        return self._decoder.feed(data)
+
+    def restart(self) -> None:
+        self._decoder.restart()
 
 
 class _RejectedError(Exception):

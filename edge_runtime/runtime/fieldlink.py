@@ -6,10 +6,10 @@ import logging
 from dataclasses import dataclass
 
 from edge_runtime.protocol.handshake import Handshake, HandshakeFull, HandshakeRules
-from edge_runtime.protocol.handshake_table import TriggerEvent
 from edge_runtime.protocol.modbus_image import FieldResult, FieldState
 from edge_runtime.protocol.modbus_map import COMMANDS, WORD_MAX
 from edge_runtime.runtime.events import ControllerEvent, PartSeen, RecipeAsked, ResetAsked, missing_between
+from edge_runtime.runtime.handshake_lines import condition_of
 from edge_runtime.runtime.health import State
 from edge_runtime.runtime.line_control import Counters
 from edge_runtime.runtime.messages import FieldCommands
@@ -18,9 +18,6 @@ from edge_runtime.values import Outcome, Verdict
 log = logging.getLogger(__name__)
 SOURCE = "modbus"
 IN_ONE_WRITE = ("acknowledge", "reset", "select_recipe", "trigger")  # a part triggered with them comes after them
-CONDITIONS = {
-    State.STARTING: TriggerEvent.OFF, State.STOPPING: TriggerEvent.OFF, State.FAULT: TriggerEvent.BLIND,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -79,9 +76,8 @@ class FieldLink:
 
     def condition(self, state: State, has_room: bool) -> None:
         """Whether a trigger would be inspected now."""
-        able = TriggerEvent.ABLE if has_room else TriggerEvent.FULL
         before = self._handshake.signals
-        self._handshake.condition(CONDITIONS.get(state, able))
+        self._handshake.condition(condition_of(state, has_room))
         self.has_news |= self._handshake.signals != before
 
     def reset_by_other(self) -> None:

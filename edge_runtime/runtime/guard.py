@@ -10,19 +10,19 @@ from collections.abc import Callable
 
 from edge_runtime.errors import SignalError
 from edge_runtime.interfaces import BytePort, DigitalLines
-from edge_runtime.protocol.messages import Down
-from edge_runtime.protocol.sentence import encode
 from edge_runtime.runtime.channel import Channel, ChannelClosed
 from edge_runtime.runtime.messages import Ping, Pong, Ready, Stop
 
 log = logging.getLogger(__name__)
+LAST_WORD_MS = 500.0
 TRY_AGAIN_AFTER_S = tuple(0.02 * 2**n for n in range(9))
 
 
-def serve(channel: Channel, serial: BytePort | None, lines: DigitalLines | None, silent_ms: float) -> None:
+def serve(channel: Channel, serial: BytePort | None, lines: DigitalLines | None, down: bytes, silent_ms: float) -> None:
     """Wait for Stop (a clean end) or for the line's death (act). The ports are not opened before that.
 
-    A line that says nothing for `silent_ms` holds its outputs at whatever they were: it is killed.
+    A line that says nothing for `silent_ms` holds its outputs at whatever they were: it is killed. `down` is how the
+    controller is told, in its own protocol.
     """
     line_pid = os.getppid()
     try:
@@ -34,14 +34,14 @@ def serve(channel: Channel, serial: BytePort | None, lines: DigitalLines | None,
                 channel.send_patiently(Pong())
     except ChannelClosed:
         log.error("the line died without a goodbye; making the outputs safe")
-        _make_safe_patiently(serial, lines)
+        _make_safe_patiently(serial, lines, down)
 
 
-def make_safe(serial: BytePort | None, lines: DigitalLines | None) -> bool:
+def make_safe(serial: BytePort | None, lines: DigitalLines | None, down: bytes) -> bool:
     """Lines first: requesting them drives their safe levels. Then tell the controller. One failing stops no other."""
     lines_safe = lines is None or _try("output lines", lines.open, lines.close)
     told = serial is None or _try(
-        "serial port", serial.open, lambda: serial.write(encode(Down("line_died"))), serial.close
+        "serial port", serial.open, lambda: serial.write(down), lambda: serial.drain(LAST_WORD_MS), serial.close
     )
     return lines_safe and told
 
@@ -52,12 +52,12 @@ def _kill_line(line_pid: int, silent_ms: float) -> None:
         os.kill(line_pid, signal.SIGKILL)
 
 
-def _make_safe_patiently(serial: BytePort | None, lines: DigitalLines | None) -> None:
+def _make_safe_patiently(serial: BytePort | None, lines: DigitalLines | None, down: bytes) -> None:
     """The kernel may not yet have taken everything from the dead line, or a port may be away for a moment."""
     for pause_s in TRY_AGAIN_AFTER_S:
-        if lines is not None and make_safe(None, lines):
+        if lines is not None and make_safe(None, lines, down):
             lines = None
-        if serial is not None and make_safe(serial, None):
+        if serial is not None and make_safe(serial, None, down):
             serial = None
         if lines is None and serial is None:
             return

@@ -206,6 +206,7 @@ class Line:
             self._part_seen(event)
         elif isinstance(event, ResetAsked):
             self._stop_rule.reset()
+            self._signals.reset(event, self._now_ns())
             if event.source != "modbus" and self._signals.field is not None:
                 self._signals.field.reset_by_other()
         elif isinstance(event, (RecipeAsked, RecipeQueried)):
@@ -236,8 +237,7 @@ class Line:
         self._tell_condition()
         self._trigger_times_ns.append(seen.at_ns)
         part_id, actions = self._control.trigger(seen.at_ns, now_ns, self._clock.utc_now(), seen.line_seqno)
-        if seen.line_seqno is not None:
-            self._signals.accepted(seen.line_seqno, part_id)
+        self._signals.accepted(seen, part_id)
         if self._signals.field is not None:
             self._signals.field.triggered(part_id, seen.line_seqno)
         doubled = self._signals.track(part_id, seen)
@@ -521,7 +521,8 @@ class Line:
             pending_records=control.pending_records,
             pictures_dropped=counters.pictures_dropped,
             records_dropped=counters.records_dropped,
-            unacknowledged=self._signals.serial.unacknowledged if self._signals.serial else 0,
+            unacknowledged=self._signals.unacknowledged,
+            wire=self._signals.counts(),
             restarts=dict(self._supervisor.restarts),
             model_id=recipe.model_id,
             recipe_id=recipe.name,

@@ -1,112 +1,14 @@
-"""The line's two ways to speak: a serial link that survives its cable, and output lines with pulses."""
+"""Output lines with pulses and levels."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 
 from edge_runtime.clock import NS_PER_MS
-from edge_runtime.errors import SignalError
-from edge_runtime.interfaces import BytePort, DigitalLines, Edge, Input, Output
-from edge_runtime.protocol.messages import FROM_CONTROLLER, Message, PartResult
-from edge_runtime.protocol.outbox import Outbox
-from edge_runtime.protocol.sentence import Decoder, encode
+from edge_runtime.interfaces import DigitalLines, Edge, Input, Output
 from edge_runtime.values import Outcome
 
-log = logging.getLogger(__name__)
-REOPEN_FIRST_NS = 50 * NS_PER_MS
-REOPEN_MAX_NS = 1000 * NS_PER_MS
-MAX_UNSENT_BYTES = 16 * 1024
-
-
-class SerialLink:
-    """Owns the serial port and the outbox. Nothing here blocks, and a lost port is reopened with back-off."""
-
-    def __init__(self, port: BytePort, outbox: Outbox) -> None:
-        self._port = port
-        self._outbox = outbox
-        self._decoder = Decoder(FROM_CONTROLLER)
-        self._unsent = b""
-        self._reopen_at_ns = 0
-        self._backoff_ns = REOPEN_FIRST_NS
-        self.is_open = False
-
-    @property
-    def unacknowledged(self) -> int:
-        return self._outbox.unacknowledged
-
-    @property
-    def outbox_full(self) -> bool:
-        return self._outbox.is_full
-
-    @property
-    def wants_to_write(self) -> bool:
-        return self.is_open and bool(self._unsent)
-
-    def fileno(self) -> int:
-        return self._port.fileno()
-
-    def next_wake_ns(self) -> int | None:
-        """When `work` has something to do next, apart from input and a full kernel buffer."""
-        if not self.is_open:
-            return self._reopen_at_ns
-        return None if self._unsent else self._outbox.next_due_ns()
-
-    def open_if_due(self, now_ns: int) -> bool:
-        """Open a closed port when its back-off is over; True when it has just been opened."""
-        if self.is_open or now_ns < self._reopen_at_ns:
-            return False
-        try:
-            self._port.open()
-        except SignalError as exc:
-            self._lost(exc, now_ns)
-            return False
-        log.info("serial port is open")
-        self.is_open, self._backoff_ns, self._unsent = True, REOPEN_FIRST_NS, b""
-        self._decoder = Decoder(FROM_CONTROLLER)
-        self._outbox.reconnected(now_ns)
-        return True
-
-    def receive(self, now_ns: int) -> list[Message]:
-        try:
-            return self._decoder.feed(self._port.read())
-        except SignalError as exc:
-            self._lost(exc, now_ns)
-            return []
-
-    def put_or_fault(self, result: PartResult) -> int:
-        """Queue a result until it is acknowledged. Raises OutboxFull."""
-        return self._outbox.put_or_fault(result)
-
-    def acknowledge(self, seq: int) -> None:
-        self._outbox.acknowledge(seq)
-
-    def say_or_drop(self, message: Message) -> None:
-        """Queue a sentence that nobody acknowledges; dropped while the port is closed or stuck."""
-        if self.is_open and len(self._unsent) < MAX_UNSENT_BYTES:
-            self._unsent += encode(message)
-
-    def work(self, now_ns: int) -> None:
-        """Write what is due, as far as the kernel takes it; while it takes nothing, no repeats pile up."""
-        if self.is_open and not self._unsent:
-            self._unsent = b"".join(self._outbox.due(now_ns))
-        if not self.wants_to_write:
-            return
-        try:
-            self._unsent = self._unsent[self._port.write(self._unsent) :]
-        except SignalError as exc:
-            self._lost(exc, now_ns)
-
-    def close(self) -> None:
-        self._port.close()
-        self.is_open = False
-
-    def _lost(self, exc: SignalError, now_ns: int) -> None:
-        if self.is_open or self._backoff_ns == REOPEN_FIRST_NS:
-            log.warning("serial port is lost, trying again until it is back: %s", exc)
-        self.close()
-        self._reopen_at_ns = now_ns + self._backoff_ns
-        self._backoff_ns = min(2 * self._backoff_ns, REOPEN_MAX_NS)
+_TAKEN_BACK = (Output.RESULT_VALID, Output.READY, Output.OK, Output.BUSY, Output.HEARTBEAT)  # in strobe order
 
 
 class OutputLines:
@@ -156,7 +58,7 @@ class OutputLines:
             del self._ends_ns[output]
             self._write(output, self._rest.get(output, output is Output.REJECT))
 
-    def make_safe(self, outputs: Iterable[Output] = (Output.OK, Output.BUSY, Output.HEARTBEAT)) -> None:
+    def make_safe(self, outputs: Iterable[Output] = _TAKEN_BACK) -> None:
         """Take back every permission at once; `close` then leaves all lines at their safe level."""
         for output in outputs:
             self._write(output, False)

@@ -9,8 +9,11 @@ from functools import partial
 from edge_runtime.clock import NS_PER_MS
 from edge_runtime.errors import SignalError
 from edge_runtime.interfaces import Edge, Input, Output
+from edge_runtime.protocol.handshake import Handshake, HandshakeFull
+from edge_runtime.protocol.handshake_table import ResultState
 from edge_runtime.protocol.messages import (
     Acknowledge,
+    AcknowledgePart,
     Down,
     FaultChanged,
     Heartbeat,
@@ -19,10 +22,13 @@ from edge_runtime.protocol.messages import (
     RecipeQuery,
     RecipeRequest,
     Refused,
+    ResetRequest,
+    SignalsChanged,
     Status,
     StatusQuery,
     TriggerAccepted,
     TriggerRequest,
+    UnnumberedTrigger,
     sanitised,
 )
 from edge_runtime.protocol.modbus_image import FieldState
@@ -37,14 +43,18 @@ from edge_runtime.runtime.events import (
     missing_between,
 )
 from edge_runtime.runtime.fieldlink import FieldLink, RecipeShown
+from edge_runtime.runtime.handshake_lines import condition_of, show
 from edge_runtime.runtime.health import State
 from edge_runtime.runtime.line_control import Announce, Counters
-from edge_runtime.runtime.outputs import OutputLines, SerialLink
+from edge_runtime.runtime.outputs import OutputLines
 from edge_runtime.runtime.recipe_inputs import RecipeInputs
 from edge_runtime.runtime.recipes import RecipeFacts
+from edge_runtime.runtime.serial_link import SerialLink
+from edge_runtime.runtime.snapshot import WireCounts
 from edge_runtime.values import Outcome
 
 log = logging.getLogger(__name__)
+GPIO = "gpio"
 GPIO_RETRY_NS = 1000 * NS_PER_MS
 NEVER_NS = 2**63 - 1
 ENCODER_CHANNELS = (Input.ENCODER_A, Input.ENCODER_B)
@@ -63,13 +73,20 @@ class Signals:
         field: FieldLink | None = None,
         ejection: Ejection | None = None,
         recipe_inputs: RecipeInputs | None = None,
+        handshake: Handshake[PartResult] | None = None,
     ) -> None:
-        """Without `ejection` a verdict's pulse comes with the verdict; with it, when the part is at the ejector."""
+        """Without `ejection` a verdict's pulse comes with the verdict; with it, when the part is at the ejector.
+
+        With a `handshake` verdicts are no pulses but levels that wait for the acknowledge.
+        """
         self.serial = serial
         self.field = field
         self.lines = lines
         self.lines_open = False
         self._closed = False
+        self.handshake: Handshake[PartResult] = handshake or Handshake()
+        self._presents = handshake is not None
+        self._signals_told: SignalsChanged | None = None
         self.missed_edges = 0
         self.unannounced = 0
         self._heartbeat_ns = round(heartbeat_ms * NS_PER_MS)
@@ -89,7 +106,27 @@ class Signals:
         """Whether a connected controller has not acknowledged everything."""
         if self.field is not None and self.field.waiting > 0:
             return True
+        if self.lines_open and self.handshake.waiting > 0:
+            return True
         return self.serial is not None and self.serial.is_open and self.serial.unacknowledged > 0
+
+    @property
+    def unheeded(self) -> bool:
+        """Whether the controller acknowledges so little that there is no room for results."""
+        is_full = self.serial is not None and self.serial.outbox_full
+        return is_full or self.handshake.result_state is ResultState.LOST
+
+    @property
+    def unacknowledged(self) -> int:
+        """Results that wait for their acknowledgement, on all wires."""
+        on_field = self.field.waiting if self.field is not None else 0
+        return on_field + self.handshake.waiting + (self.serial.unacknowledged if self.serial is not None else 0)
+
+    def counts(self) -> WireCounts:
+        rejected = self.serial.rejected if self.serial is not None else {}
+        return WireCounts(
+            self.missed_edges, self.unannounced, dict(rejected), dict(self.handshake.irregular), self.handshake.voided
+        )
 
     # -- opening and closing ------------------------------------------------------------------------------------
 
@@ -103,6 +140,7 @@ class Signals:
             if self._recipe_inputs is not None:
                 self._recipe_inputs.opened(now_ns)
             log.info("output lines are held at their safe level")
+            self.handshake.acknowledge_level(self.lines.is_active(Input.ACK), now_ns, now_ns)
             self._resume_tracking(now_ns)
         except SignalError as exc:
             self._lines_lost(exc, now_ns)
@@ -117,9 +155,7 @@ class Signals:
             self._drive(lambda lines: lines.close(), now_ns)
             self.lines_open = False
         if self.serial is not None:
-            self.serial.say_or_drop(Down(reason))
-            self.serial.work(now_ns)
-            self.serial.close()
+            self.serial.close(Down(reason), now_ns)
         if self.field is not None:
             self.field.close()
 
@@ -128,24 +164,24 @@ class Signals:
     def announce(self, announcement: Announce, now_ns: int) -> None:
         """Tell the controller a verdict, lines first. A full outbox loses the sentence, counted, never the pulse."""
         verdict = announcement.verdict
-        if self._ejection is None:
+        result = PartResult.of(verdict, announcement.line_seqno, announcement.recipe.class_names)
+        if self._presents:
+            self._put_or_count(lambda: self.handshake.put_or_fault(result, now_ns))
+            self._show_handshake(now_ns)
+        elif self._ejection is None:
             self._drive(lambda lines: lines.pulse(verdict.outcome, now_ns), now_ns)
-        else:
+        if self._ejection is not None:
             self._ejection.conclude(verdict.part_id, verdict.outcome)
         if self.field is not None:
             self.field.announce(verdict, announcement.line_seqno, now_ns, announcement.recipe.mm_per_px)
-        if self.serial is None:
-            return
-        try:
-            self.serial.put_or_fault(PartResult.of(verdict, announcement.line_seqno, announcement.recipe.class_names))
-        except OutboxFull as exc:
-            if self.unannounced == 0:
-                log.error("%s", exc)
-            self.unannounced += 1
-        self.serial.work(now_ns)
+        if self.serial is not None:
+            serial = self.serial
+            self._put_or_count(lambda: serial.put_or_fault(result))
+            serial.work(now_ns)
 
     def condition(self, state: State, has_room: bool) -> None:
         """Whether a part that came now would be inspected: say it before each trigger, and when it may have changed."""
+        self.handshake.condition(condition_of(state, has_room))
         if self.field is not None:
             self.field.condition(state, has_room)
 
@@ -167,8 +203,9 @@ class Signals:
         """
         blind = state in (State.FAULT, State.STARTING, State.STOPPING)
         self._rests_rejecting = blind if self._ejection is None else state in (State.STARTING, State.STOPPING)
-        self._drive(lambda lines: lines.level(Output.BUSY, busy), now_ns)
-        self._drive(lambda lines: lines.level(Output.FAULT, blind), now_ns)
+        if not self._presents:
+            self._drive(lambda lines: lines.level(Output.BUSY, busy), now_ns)
+            self._drive(lambda lines: lines.level(Output.FAULT, blind), now_ns)
         self._drive(lambda lines: lines.level(Output.STOP, stop), now_ns)
         if self.field is not None:
             self.field.stop(stop)
@@ -183,8 +220,12 @@ class Signals:
         self._drive(lambda lines: lines.work(now_ns), now_ns)
         if self._ejection is not None:
             self._rest(now_ns)
+        self._show_handshake(now_ns)
         if self.serial is not None:
-            self.serial.open_if_due(now_ns)
+            if self.serial.open_if_due(now_ns):
+                self._signals_told = None
+            if self.serial.is_idle(now_ns) and self._signals_told != self._trigger_side():
+                self._tell_trigger_side(self.serial)
         if now_ns >= self._next_beat_ns:
             self._next_beat_ns = now_ns + self._heartbeat_ns
             self._beat(state, now_ns)
@@ -196,8 +237,11 @@ class Signals:
         if self._closed:
             return NEVER_NS
         wakes: list[int | None] = [self._next_beat_ns]
-        wakes += [self.serial.next_wake_ns()] if self.serial is not None else []
-        wakes += [self.lines.next_wake_ns()] if self.lines is not None and self.lines_open else []
+        if self.serial is not None:
+            wakes += [self.serial.next_wake_ns()]
+            wakes += [self.serial.next_idle_ns()] if self._signals_told != self._trigger_side() else []
+        if self.lines is not None and self.lines_open:
+            wakes += [self.lines.next_wake_ns(), self.handshake.next_wake_ns()]
         wakes += [self._ejection.next_wake_ns(now_ns)] if self._ejection is not None else []
         wakes += [self._recipe_inputs.next_wake_ns()] if self._recipe_inputs is not None and self.lines_open else []
         return min(wake_ns for wake_ns in wakes if wake_ns is not None)
@@ -240,7 +284,7 @@ class Signals:
         if self.lines is None or not self.lines_open:
             return []
         try:
-            return [event for edge in self.lines.edges() for event in self._edge(edge, self.lines)]
+            return [event for edge in self.lines.edges() for event in self._edge(edge, self.lines, now_ns)]
         except SignalError as exc:
             self._lines_lost(exc, now_ns)
             return []
@@ -263,9 +307,14 @@ class Signals:
         for message in self.serial.receive(now_ns):
             if isinstance(message, Acknowledge):
                 self.serial.acknowledge(message.seq)
+            elif isinstance(message, AcknowledgePart):
+                self.serial.acknowledge_part(message.part_id)
             elif isinstance(message, StatusQuery):
                 self.serial.say_or_drop(self._status(state, counters))
-            elif isinstance(message, TriggerRequest):
+                self._tell_trigger_side(self.serial)
+            elif isinstance(message, ResetRequest):
+                seen.append(ResetAsked("serial"))
+            elif isinstance(message, (TriggerRequest, UnnumberedTrigger)):
                 seen += self._trigger_request(message, now_ns)
             elif isinstance(message, RecipeRequest):
                 seen.append(RecipeAsked(message.number, "serial"))
@@ -273,15 +322,27 @@ class Signals:
                 seen.append(RecipeQueried("serial"))
         return seen
 
-    def accepted(self, line_seqno: int, part_id: int) -> None:
-        """Tell the controller which part its trigger has become."""
-        self._last_accepted = TriggerAccepted(line_seqno, part_id)
-        if self.serial is not None:
-            self.serial.say_or_drop(self._last_accepted)
+    def accepted(self, seen: PartSeen, part_id: int) -> None:
+        """Tell the controller which part its trigger has become, and when it came too early."""
+        in_time = self.handshake.trigger(part_id if self._presents else None)
+        if seen.line_seqno is None or self.serial is None:
+            return
+        self._last_accepted = TriggerAccepted(seen.line_seqno, part_id)
+        self.serial.say_or_drop(self._last_accepted)
+        if not in_time:
+            self.serial.say_or_drop(Refused("overrun"))
+
+    def reset(self, asked: ResetAsked, now_ns: int) -> None:
+        """Only its own wire's reset makes results void: the controller on the lines keeps a list of open parts."""
+        if asked.source == GPIO:
+            self.handshake.reset(now_ns)
+        else:
+            self.handshake.reset_overrun()
 
     def refuse(self, seen: PartSeen) -> None:
         """The part cannot be taken: it stays rejected, and its trigger may be sent again."""
         self._last_requested = None
+        self.handshake.trigger(None)
         if seen.line_seqno is not None and self.serial is not None:
             self.serial.say_or_drop(Refused("starting"))
 
@@ -303,7 +364,7 @@ class Signals:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
-    def _edge(self, edge: Edge, lines: OutputLines) -> list[ControllerEvent]:
+    def _edge(self, edge: Edge, lines: OutputLines, now_ns: int) -> list[ControllerEvent]:
         lost = max(0, edge.seqno - self._last_seqnos.get(edge.name, 0) - 1)
         self.missed_edges += lost
         self._last_seqnos[edge.name] = edge.seqno
@@ -314,14 +375,41 @@ class Signals:
         if edge.name is Input.TRIGGER and edge.active:
             return [PartSeen(edge.at_ns, None, self._position(edge.at_ns), lost)]
         if edge.name is Input.RESET and edge.active:
-            return [ResetAsked("gpio")]
+            return [ResetAsked(GPIO)]
+        if edge.name is Input.ACK:
+            self.handshake.acknowledge_level(edge.active, edge.at_ns, now_ns)
         return [*self._recipe_inputs.edge(edge, lines.is_active)] if self._recipe_inputs is not None else []
 
-    def _trigger_request(self, request: TriggerRequest, now_ns: int) -> list[ControllerEvent]:
+    def _put_or_count(self, put: Callable[[], object]) -> None:
+        try:
+            put()
+        except (OutboxFull, HandshakeFull) as exc:
+            if self.unannounced == 0:
+                log.error("%s", exc)
+            self.unannounced += 1
+
+    def _show_handshake(self, now_ns: int) -> None:
+        if not self.lines_open:
+            return
+        self.handshake.work(now_ns)
+        self._drive(lambda lines: show(self.handshake.signals, lines, self._presents), now_ns)
+
+    def _trigger_side(self) -> SignalsChanged:
+        signals = self.handshake.signals
+        return SignalsChanged(signals.ready, signals.busy, signals.overrun, signals.fault)
+
+    def _tell_trigger_side(self, serial: SerialLink) -> None:
+        """Each change is told once the wire is free, so that of many only the last is."""
+        self._signals_told = self._trigger_side()
+        serial.say_or_drop(self._signals_told)
+
+    def _trigger_request(self, request: TriggerRequest | UnnumberedTrigger, now_ns: int) -> list[ControllerEvent]:
         assert self.serial is not None
         if not self._serial_triggers:
             self.serial.say_or_drop(Refused("no_serial_trigger"))
             return []
+        if isinstance(request, UnnumberedTrigger):
+            return [PartSeen(now_ns, None, self._position(now_ns))]
         if request.line_seqno == self._last_requested:
             if self._last_accepted is not None and self._last_accepted.line_seqno == request.line_seqno:
                 self.serial.say_or_drop(self._last_accepted)
@@ -339,6 +427,8 @@ class Signals:
 
     def _rest(self, now_ns: int) -> None:
         """Between two parts the ejector works only where an unseen part may be."""
+        if self._presents:
+            return
         rejecting = self._rests_rejecting or (self._ejection is not None and self._ejection.is_blind(now_ns))
         self._drive(lambda lines: lines.level(Output.REJECT, rejecting), now_ns)
 
@@ -382,6 +472,8 @@ class Signals:
     def _lines_lost(self, exc: SignalError, now_ns: int) -> None:
         if self.lines_open or self._lines_retry_ns == 0:
             log.error("output lines are lost, trying again each second: %s", exc)
+        if self.lines_open:
+            self.handshake.interrupted(now_ns)
         self.lines_open = False
         self._lines_retry_ns = now_ns + GPIO_RETRY_NS
         if self.lines is not None:

@@ -15,6 +15,21 @@ MAX_SHOWN = 20
 
 
 @dataclass(frozen=True)
+class WireCounts:
+    """What went wrong on the way to and from the controller, since start.
+
+    `missed_edges` and `unannounced` verdicts; messages `rejected` by cause; `irregular` steps of the handshake by
+    name; `voided` results that a reset made void.
+    """
+
+    missed_edges: int
+    unannounced: int
+    rejected: dict[str, int]
+    irregular: dict[str, int]
+    voided: int
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """State, counts since start, last verdicts (newest last, see `shown`) and standing faults at `at` (UTC).
 
@@ -38,6 +53,7 @@ class Snapshot:
     pictures_dropped: int
     records_dropped: int
     unacknowledged: int
+    wire: WireCounts
     restarts: dict[str, int]
     model_id: str
     recipe_id: str

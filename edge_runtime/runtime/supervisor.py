@@ -128,8 +128,7 @@ class Supervisor:
             Fault.STORAGE: bool(self.storage_trouble),
             Fault.RECORDS: control is not None and control.records_full,
             Fault.SERIAL: serial is not None and not serial.is_open,
-            Fault.ACKNOWLEDGE: (serial is not None and serial.outbox_full)
-            or (field is not None and field.takes_no_results),
+            Fault.ACKNOWLEDGE: signals.unheeded or (field is not None and field.takes_no_results),
             Fault.FIELDBUS: field is not None and (not self.ready(Role.FIELDBUS) or bool(field.trouble)),
             Fault.REJECTS: bool(stop_reason),
             Fault.ENCODER: signals.encoder_is_silent,

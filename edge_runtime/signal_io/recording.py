@@ -108,6 +108,9 @@ class RecordingBytePort:
             self._record(Written(self._clock.monotonic_ns(), taken))
         return len(taken)
 
+    def drain(self, at_most_ms: float) -> bool:
+        return True
+
     def _record(self, written: Written) -> None:
         self.written.append(written)
         self._wire.journal.append({"at_ns": written.at_ns, "data": written.data.decode("latin-1")})

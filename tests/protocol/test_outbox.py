@@ -122,10 +122,38 @@ def test_without_acknowledgements_each_result_is_sent_once():
     outbox = outbox_with(1, 2, acknowledge_required=False)
     assert outbox.unacknowledged == 2
     assert part_ids(outbox.due(0)) == [1, 2]
+    assert outbox.next_due_ns() is None
+    outbox.written()
     assert outbox.unacknowledged == 0
     assert not outbox.acknowledge(1)
     outbox.reconnected(0)
     assert outbox.due(10 * NS_PER_S) == []
+
+
+def test_without_acknowledgements_what_the_port_did_not_take_before_it_was_lost_is_sent_when_it_is_back():
+    outbox = outbox_with(1, 2, acknowledge_required=False)
+    outbox.due(0)
+    outbox.reconnected(TIMEOUT_NS)
+    assert outbox.next_due_ns() == TIMEOUT_NS
+    assert part_ids(outbox.due(TIMEOUT_NS)) == [1, 2]
+    outbox.written()
+    assert outbox.due(10 * NS_PER_S) == []
+
+
+def test_a_result_is_acknowledged_by_its_part_too():
+    outbox = outbox_with(7, 8)
+    assert outbox.acknowledge_part(8)
+    assert not outbox.acknowledge_part(8)
+    assert part_ids(outbox.due(0)) == [7]
+
+
+def test_repeats_wait_for_a_free_wire_and_new_results_do_not():
+    outbox = outbox_with(1)
+    outbox.due(0)
+    outbox.put_or_fault(part(2))
+    assert outbox.next_due_ns(repeats_from_ns=NS_PER_S) <= 0
+    assert part_ids(outbox.due(TIMEOUT_NS, repeats_max=0)) == [2]
+    assert outbox.next_due_ns(repeats_from_ns=NS_PER_S) == NS_PER_S
 
 
 def test_without_acknowledgements_a_closed_port_still_ends_in_a_fault_not_in_a_loss():

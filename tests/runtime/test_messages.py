@@ -188,6 +188,7 @@ SNAPSHOT = snapshot.Snapshot(
     pictures_dropped=0,
     records_dropped=0,
     unacknowledged=1,
+    wire=snapshot.WireCounts(1, 2, {"checksum": 3}, {"overrun": 4}, 5),
     restarts={"inspection-0": 1},
     model_id="model",
     recipe_id="recipe",

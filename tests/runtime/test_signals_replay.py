@@ -13,16 +13,20 @@ import tomli
 
 from edge_runtime.clock import NS_PER_MS, ManualClock
 from edge_runtime.interfaces import RECIPE_BITS, Input, Output
+from edge_runtime.protocol.ascii_codec import AsciiCodec
+from edge_runtime.protocol.handshake import Handshake, HandshakeRules
 from edge_runtime.protocol.outbox import Outbox
+from edge_runtime.protocol.sentence import SentenceCodec
 from edge_runtime.runtime.ejection import Ejection
 from edge_runtime.runtime.encoder import Encoder
 from edge_runtime.runtime.events import ControllerEvent, PartSeen, RecipeAsked, RecipeQueried, ResetAsked
 from edge_runtime.runtime.health import State
 from edge_runtime.runtime.line_control import Announce, LineControl, LineRules, RecipeSelected
 from edge_runtime.runtime.messages import Capture, Captured, Inspected
-from edge_runtime.runtime.outputs import OutputLines, SerialLink
+from edge_runtime.runtime.outputs import OutputLines
 from edge_runtime.runtime.recipe_inputs import RecipeInputs
 from edge_runtime.runtime.recipes import RecipeFacts
+from edge_runtime.runtime.serial_link import SerialLink, WireSpeed
 from edge_runtime.runtime.signals import Signals
 from edge_runtime.runtime.stop_rules import StopLimits, StopRule
 from edge_runtime.runtime.tracking import TrackRules
@@ -47,7 +51,10 @@ DEFAULTS = {
     "ack_timeout_ms": 200,
     "max_unacknowledged": 10,
     "acknowledge": True,
+    "baud_rate": 0,
+    "ascii": {},
     "pulse_ms": {"ok": 50, "reject": 80},
+    "handshake": {},
     "outputs": ["ok", "reject", "busy", "fault", "heartbeat"],
     "ejection": {},
     "stop": {},
@@ -87,15 +94,20 @@ class Replay:
         return RecordingLines(inputs=list(Input), safe_active=wired, clock=self.clock)
 
     def _build_signals(self, config: dict) -> Signals:
-        ack_timeout_ns = config["ack_timeout_ms"] * NS_PER_MS
-        outbox = Outbox(ack_timeout_ns, config["max_unacknowledged"], config["acknowledge"])
+        codec = AsciiCodec(config["ascii"]) if config["ascii"] else SentenceCodec()
+        speed = WireSpeed.of(config["baud_rate"]) if config["baud_rate"] else WireSpeed()
+        ack_timeout_ns = speed.ack_timeout_ns(config["ack_timeout_ms"] * NS_PER_MS, codec.max_bytes)
+        outbox = Outbox(ack_timeout_ns, config["max_unacknowledged"], config["acknowledge"], encode=codec.encode)
+        times = config["handshake"]
+        rules = HandshakeRules(8, times["setup_ms"] * NS_PER_MS, times["off_ms"] * NS_PER_MS) if times else None
         pulses = {Output(name): ms for name, ms in config["pulse_ms"].items()}
         return Signals(
-            SerialLink(self.port, outbox) if self.port else None,
+            SerialLink(self.port, outbox, codec, speed) if self.port else None,
             OutputLines(self.lines, pulses) if self.lines else None,
             config["heartbeat_ms"],
             config["serial_triggers"],
             ejection=_build_ejection(config["ejection"]) if config["ejection"] else None,
+            handshake=Handshake(rules) if rules else None,
             recipe_inputs=RecipeInputs(RECIPE_BITS, config["strobe"], 50 * NS_PER_MS)
             if config["recipe_inputs"]
             else None,
@@ -128,6 +140,7 @@ class Replay:
             self._on_event(event)
         self._do(self.control.give_up(self.signals.undecided(self.now_ns), "at_ejector", self.now_ns))
         self._do(self.control.expire(self.now_ns))
+        self._tell_condition()
         self.signals.work(self.state, self.now_ns)
         self.signals.levels(self.state, self.control.parts_in_flight > 0, bool(self.stop_rule.reason), self.now_ns)
 
@@ -142,6 +155,7 @@ class Replay:
             self._part_seen(event)
         elif isinstance(event, ResetAsked):
             self.stop_rule.reset()
+            self.signals.reset(event, self.now_ns)
         elif isinstance(event, RecipeQueried):
             self.signals.recipe_active(self.control.recipes.selected)
         elif isinstance(event, RecipeAsked):
@@ -153,12 +167,15 @@ class Replay:
     def _part_seen(self, seen: PartSeen) -> None:
         if self.signals.ignores(seen):
             return
+        self._tell_condition()
         part_id, actions = self.control.trigger(seen.at_ns, self.now_ns, UTC, seen.line_seqno)
-        if seen.line_seqno is not None:
-            self.signals.accepted(seen.line_seqno, part_id)
+        self.signals.accepted(seen, part_id)
         doubled = self.signals.track(part_id, seen)
         self._do(actions)
         self._do(self.control.give_up(doubled, "doubled_trigger", self.now_ns))
+
+    def _tell_condition(self) -> None:
+        self.signals.condition(self.state, self.control.has_room)
 
     def _do(self, actions: list) -> None:
         for action in actions:
@@ -193,7 +210,7 @@ class Replay:
             self.lines.inject_edge(Input.ENCODER_A, lost=lost, active=self.encoder_active)
 
     def _input(self, name: str, event: dict) -> None:
-        self.lines.inject_edge(Input(name), active=event["active"])
+        self.lines.inject_edge(Input(name), active=event.get("active", True))
 
     def _captured(self, part_id: int, event: dict) -> None:
         picture = Captured(0, part_id, (480, 640), self.now_ns, UTC, self.asked_recipes[part_id])
@@ -209,6 +226,9 @@ class Replay:
         recipe = self.control.recipes.get(self.asked_recipes[part_id]).name
         verdict = Verdict(part_id, outcome, reasons, found, len(found), self.now_ns, "model", recipe)
         self._do(self.control.inspected(Inspected(verdict), self.now_ns))
+
+    def _left(self, part_id: int, event: dict) -> None:
+        self._do(self.control.left(0, part_id))
 
     def _camera(self, state: str, event: dict) -> None:
         if state == "lost":
@@ -244,13 +264,16 @@ class Replay:
         return [f"{each.at_ns / NS_PER_MS:g} {each.output.value} {'on' if each.active else 'off'}" for each in driven]
 
     def counted(self) -> dict[str, int]:
-        counters = self.control.counters
+        counters, wire = self.control.counters, self.signals.counts()
         return {
             "triggers": counters.triggers,
             "late": counters.late,
             "unannounced": self.signals.unannounced,
             "missed_edges": self.signals.missed_edges,
             "in_flight": self.control.parts_in_flight,
+            "rejected": sum(wire.rejected.values()),
+            "irregular": sum(wire.irregular.values()),
+            "voided": wire.voided,
             **self.signals.tracking(self.now_ns),
         }
 

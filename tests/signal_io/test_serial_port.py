@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.errors import SignalError
-from edge_runtime.signal_io.serial_port import SerialPort, find_device
+from edge_runtime.signal_io.serial_address import find_device
+from edge_runtime.signal_io.serial_port import SerialPort
 
 
 def test_a_pattern_stands_for_its_only_match(pty, tmp_path):
