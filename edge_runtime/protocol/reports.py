@@ -108,7 +108,7 @@ def discovery(rules: TopicRules, discovery_prefix: str, model: str) -> Iterator[
         "device": {"identifiers": [box], "name": rules.station, "manufacturer": "edge-runtime", "model": model},
     }
     for component, key, entry in _ENTITIES:
-        config = {"unique_id": f"{box}_{key}", "object_id": f"{box}_{key}", **entry, **shared}
+        config = {"unique_id": f"{box}_{key}", **entry, **shared}
         yield f"{discovery_prefix}/{component}/{box}/{key}/config", _bytes(config)
 
 

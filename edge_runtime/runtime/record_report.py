@@ -143,7 +143,7 @@ class RecordReport:
         """At most once a second, however many ask."""
         if self._replay_after is None or now_ns < self._replay_at_ns:
             return
-        log.info("a consumer asked for the records after number %d again", self._replay_after)
+        log.debug("a consumer asked for the records after number %d again", self._replay_after)
         self._replay_at_ns = now_ns + REPLAY_EVERY_NS
         self._position, self._replay_after = self._replay_after, None
         self._read_ahead.clear()

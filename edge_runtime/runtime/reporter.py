@@ -69,6 +69,7 @@ class Reporter:
         self._greetings: deque[tuple[str, bytes]] = deque()
         self._others: set[int] = set()
         self._failures = 0
+        self._nonsense_told = False
         self._connect_at_ns = self._open_at_ns = self._look_at_ns = self._keep_at_ns = self._well_at_ns = 0
         self._heard_ns = self._feed_well_ns = clock.monotonic_ns()
         self._kept: FeedPosition | None = None
@@ -127,7 +128,7 @@ class Reporter:
         if now_ns >= self._look_at_ns and self._records.following:
             self._look_at_ns = now_ns + LOOK_AT_FILE_EVERY_NS
             if self._feed.was_replaced() and self._records.told_all():
-                self._records.following = False
+                self._feed_well_ns, self._records.following = now_ns, False
         if self._records.following or now_ns < self._open_at_ns:
             return
         self._open_at_ns = now_ns + NS_PER_S
@@ -199,10 +200,11 @@ class Reporter:
 
     def _asked(self, event: Received) -> None:
         wish = parse_replay(event.payload)
-        if wish is None:
-            log.warning("a message of %d bytes on %s makes no sense", len(event.payload), event.topic)
-        else:
+        if wish is not None:
             self._records.go_back(wish)
+        elif not self._nonsense_told:
+            log.warning("a message of %d bytes on %s makes no sense", len(event.payload), event.topic)
+            self._nonsense_told = True
 
     def _tell_broker(self, now_ns: int) -> None:
         while self._greetings and self._room:

@@ -45,9 +45,9 @@ class SqliteRecordFeed:
         self.close()
         try:
             with self._storage_errors():
+                self._inode = os.stat(self._path).st_ino  # first: a file put there meanwhile is then seen as new
                 uri = f"{self._path.absolute().as_uri()}?mode=ro"
                 self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
-                self._inode = os.stat(self._path).st_ino
                 if schema_version(self._connection) != len(MIGRATIONS):
                     raise StorageError(f"{self._path}: is of another version than this program; start the daemon")
         except StorageError:

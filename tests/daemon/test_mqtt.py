@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -109,6 +110,31 @@ def test_a_box_without_its_broker_gets_ready_and_says_what_is_missing(start_stat
     taken = consume(broker.port)
     station.until(lambda: len(taken.part_ids) == 3)
     station.until(lambda: snapshot(station)["reporter_trouble"] == "")
+    assert station.stop() == 0
+
+
+def test_a_frozen_broker_and_a_frozen_reporter_hold_nothing_up(start_station, mosquitto):
+    broker = mosquitto()
+    broker.freeze()
+    station = start_station({"a": CLEAN}, more=MQTT.format(port=broker.port))
+    station.wait_until_ready()
+    trigger(station, range(1, 10))
+    station.children("reporter")[0].suspend()
+    trigger(station, range(10, 20))
+    assert station.stop() == 0
+    assert len(told(station)) == 19
+
+
+def test_a_reporter_that_never_gets_ready_keeps_no_box_from_working(start_station, tmp_path, monkeypatch):
+    (tmp_path / "stub" / "paho").mkdir(parents=True)
+    (tmp_path / "stub" / "paho" / "__init__.py").write_text("raise ImportError('not installed')")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}/stub:{os.environ.get('PYTHONPATH', '')}")
+    station = start_station({"a": CLEAN}, more=MQTT.format(port=1), restarts_max=2)
+    station.wait_until_ready()
+    station.until(lambda: "restart budget is spent" in station.log)
+    trigger(station, range(1, 10))
+    station.until(lambda: snapshot(station)["restarts"].get("reporter", 0) >= 3)
+    assert snapshot(station)["faults"] == []
     assert station.stop() == 0
 
 

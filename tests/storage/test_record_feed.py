@@ -124,7 +124,7 @@ def test_another_file_has_another_epoch(path, tmp_path, database, open_database,
 
 
 def test_what_cannot_be_read_is_a_storage_error(path, open_feed):
-    with pytest.raises(StorageError, match="unable to open"):
+    with pytest.raises(StorageError, match="No such file"):
         open_feed(path)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE anything (n)")
