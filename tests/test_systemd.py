@@ -35,3 +35,4 @@ def test_the_service_is_watched_and_always_started_again() -> None:
     assert keys["StartLimitIntervalSec"] == "0"
     assert float(keys["WatchdogSec"]) > 0
     assert "make-safe" in keys["ExecStopPost"]
+    assert keys["KillMode"] == "control-group", "mixed kills guard and office as soon as the line is dead"

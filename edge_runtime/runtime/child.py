@@ -32,6 +32,8 @@ def run_child(channel: Channel, serve: Callable[[Channel, Setup], None], *, dies
         signal.signal(signum, signal.SIG_IGN)
     if dies_with_line:
         die_with_parent()
+    else:  # its last work begins when the line is dead, and systemd's watchdog sends this to the whole group
+        signal.signal(signal.SIGABRT, signal.SIG_IGN)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # native libraries print on stdout
     try:
         serve(channel, _setup(channel))

@@ -65,6 +65,23 @@ def test_a_line_stopped_dead_is_ended_and_its_outputs_made_safe(start_station: A
     assert station.process.wait() == -signal.SIGKILL
 
 
+def test_what_systemd_sends_to_a_dead_lines_group_keeps_nobody_from_the_last_work(start_station: Any) -> None:
+    station = start_station({"1": CLEAN})
+    station.wait_until_ready()
+    guard, office = *station.children("guard"), *station.children("office")
+    office.suspend()
+    send_parts(station, 3)
+    station.process.kill()
+    for signum in (signal.SIGTERM, signal.SIGABRT):
+        guard.send_signal(signum)
+        office.send_signal(signum)
+    office.resume()
+    station.until(lambda: Down("line_died") in station.heard)
+    station.until(lambda: station.output_levels == SAFE)
+    psutil.wait_procs([guard, office], timeout=5)
+    assert [record.trigger.part_id for record in station.records()] == [1, 2, 3]
+
+
 def test_the_guard_waits_for_a_port_that_is_not_free_at_once(start_station: Any) -> None:
     station = start_station({"1": CLEAN})
     station.wait_until_ready()
