@@ -1,5 +1,5 @@
 # `make demo` and `make test` are all a newcomer needs: each sets up what it needs, once, in .venv.
-.PHONY: demo test check bench setup clean
+.PHONY: demo test check bench bench-hil setup clean
 .DEFAULT_GOAL := help
 
 BIN := .venv/bin
@@ -13,6 +13,7 @@ help:
 	@echo "make test    run all tests (sets up everything, the training tools included)"
 	@echo "make check   ruff, mypy, import rules"
 	@echo "make bench   overhead of the pipeline against the pure predictor"
+	@echo "make bench-hil  the daemon in a virtual box with simulated GPIO, camera and serial adapter (root, Debian or Ubuntu)"
 	@echo "make clean   remove .venv and what tests and demos left"
 
 .venv/bin/python: scripts/find-python .python-version
@@ -42,6 +43,9 @@ check: $(ALL_READY)
 
 bench: $(ALL_READY)
 	$(BIN)/python -m tools bench pipeline $(ARGS)
+
+bench-hil: $(ALL_READY)
+	$(BIN)/python -m tools.hil $(ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache demo-output

@@ -1,0 +1,21 @@
+"""The shipped model instead of the scripted answers."""
+
+from __future__ import annotations
+
+from tools.hil.report import expect
+from tools.hil.station import Station
+
+PARTS = 2
+
+
+def paddle_lite(station: Station) -> str:
+    """Every worker runs the golden tiles before it says ready; then parts are inspected before their deadline."""
+    station.systemctl("stop")
+    station.configure(backend="paddle_lite", deadline_ms=60_000)
+    took_s = station.systemctl("start")
+    before = len(station.outcomes())
+    station.pass_parts(PARTS)
+    station.until(lambda: len(station.outcomes()) >= before + PARTS, "records of inspected parts")
+    outcomes = [outcome for _, outcome in station.outcomes()[before:]]
+    expect("NOT_INSPECTED" not in outcomes, f"the parts were {outcomes}\n{station.log(40)}")
+    return f"golden tiles equal, READY after {took_s:.0f} s, {PARTS} black pictures: {', '.join(outcomes)}"

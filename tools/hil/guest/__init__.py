@@ -1,0 +1,1 @@
+"""What runs inside the box, as root and beside the daemon: the standard library alone."""
