@@ -26,12 +26,15 @@ class AsciiSettings(StrictModel):
     refused: str = Field(default="", max_length=MAX_TEMPLATE_CHARS, description="Understood and refused")
     signals: str = Field(default="", max_length=MAX_TEMPLATE_CHARS, description="Ready, busy, overrun, fault changed")
     status: str = Field(default="", max_length=MAX_TEMPLATE_CHARS, description="The answer to a query")
+    recipe_active: str = Field(default="", max_length=MAX_TEMPLATE_CHARS, description="The recipe of the next part")
     trigger: str = Field(
         default="", max_length=MAX_TEMPLATE_CHARS, description="A part has come, with its number or without"
     )
     ack: str = Field(default="", max_length=MAX_TEMPLATE_CHARS, description="By part_id or seq; unset: results go once")
     reset: str = Field(default="", max_length=MAX_TEMPLATE_CHARS, description="Take back overrun and stop")
     query: str = Field(default="", max_length=MAX_TEMPLATE_CHARS, description="Asks for the status")
+    recipe: str = Field(default="", max_length=MAX_TEMPLATE_CHARS, description="Inspect the next part with this recipe")
+    recipe_query: str = Field(default="", max_length=MAX_TEMPLATE_CHARS, description="Asks for the recipe")
 
     @model_validator(mode="after")
     def _templates_are_sound(self) -> AsciiSettings:

@@ -335,3 +335,39 @@ def test_a_mistake_in_the_recipe_names_the_recipes_file(write, tmp_path, recipe,
         load_settings(write('recipe = "board.toml"\n' + MINIMAL))
     assert str(caught.value).startswith(f"{tmp_path / 'board.toml'}: ")
     assert fragment in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('[serial]\nport = "usb:0403"\n', "write usb:VENDOR:PRODUCT"),
+        (
+            '[serial]\nport = "/dev/x"\nprotocol = "ascii"\n',
+            r"protocol 'ascii' and a \[serial.ascii\] section need each",
+        ),
+        ('[serial]\nport = "/dev/x"\n[serial.ascii]\nresult = "{outcome}"\n', "need each other"),
+        (
+            '[serial]\nport = "/dev/x"\nprotocol = "ascii"\n[serial.ascii]\nresult = "{part}{outcome}"\n',
+            r"serial.ascii: .*result: \{part\} is no field of this template; allowed: seq, part_id",
+        ),
+        ('[serial]\nport = "/dev/x"\n[serial.rs485]\nrts_level = true\n', "serial.rs485.rts_level"),
+        ('[gpio]\nverdicts = "handshake"\n[gpio.outputs.ok]\nline = 1\n', "needs the outputs ok and result_valid and"),
+    ],
+)
+def test_wires_that_do_not_fit_are_refused(tmp_path, text, complaint):
+    (tmp_path / "config.toml").write_text(MINIMAL + text)
+    with pytest.raises(ConfigError, match=complaint):
+        load_settings(tmp_path / "config.toml")
+
+
+HANDSHAKE = '[gpio]\nverdicts = "handshake"\n[gpio.outputs.ok]\nline = 1\n[gpio.outputs.result_valid]\nline = 2\n'
+HANDSHAKE += "[gpio.inputs.ack]\nline = 3\n"
+
+
+def test_a_handshake_leaves_the_ejection_to_the_controller(tmp_path):
+    (tmp_path / "config.toml").write_text(MINIMAL + HANDSHAKE)
+    assert load_settings(tmp_path / "config.toml").gpio.handshake.off_ms == 50
+    trigger = '[gpio.inputs.trigger]\nline = 4\n[line]\ntrigger = "gpio"\ndeadline_ms = 400\n'
+    (tmp_path / "config.toml").write_text(MINIMAL + HANDSHAKE + trigger + EJECTION)
+    with pytest.raises(ConfigError, match=r"remove \[ejection\]"):
+        load_settings(tmp_path / "config.toml")

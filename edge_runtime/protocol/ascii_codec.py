@@ -20,6 +20,9 @@ from edge_runtime.protocol.messages import (
     FaultChanged,
     Heartbeat,
     Message,
+    RecipeActive,
+    RecipeQuery,
+    RecipeRequest,
     Refused,
     ResetRequest,
     Result,
@@ -41,6 +44,7 @@ OUTGOING: Mapping[str, type[Message]] = {
     "refused": Refused,
     "signals": SignalsChanged,
     "status": Status,
+    "recipe_active": RecipeActive,
 }
 # By template, then by the fields it names: which message it is.
 INCOMING: Mapping[str, Mapping[tuple[str, ...], type[Message]]] = {
@@ -48,6 +52,8 @@ INCOMING: Mapping[str, Mapping[tuple[str, ...], type[Message]]] = {
     "ack": {("seq",): Acknowledge, ("part_id",): AcknowledgePart},
     "reset": {(): ResetRequest},
     "query": {(): StatusQuery},
+    "recipe": {("number",): RecipeRequest},
+    "recipe_query": {(): RecipeQuery},
 }
 _BETWEEN = b"\r\n\0"
 T = TypeVar("T")

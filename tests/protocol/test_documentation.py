@@ -4,8 +4,18 @@ import re
 from pathlib import Path
 
 import pytest
+import tomli
 
-from edge_runtime.protocol.messages import FROM_CONTROLLER, FROM_DEVICE, Acknowledge, PartResult
+from edge_runtime.protocol.ascii_codec import INCOMING, OUTGOING, AsciiCodec
+from edge_runtime.protocol.messages import (
+    FROM_CONTROLLER,
+    FROM_DEVICE,
+    Acknowledge,
+    AcknowledgePart,
+    PartResult,
+    Result,
+    TriggerRequest,
+)
 from edge_runtime.protocol.outbox import Outbox
 from edge_runtime.protocol.sentence import Decoder
 from edge_runtime.values import Outcome
@@ -52,3 +62,18 @@ def test_the_controller_shown_takes_each_part_once_and_acknowledges_each_sentenc
 @pytest.mark.parametrize("line", [b"", b"\r\n", b"\xff\xfe", b"$RES,5*00\r\n", b"S,5,1204,17,R,2,open,x*1A\r\n"])
 def test_the_controller_shown_is_not_fooled_by_a_damaged_line(take, line):
     assert take(line, {}, None) == b""
+
+
+def test_the_exchange_shown_in_a_controllers_own_words_is_true():
+    page = (Path(__file__).parents[2] / "docs" / "serial_ascii.md").read_text("utf-8")
+    codec = AsciiCodec(tomli.loads(re.findall(r"```toml\n(.*?)```", page, re.DOTALL)[0])["serial"]["ascii"])
+    trigger, result, ack = re.findall(r"^[<>] (\S+)", page, re.MULTILINE)
+    assert codec.feed(f"{trigger}\r{ack}\r".encode()) == [TriggerRequest(17), AcknowledgePart(1204)]
+    told = codec.encode(Result(5, 1204, 17, Outcome.REJECT, 2, "open", "open: 2 > 0"))
+    assert told == result.translate({0x2402: 2, 0x2403: 3}).encode() + b"\r\n"
+
+
+@pytest.mark.parametrize("name", [*OUTGOING, *INCOMING])
+def test_each_template_has_its_row(name):
+    page = (Path(__file__).parents[2] / "docs" / "serial_ascii.md").read_text("utf-8")
+    assert re.search(rf"^\| `{name}` \|", page, re.MULTILINE)
