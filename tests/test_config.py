@@ -343,14 +343,14 @@ def test_a_mistake_in_the_recipe_names_the_recipes_file(write, tmp_path, recipe,
         ('[serial]\nport = "usb:0403"\n', "write usb:VENDOR:PRODUCT"),
         (
             '[serial]\nport = "/dev/x"\nprotocol = "ascii"\n',
-            r"protocol 'ascii' and a \[serial.ascii\] section need each",
+            "section need each other",
         ),
         ('[serial]\nport = "/dev/x"\n[serial.ascii]\nresult = "{outcome}"\n', "need each other"),
         (
             '[serial]\nport = "/dev/x"\nprotocol = "ascii"\n[serial.ascii]\nresult = "{part}{outcome}"\n',
             r"serial.ascii: .*result: \{part\} is no field of this template; allowed: seq, part_id",
         ),
-        ('[serial]\nport = "/dev/x"\n[serial.rs485]\nrts_level = true\n', "serial.rs485.rts_level"),
+        ('[serial]\nport = "/dev/x"\n[serial.rs485]\nrts_level = true\n', "serial.rs485: unknown key 'rts_level'"),
         ('[gpio]\nverdicts = "handshake"\n[gpio.outputs.ok]\nline = 1\n', "needs the outputs ok and result_valid and"),
     ],
 )
