@@ -79,7 +79,7 @@ def _status() -> Iterator[Register]:
     yield Register("status_bits", 2, 1, "read", "bits", bits)
     yield Register("heartbeat", 3, 1, "read", "", "Counts up once per heartbeat, 65535 is followed by 0")
     yield Register("accepted_seqno", 4, 1, "read", "", "line_seqno of the last trigger that became a part")
-    yield Register("refused", 5, 1, "read", "", "Writes refused since the server started, 65535: that many or more")
+    yield Register("refused", 5, 1, "read", "", "Writes and connections refused since the server started")
     yield Register("accepted_part_id", 6, 4, "read", "", "The part it became, 0: none yet")
     yield Register("recipe_number", 10, 1, "read", "", "Number of the next part's recipe, 0: none is selected")
     yield Register("waiting", 11, 1, "read", "results", "Results not acknowledged, the shown one included")

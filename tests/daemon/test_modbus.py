@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 import tty
 from collections.abc import Callable, Iterator
@@ -286,8 +288,6 @@ class PtyBridge:
     """Joins the far end of a pty with another pty, for a client that wants a device of its own to open."""
 
     def __init__(self, far_end: int, link: Any) -> None:
-        import threading
-
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
         link.symlink_to(os.ttyname(self._slave))
@@ -297,8 +297,6 @@ class PtyBridge:
         self._thread.start()
 
     def _carry(self) -> None:
-        import select
-
         first, second = self._fds
         while self._running:
             for fd in select.select([first, second], [], [], 0.05)[0]:

@@ -68,6 +68,9 @@ class Serving:
         finally:
             self.server.close()
 
+    def wait(self) -> None:
+        self._thread.join(5)
+
     def stop(self) -> None:
         self._running = False
         self._thread.join()
@@ -387,6 +390,6 @@ def test_a_serial_line_that_is_lost_is_an_error_of_the_driver() -> None:
     tty.setraw(theirs)
     serving = Serving(lambda bank: ModbusRtuServer(bank, SerialPort(os.ttyname(theirs), 19_200), UNIT, 19_200))
     os.close(ours)
-    serving._thread.join(5)
+    serving.wait()
     os.close(theirs)
     assert len(serving.trouble) == 1
