@@ -99,7 +99,7 @@ def modbus_station(start_station: Any) -> Iterator[Callable[..., tuple[Any, Mast
 
 
 def test_triggers_by_register_end_to_end(modbus_station: Any) -> None:
-    station, master = modbus_station({"1": CLEAN, "2": DEFECT})
+    station, master = modbus_station({"1": CLEAN, "2": DEFECT}, more="[recipe]\nmm_per_px = 0.05\n")
     master.wait_until_ready()
     seen, last = [], 0
     for seqno in range(1, 7):
@@ -109,22 +109,13 @@ def test_triggers_by_register_end_to_end(modbus_station: Any) -> None:
         last = image["result_id"]
         seen.append((image["line_seqno"], image["part_id"], image["outcome"], image["defect_count"]))
     assert seen == [(s, s, REJECT if s % 2 == 0 else PASS, int(s % 2 == 0)) for s in range(1, 7)]
+    box = [image[f"defect_1_{edge}"] for edge in ("x_min", "y_min", "x_max", "y_max")]
+    told = (image["result_bits"], image["defects_shown"], image["defect_1_class"], box, image["defect_1_area"])
+    assert told == (3, 1, 1, [30, 50, 45, 70], 300), "30 × 40 px of 0.0025 mm², in 0.1 mm and 0.01 mm²"
     image = master.until(lambda image: image["result_id"] == 0)
     assert (image["triggers"], image["passed"], image["rejected"], image["accepted_seqno"]) == (6, 3, 3, 6)
     assert station.stop() == 0
     assert [r.verdict.outcome for r in station.records()] == [Outcome.PASS, Outcome.REJECT] * 3
-
-
-def test_a_defect_is_told_in_the_map_s_units(modbus_station: Any) -> None:
-    _station, master = modbus_station({"1": DEFECT}, more="[recipe]\nmm_per_px = 0.05\n")
-    master.wait_until_ready()
-    master.write(TRIGGER, 1)
-    image = master.take()
-    assert image["result_bits"] == 3
-    box = [image[f"defect_1_{edge}"] for edge in ("x_min", "y_min", "x_max", "y_max")]
-    assert (image["defects_shown"], image["defect_1_class"], box) == (1, 1, [30, 50, 45, 70])
-    assert image["defect_1_area"] == 300  # 30 × 40 px of 0.0025 mm², in 0.01 mm²
-    assert image["defect_2_class"] == 0
 
 
 def test_a_recipe_is_selected_for_the_part_that_is_triggered_with_it(modbus_station: Any) -> None:
