@@ -43,17 +43,21 @@ def best_pulses(wish: RunWish, edges_per_pulse: int) -> int:
 def fitting_settings(wish: RunWish, mode: Mode, trigger: Literal["gpio", "serial"]) -> dict[str, Any]:
     """Every section that the hardware does not fill, so that no part is missed or wrongly thrown out."""
     pitch_ms = 1000 / wish.rate_hz
+    quadrature = any(kind.name == "belt_reverse" for kind in wish.faults)
+    edges_per_pulse = 4 if quadrature else 2
     way = {"mode": mode} | (
         {"delay_ms": best_delay_ms(wish, pulse_ms(wish), DEBOUNCE_US), "min_gap_ms": MIN_GAP_SHARE * pitch_ms}
         if mode == "delay"
         else {
-            "pulses": best_pulses(wish, edges_per_pulse=2),
-            "min_gap_pulses": round(2 * MIN_GAP_SHARE * wish.pitch_mm * wish.pulses_per_mm),
+            "pulses": best_pulses(wish, edges_per_pulse),
+            "min_gap_pulses": round(edges_per_pulse * MIN_GAP_SHARE * wish.pitch_mm * wish.pulses_per_mm),
         }
     )
     inputs: dict[str, Any] = {Input.TRIGGER.value: {"line": 10, "debounce_us": DEBOUNCE_US}}
     if mode == "encoder":
         inputs[Input.ENCODER_A.value] = {"line": 11, "debounce_us": 0}
+    if mode == "encoder" and quadrature:
+        inputs[Input.ENCODER_B.value] = {"line": 12, "debounce_us": 0}
     lines = {Output.OK: 1, Output.REJECT: 2, Output.FAULT: 3, Output.HEARTBEAT: 4}
     return {
         "line": {
