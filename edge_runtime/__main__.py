@@ -144,6 +144,7 @@ def simulate(
     ] = None,
     speed: Annotated[float, typer.Option(min=1, max=20_000, help="Belt speed, mm/s.")] = 500.0,
     eye_to_ejector: Annotated[float, typer.Option(min=1, max=100_000, help="From photo-eye to ejector, mm.")] = 500.0,
+    second_eye: Annotated[float, typer.Option(min=0, max=100_000, help="To a second photo-eye, mm; 0: none.")] = 0.0,
     pulses_per_mm: Annotated[float, typer.Option(min=0.001, max=100, help="Encoder periods a millimetre.")] = 0.5,
     defects: Annotated[float, typer.Option(min=0, max=1, help="Share of defective parts.")] = 0.15,
     seed: Annotated[int, typer.Option(min=0, help="The same seed plans the same run.")] = 1,
@@ -158,8 +159,8 @@ def simulate(
     from edge_runtime.simulation.plan import RunWish
     from edge_runtime.simulation.run import RunOptions
 
-    kinds = named_faults(faults, with_encoder=mode == "encoder")
-    wish = RunWish(parts, rate, speed, eye_to_ejector, pulses_per_mm, defects, kinds, seed)
+    kinds = named_faults(faults, with_encoder=mode == "encoder", with_second_eye=second_eye > 0)
+    wish = RunWish(parts, rate, speed, eye_to_ejector, pulses_per_mm, defects, kinds, seed, second_eye)
     raise typer.Exit(run_simulation(RunOptions(wish, mode, trigger, settings, keep), json))
 
 

@@ -60,6 +60,7 @@ def _faults_table(findings: Findings) -> Table:
         "ejected\nwrong",
         "missed",
         "not\ninspected",
+        "taken\naway",
     ):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, tally in findings.by_fault.items():

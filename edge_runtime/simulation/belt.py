@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import merge
 from itertools import chain
@@ -25,7 +25,8 @@ class Geometry:
 
     `eye_to_ejector_mm` is from the photo-eye to the middle of the ejector, which throws out whatever lies with its
     centre in the `ejector_mm` around it. The camera has a part in its picture while the front edge is at most
-    `view_mm` past the photo-eye. The encoder makes `pulses_per_mm` full periods of A and B.
+    `view_mm` past the photo-eye. The encoder makes `pulses_per_mm` full periods of A and B. `second_eye_mm` is from the
+    photo-eye to a second one before the ejector, 0 without.
     """
 
     eye_to_ejector_mm: float
@@ -33,10 +34,13 @@ class Geometry:
     ejector_mm: float
     view_mm: float
     pulses_per_mm: float
+    second_eye_mm: float = 0.0
 
     def __post_init__(self) -> None:
         if min(self.eye_to_ejector_mm, self.part_mm, self.ejector_mm, self.view_mm, self.pulses_per_mm) <= 0:
             raise ValueError(f"all lengths must be positive: {self}")
+        if not 0 <= self.second_eye_mm < self.eye_to_ejector_mm:
+            raise ValueError(f"the second photo-eye must lie between the first one and the ejector: {self}")
 
     @property
     def to_ejector_mm(self) -> float:
@@ -46,7 +50,11 @@ class Geometry:
 
 @dataclass(frozen=True)
 class BeltPart:
-    """One part: number from 1, the belt position at which its front edge reaches the photo-eye, and the truth."""
+    """One part: number from 1, the belt position at which its front edge reaches the photo-eye, and the truth.
+
+    After the photo-eye it may slip back by `slip_mm`, or be `taken` away; one that was `laid` there comes to neither
+    photo-eye nor camera. Of its edges one may bounce, come twice or be lost.
+    """
 
     number: int
     front_mm: float
@@ -54,6 +62,14 @@ class BeltPart:
     bounces: bool = False
     doubled: bool = False
     lost: bool = False
+    slip_mm: float = 0.0
+    taken: bool = False
+    laid: bool = False
+
+    @property
+    def place_mm(self) -> float:
+        """Where its front edge lies on the belt once it is past the photo-eye."""
+        return self.front_mm + self.slip_mm
 
 
 @dataclass(frozen=True)
@@ -91,23 +107,37 @@ class Belt:
         self._seed = seed
 
     def seen_s(self, part: BeltPart) -> float:
-        """When the part's front edge first reaches the photo-eye; inf when it never does."""
+        """When the part's front edge first reaches the photo-eye, or would have; inf when it never does."""
         crossings = self.motion.crossings(part.front_mm)
         return crossings[0].at_s if crossings else math.inf
 
     def in_view(self, part: BeltPart) -> list[tuple[float, float]]:
         """While the camera has the part in its picture."""
+        if part.laid:
+            return []
         return self.motion.spans_between(part.front_mm, part.front_mm + self.geometry.view_mm)
 
     def at_ejector(self, part: BeltPart) -> list[tuple[float, float]]:
-        """While the ejector would throw this part out."""
-        middle_mm = part.front_mm + self.geometry.to_ejector_mm
+        """While the ejector would throw this part out; never where it was taken away."""
+        if part.taken:
+            return []
+        middle_mm = part.place_mm + self.geometry.to_ejector_mm
         half_mm = self.geometry.ejector_mm / 2
         return self.motion.spans_between(middle_mm - half_mm, middle_mm + half_mm)
 
     def eye_levels(self) -> Iterator[Level]:
         """What the photo-eye's wire does, in order, bounces and gaps included."""
-        levels = [level for part in self.parts for level in self._eye_levels_of(part)]
+        levels = [level for part in self.parts if not part.laid for level in self._eye_levels_of(part)]
+        return iter(sorted(levels, key=lambda level: level.at_s))
+
+    def second_eye_levels(self) -> Iterator[Level]:
+        """What the wire of the second photo-eye does, in order; nothing without one."""
+        seen = [part for part in self.parts if self.geometry.second_eye_mm and not part.taken]
+        levels = []
+        for part in seen:
+            front_mm = part.place_mm + self.geometry.second_eye_mm
+            for from_s, to_s in self.motion.spans_between(front_mm, front_mm + self.geometry.part_mm):
+                levels += [Level(from_s, Input.EYE, True, part=part.number), Level(to_s, Input.EYE, False)]
         return iter(sorted(levels, key=lambda level: level.at_s))
 
     def _eye_levels_of(self, part: BeltPart) -> Iterator[Level]:
@@ -131,10 +161,12 @@ class Belt:
             wire = Input.ENCODER_A if number % 2 == 0 else Input.ENCODER_B
             yield Level(crossing.at_s, wire, quarter in (0, 1) if wire is Input.ENCODER_A else quarter in (1, 2))
 
-    def kernel_levels(self, debounce_s: float, with_encoder: bool) -> Iterator[Level]:
-        """All wires together, in order, as the kernel stamps them; the photo-eye alone is debounced."""
+    def kernel_levels(self, debounce_s: Mapping[Input, float], with_encoder: bool) -> Iterator[Level]:
+        """All wires together, in order, as the kernel stamps them; an encoder's are not debounced."""
         encoder = self.encoder_levels() if with_encoder else iter(())
-        return merge(settled(self.eye_levels(), debounce_s), encoder, key=lambda level: level.at_s)
+        eye = settled(self.eye_levels(), debounce_s.get(Input.TRIGGER, 0.0))
+        second = settled(self.second_eye_levels(), debounce_s.get(Input.EYE, 0.0))
+        return merge(eye, second, encoder, key=lambda level: level.at_s)
 
 
 def _bounces(at_s: float, active: bool, chance: random.Random) -> list[tuple[float, bool]]:

@@ -12,9 +12,11 @@ from edge_runtime.simulation.plan import RunWish
 
 Mode = Literal["delay", "encoder"]
 DEBOUNCE_US = 1000
-PULSE_SHARE, MIN_GAP_SHARE, DEADLINE_SHARE = 0.3, 0.5, 0.55
+PULSE_SHARE, MIN_GAP_SHARE, DEADLINE_SHARE, TOLERANCE_SHARE = 0.3, 0.5, 0.55, 0.2
 HEARTBEAT_MS = 100
-OWN_SECTIONS = frozenset({"station", "camera", "inspection", "archive", "recipe", "recipes", "modbus", "mqtt"})
+KEPT_SECTIONS = ("line", "ejection", "stop", "serial")
+SIMULATED = frozenset({"trigger", "encoder_a", "encoder_b", "eye"})
+REPLACED_OF_SERIAL = frozenset({"journal", "protocol", "ascii", "rs485"})
 CONFIG_NAME, JOURNAL_NAME, FEED_NAME, SCRIPT_NAME, CABLE_NAME = (
     "config.toml", "outputs.jsonl", "inputs.sock", "belt.json", "tty",
 )  # fmt: skip
@@ -42,22 +44,16 @@ def best_pulses(wish: RunWish, edges_per_pulse: int) -> int:
 
 def fitting_settings(wish: RunWish, mode: Mode, trigger: Literal["gpio", "serial"]) -> dict[str, Any]:
     """Every section that the hardware does not fill, so that no part is missed or wrongly thrown out."""
-    pitch_ms = 1000 / wish.rate_hz
     quadrature = any(kind.name == "belt_reverse" for kind in wish.faults)
     edges_per_pulse = 4 if quadrature else 2
-    way = {"mode": mode} | (
-        {"delay_ms": best_delay_ms(wish, pulse_ms(wish), DEBOUNCE_US), "min_gap_ms": MIN_GAP_SHARE * pitch_ms}
-        if mode == "delay"
-        else {
-            "pulses": best_pulses(wish, edges_per_pulse),
-            "min_gap_pulses": round(edges_per_pulse * MIN_GAP_SHARE * wish.pitch_mm * wish.pulses_per_mm),
-        }
-    )
+    way = _delays(wish) if mode == "delay" else _pulses(wish, edges_per_pulse)
     inputs: dict[str, Any] = {Input.TRIGGER.value: {"line": 10, "debounce_us": DEBOUNCE_US}}
     if mode == "encoder":
         inputs[Input.ENCODER_A.value] = {"line": 11, "debounce_us": 0}
     if mode == "encoder" and quadrature:
         inputs[Input.ENCODER_B.value] = {"line": 12, "debounce_us": 0}
+    if wish.second_eye_mm:
+        inputs[Input.EYE.value] = {"line": 13, "debounce_us": DEBOUNCE_US}
     lines = {Output.OK: 1, Output.REJECT: 2, Output.FAULT: 3, Output.HEARTBEAT: 4}
     return {
         "line": {
@@ -72,7 +68,7 @@ def fitting_settings(wish: RunWish, mode: Mode, trigger: Literal["gpio", "serial
             "restarts_window_s": 60,
             "realtime_priority": 10,
         },
-        "ejection": way,
+        "ejection": {"mode": mode, **way},
         "serial": {"ack_timeout_ms": 100},
         "gpio": {
             "inputs": inputs,
@@ -81,16 +77,47 @@ def fitting_settings(wish: RunWish, mode: Mode, trigger: Literal["gpio", "serial
     }
 
 
+def _delays(wish: RunWish) -> dict[str, float]:
+    """The way to the ejector in milliseconds."""
+    pitch_ms = 1000 / wish.rate_hz
+    way = {
+        "delay_ms": best_delay_ms(wish, pulse_ms(wish), DEBOUNCE_US),
+        "min_gap_ms": MIN_GAP_SHARE * pitch_ms,
+    }
+    if wish.second_eye_mm:
+        way |= {
+            "eye_ms": 1000 * wish.second_eye_mm / wish.speed_mm_s,
+            "eye_tolerance_ms": TOLERANCE_SHARE * pitch_ms,
+        }
+    return way
+
+
+def _pulses(wish: RunWish, edges_per_pulse: int) -> dict[str, int]:
+    """The way to the ejector in encoder edges."""
+    edges_per_mm = edges_per_pulse * wish.pulses_per_mm
+    way = {
+        "pulses": best_pulses(wish, edges_per_pulse),
+        "min_gap_pulses": round(MIN_GAP_SHARE * wish.pitch_mm * edges_per_mm),
+    }
+    if wish.second_eye_mm:
+        way |= {
+            "eye_pulses": round(wish.second_eye_mm * edges_per_mm),
+            "eye_tolerance_pulses": round(TOLERANCE_SHARE * wish.pitch_mm * edges_per_mm),
+        }
+    return way
+
+
 def settings_of(settings: Settings, file: Path) -> dict[str, Any]:
     """An integrator's own sections about line, ejection and wires. Raises ConfigError where nothing can be checked."""
-    if settings.line.trigger == "free_run":
-        raise ConfigError(f"{file}: line.trigger is free_run; a line with an ejector needs triggers: gpio or serial")
+    if settings.line.trigger not in ("gpio", "serial"):
+        raise ConfigError(f"{file}: line.trigger is {settings.line.trigger}; simulated are gpio and serial")
     if settings.gpio is None or Output.REJECT not in settings.gpio.outputs:
         raise ConfigError(f"{file}: [gpio.outputs.reject] is missing; without it there is no ejector to simulate")
-    data: dict[str, Any] = settings.model_dump(mode="json", exclude_none=True)
-    if "ejection" not in data:
+    if settings.ejection is None:
         raise ConfigError(f"{file}: [ejection] is missing; it says when a part is at the ejector")
-    return {name: section for name, section in data.items() if name not in OWN_SECTIONS}
+    data: dict[str, Any] = settings.model_dump(mode="json", exclude_none=True)
+    gpio = {**data["gpio"], "inputs": {key: each for key, each in data["gpio"]["inputs"].items() if key in SIMULATED}}
+    return {name: data[name] for name in KEPT_SECTIONS if name in data} | {"gpio": gpio}
 
 
 def with_simulated_hardware(sections: dict[str, Any], folder: Path, bundle: Path) -> dict[str, Any]:
@@ -104,6 +131,6 @@ def with_simulated_hardware(sections: dict[str, Any], folder: Path, bundle: Path
         "inspection": {"bundle": str(bundle), "backend": "scripted", "workers": 2, "scripted_predict_ms": 5},
         "archive": {"keep_ok_every": 0, "picture_budget_mb": 50, "free_mb_min": 0},
         "recipe": {"name": "simulation"},
-        "serial": {key: value for key, value in serial.items() if key != "journal"},
+        "serial": {key: value for key, value in serial.items() if key not in REPLACED_OF_SERIAL},
         "gpio": gpio,
     }

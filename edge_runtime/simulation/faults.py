@@ -34,6 +34,7 @@ class FaultKind:
     of_belt: bool = False
     raises: str = ""
     encoder_only: bool = False
+    second_eye_only: bool = False
     in_all: bool = True
 
 
@@ -44,6 +45,9 @@ FAULTS = {
         FaultKind("bounce", 2.0, 0.0, Excuse.NONE, of_belt=True),
         FaultKind("doubled_edge", 0.0, 0.5, Excuse.OWN_PART, of_belt=True),
         FaultKind("lost_edge", 0.0, 0.5, Excuse.OWN_PART, of_belt=True),
+        FaultKind("part_slips", 0.0, 0.5, Excuse.NONE, of_belt=True, second_eye_only=True),
+        FaultKind("part_taken", 0.0, 0.5, Excuse.NONE, of_belt=True, second_eye_only=True),
+        FaultKind("part_laid", 0.0, 0.5, Excuse.NONE, of_belt=True, second_eye_only=True),
         FaultKind("speed_change", 2.4, 0.0, Excuse.NONE, of_belt=True, encoder_only=True),
         FaultKind("belt_stop", 1.4, 0.0, Excuse.NONE, of_belt=True, encoder_only=True),
         FaultKind("belt_reverse", 1.2, 0.0, Excuse.OWN_PART, of_belt=True, encoder_only=True, in_all=False),
@@ -76,12 +80,13 @@ class Injection:
         return self.at_s + self.kind.lasts_s
 
 
-def named_faults(wish: str, with_encoder: bool) -> tuple[FaultKind, ...]:
-    """`all`, `none`, or names separated by commas. Without an encoder `all` leaves out what only one can follow."""
+def named_faults(wish: str, with_encoder: bool, with_second_eye: bool) -> tuple[FaultKind, ...]:
+    """`all`, `none`, or names separated by commas. `all` leaves out what only a part that is not there can follow."""
     if wish == "none":
         return ()
     if wish == "all":
-        return tuple(kind for kind in FAULTS.values() if kind.in_all and (with_encoder or not kind.encoder_only))
+        able = [kind for kind in FAULTS.values() if with_second_eye or not kind.second_eye_only]
+        return tuple(kind for kind in able if kind.in_all and (with_encoder or not kind.encoder_only))
     names = [name.strip() for name in wish.split(",")]
     if unknown := [name for name in names if name not in FAULTS]:
         raise ConfigError(f"--faults: no fault {', '.join(unknown)}; known are all, none, {', '.join(FAULTS)}")

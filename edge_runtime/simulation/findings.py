@@ -126,8 +126,9 @@ def find(
     findings = Findings(len(ways), sum(way.defective for way in ways), repeats=heard.repeats)
     findings.problems += [*seen.problems, *heard.contradictions]
     findings.by_fault = {HEALTHY: FaultTally(), **{name: FaultTally(count) for name, count in times.items()}}
+    last_ns = max(way.gone_ns for way in ways)
     for window in {(each.kind.name, each.from_ns): each for each in windows}.values():
-        end_ns = min(window.to_ns, ways[-1].gone_ns)
+        end_ns = min(window.to_ns, last_ns)
         findings.by_fault[window.kind.name].window_ms += max(0.0, (end_ns - window.from_ns) / NS_PER_MS)
     for way in ways:
         rows = by_part.get(way.number, [])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from edge_runtime.clock import NS_PER_MS, NS_PER_S, Clock
 from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.interfaces import Input
 from edge_runtime.signal_io.edge_feed import EdgeSender, FedEdge
 from edge_runtime.simulation.belt import Level
 from edge_runtime.simulation.cable import Cable
@@ -41,7 +42,8 @@ class Machine:
     """Everything around the daemon, in one thread."""
 
     def __init__(
-        self, plan: RunPlan, station: Station, cable: Cable, sender: EdgeSender, clock: Clock, *, debounce_s: float,
+        self, plan: RunPlan, station: Station, cable: Cable, sender: EdgeSender, clock: Clock, *,
+        debounce_s: Mapping[Input, float],
         with_encoder: bool, serial_trigger: bool,
     ) -> None:  # fmt: skip
         self.far_end = FarEnd(cable, clock, plan.wish.seed)
@@ -104,9 +106,9 @@ class Machine:
         """Send what has happened until now; the next thing that will."""
         edges: list[FedEdge] = []
         while upcoming is not None and (at_ns := self._at_ns(upcoming)) <= now_ns:
-            if upcoming.part and upcoming.active:
+            if upcoming.input is Input.TRIGGER and upcoming.active:
                 self._note_trigger(upcoming, at_ns)
-            if not (self._serial_trigger and upcoming.part):
+            if not (self._serial_trigger and upcoming.input is Input.TRIGGER):
                 edges.append(FedEdge(upcoming.input, at_ns, upcoming.active, upcoming.lost))
             upcoming = next(self._levels, None)
         self._sender.send(edges)
@@ -134,7 +136,8 @@ class Machine:
             wakes_ns.append(now_ns + NS_PER_MS)
         if upcoming is not None:
             at_ns = self._at_ns(upcoming)
-            wakes_ns.append(at_ns if upcoming.part else max(at_ns, now_ns + ENCODER_BATCH_NS))
+            is_eye = upcoming.input in (Input.TRIGGER, Input.EYE)
+            wakes_ns.append(at_ns if is_eye else max(at_ns, now_ns + ENCODER_BATCH_NS))
         return max(0.0, (min(wakes_ns) - now_ns) / NS_PER_MS)
 
 

@@ -16,7 +16,7 @@ from edge_runtime.simulation.motion import Motion, Stretch
 LEAD_S = 1.0
 SPACING_JITTER, FAULTY_JITTER = 0.03, 0.15
 PART_SHARE, EJECTOR_SHARE, VIEW_SHARE = 0.4, 0.3, 0.6
-HANG_S = 0.3
+SLIP = 0.1
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class RunWish:
     defect_share: float
     faults: tuple[FaultKind, ...]
     seed: int
+    second_eye_mm: float = 0.0
 
     @property
     def pitch_mm(self) -> float:
@@ -45,6 +46,7 @@ class RunWish:
             ejector_mm=EJECTOR_SHARE * pitch_mm,
             view_mm=VIEW_SHARE * pitch_mm,
             pulses_per_mm=self.pulses_per_mm,
+            second_eye_mm=self.second_eye_mm,
         )
 
     @property
@@ -102,8 +104,8 @@ def plan_run(wish: RunWish) -> RunPlan:
     chance = random.Random(wish.seed)
     parts = lay_parts(wish.parts, wish.pitch_mm, first_mm, jitter, wish.defect_share, chance)
     bare = Belt(wish.geometry(), motion, parts, wish.seed)
-    belt = Belt(wish.geometry(), motion, _with_bad_contacts(bare, injections), wish.seed)
-    return RunPlan(wish, belt, tuple(injections), belt.at_ejector(parts[-1])[-1][1])
+    belt = Belt(wish.geometry(), motion, _with_bad_parts(bare, injections, wish), wish.seed)
+    return RunPlan(wish, belt, tuple(injections), bare.at_ejector(parts[-1])[-1][1])
 
 
 def _motion(wish: RunWish, injections: Sequence[Injection]) -> Motion:
@@ -148,7 +150,8 @@ def _first_seen_from(belt: Belt, at_s: float) -> BeltPart:
     return next((part for part in belt.parts if belt.seen_s(part) >= at_s), belt.parts[-1])
 
 
-def _with_bad_contacts(belt: Belt, injections: Sequence[Injection]) -> list[BeltPart]:
+def _with_bad_parts(belt: Belt, injections: Sequence[Injection], wish: RunWish) -> list[BeltPart]:
+    """The same parts with the faults that are theirs, and those that somebody lays between them."""
     parts = {part.number: part for part in belt.parts}
     for injection in injections:
         name, first = injection.kind.name, _first_seen_from(belt, injection.at_s)
@@ -160,4 +163,11 @@ def _with_bad_contacts(belt: Belt, injections: Sequence[Injection]) -> list[Belt
             for part in belt.parts:
                 if injection.at_s <= belt.seen_s(part) < injection.until_s:
                     parts[part.number] = replace(parts[part.number], bounces=True)
+        elif name == "part_slips":
+            parts[first.number] = replace(parts[first.number], slip_mm=SLIP * wish.pitch_mm)
+        elif name == "part_taken":
+            parts[first.number] = replace(parts[first.number], taken=True)
+        elif name == "part_laid":
+            number = len(parts) + 1
+            parts[number] = BeltPart(number, first.front_mm + wish.pitch_mm / 2, defective=True, laid=True)
     return list(parts.values())

@@ -80,7 +80,7 @@ def _run(
     clock, station, cable = SystemClock(), Station(folder, config), Cable(folder / CABLE_NAME)
     machine = Machine(
         plan, station, cable, EdgeSender(folder / FEED_NAME), clock,
-        debounce_s=wires[Input.TRIGGER].debounce_us / 1e6 if Input.TRIGGER in wires else 0.0,
+        debounce_s={name: wire.debounce_us / 1e6 for name, wire in wires.items()},
         with_encoder=Input.ENCODER_A in wires, serial_trigger=settings.line.trigger == "serial",
     )  # fmt: skip
     put_machine_first()

@@ -26,6 +26,7 @@ class Fate(str, Enum):
     EJECTED_WRONG = "ejected_wrong"
     MISSED = "missed"
     NOT_INSPECTED = "not_inspected"
+    TAKEN = "taken_away"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Window:
 
 @dataclass(frozen=True)
 class Way:
-    """A part's way past photo-eye and ejector (monotonic) and the truth about it."""
+    """A part's way past photo-eye and ejector (monotonic) and the truth about it; `at_ejector` is empty where it was
+    taken away."""
 
     number: int
     defective: bool
@@ -55,7 +57,7 @@ class Way:
 
     @property
     def gone_ns(self) -> int:
-        return self.at_ejector[-1][1]
+        return self.at_ejector[-1][1] if self.at_ejector else self.seen_ns
 
 
 @dataclass
@@ -124,6 +126,8 @@ def fate_of(way: Way, hit: bool, inspected: bool, windows: Iterable[Window]) -> 
     """
     met = [window for window in windows if window.meets(way)]
     latest = max(met, key=lambda window: window.from_ns, default=None)
+    if not way.at_ejector:
+        return Fate.TAKEN, latest
     if way.defective:
         return (Fate.EJECTED_RIGHT if hit else Fate.MISSED), latest
     if not hit:

@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -87,3 +88,18 @@ def test_while_the_belt_stands_under_the_ejector_the_part_stays_there():
     ((from_s, to_s),) = Belt(GEOMETRY, motion, [part]).at_ejector(part)
     assert (from_s, to_s) == pytest.approx((1.18, 3.22))
     assert math.isclose(motion.position_mm(from_s) - 80, GEOMETRY.to_ejector_mm - 10)
+
+
+def test_a_second_photo_eye_sees_where_parts_have_got_to():
+    parts = [
+        BeltPart(1, 100, False, slip_mm=10),
+        BeltPart(2, 200, False, taken=True),
+        BeltPart(3, 300, True, laid=True),
+    ]
+    belt = Belt(replace(GEOMETRY, second_eye_mm=400), STEADY, parts)
+    assert [(level.part, level.active) for level in belt.eye_levels()] == [(1, True), (1, False), (2, True), (2, False)]
+    seen = [(level.part, round(level.at_s, 6)) for level in belt.second_eye_levels() if level.active]
+    assert seen == [(1, 1.02), (3, 1.4)]
+    assert [bool(belt.in_view(part)) for part in parts] == [True, True, False]
+    assert [bool(belt.at_ejector(part)) for part in parts] == [True, False, True]
+    assert belt.at_ejector(parts[0])[0][0] == pytest.approx((110 + 520 - 10) / 500)

@@ -12,7 +12,7 @@ KINDS = st.lists(st.sampled_from(sorted(FAULTS)), min_size=1, max_size=6, unique
 
 
 def wish(faults: str = "none", parts: int = 100, seed: int = 1) -> RunWish:
-    return RunWish(parts, 10, 500, 500, 0.5, 0.2, named_faults(faults, with_encoder=True), seed)
+    return RunWish(parts, 10, 500, 500, 0.5, 0.2, named_faults(faults, with_encoder=True, with_second_eye=True), seed)
 
 
 @given(KINDS, st.integers(0, 99), st.floats(30, 300))
@@ -30,14 +30,14 @@ def test_every_kind_comes_and_each_leaves_the_line_time_to_settle(names, seed, t
 
 
 def test_without_an_encoder_all_leaves_out_what_only_one_can_follow():
-    with_encoder, without = named_faults("all", True), named_faults("all", False)
+    with_encoder, without = named_faults("all", True, False), named_faults("all", False, False)
     assert {kind.name for kind in with_encoder} - {kind.name for kind in without} == {"speed_change", "belt_stop"}
-    assert named_faults("none", True) == ()
+    assert named_faults("none", True, False) == ()
 
 
 def test_an_unknown_fault_is_named_with_those_that_are_known():
     with pytest.raises(ConfigError, match="no fault earthquake; known are all, none, jitter"):
-        named_faults("noise,earthquake", True)
+        named_faults("noise,earthquake", True, False)
 
 
 def test_the_same_seed_plans_the_same_run_and_another_one_another():

@@ -26,7 +26,7 @@ def simulate(*words: str) -> tuple[int, dict[str, Any]]:
 
 
 def settings_file(folder: Path, mode: str, **ejection: object) -> Path:
-    wish = RunWish(20, RATE_HZ, SPEED_MM_S, 500, 0.1, 0.3, named_faults("none", True), 1)
+    wish = RunWish(20, RATE_HZ, SPEED_MM_S, 500, 0.1, 0.3, named_faults("none", True, False), 1)
     sections = MINIMAL | fitting_settings(wish, mode, "gpio")
     sections["ejection"] |= ejection
     sections["serial"]["port"] = "/dev/null"
@@ -57,12 +57,6 @@ def test_the_ejector_a_part_too_late_is_found(tmp_path):
     assert findings["ejected_wrong"] > 0
 
 
-def test_triggers_over_the_serial_line():
-    code, findings = simulate("--parts", "20", "--faults", "none", "--trigger", "serial", "--mode", "delay")
-    assert (code, findings["problems"], findings["wrong_parts"]) == (0, [], [])
-    assert findings["passed"] + findings["ejected_right"] == 20
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -83,3 +77,11 @@ def test_settings_without_an_ejector_are_refused(tmp_path):
     command.append(str(tmp_path / "config.toml"))
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, "free_run" in done.stderr) == (2, True)
+
+
+def test_triggers_by_wire_and_a_second_photo_eye_that_knows_of_parts_that_slip_are_taken_or_laid():
+    words = ["--parts", "40", "--faults", "part_slips,part_taken,part_laid", "--second-eye", "350"]
+    code, findings = simulate(*words, "--mode", "delay", "--trigger", "serial")
+    assert (code, findings["problems"], findings["wrong_parts"]) == (0, [], [])
+    assert findings["parts"] == 40 + findings["by_fault"]["part_laid"]["times"]
+    assert findings["taken_away"] == findings["by_fault"]["part_taken"]["times"]
