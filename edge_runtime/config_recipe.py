@@ -98,5 +98,5 @@ class RecipeCodeSettings(StrictModel):
     height_px: Side = Field(description="Its height")
     codes: dict[str, RecipeNumber] = Field(min_length=1, max_length=1000, description="Text of the code = recipe")
     unreadable: Literal["not_inspected", "keep"] = Field(
-        default="not_inspected", description="Without a readable code; keep: the recipe of the part before"
+        default="not_inspected", description="Without a readable code; keep: the recipe of the last one"
     )

@@ -26,6 +26,7 @@ REASON_NONE, REASON_RECIPE, REASON_OTHER = 0, 1, 99
 REASONS = {
     "deadline": 2, "no_camera": 3, "busy": 4, "records_full": 5, "camera_lost": 6, "worker_lost": 7, "stopping": 8,
     "no_frame": 9, "wrong_frame_size": 10, "not_template_size": 11, "end_of_pictures": 12,
+    "no_recipe": 13, "unknown_code": 14, "unreadable_code": 15, "wrong_recipe": 16,
 }  # fmt: skip
 STATUS_BITS = (
     "ready", "busy", "result_valid", "ok", "reject", "not_inspected", "overrun", "stop", "fault", "degraded", "beat",

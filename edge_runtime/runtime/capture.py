@@ -44,7 +44,7 @@ class CapturePlan:
 
 @dataclass
 class CodeRule:
-    """How the code in a picture becomes a recipe's number; `last` is the one before.
+    """How the code in a picture becomes a recipe's number; `last` is that of the code before, 0 for an unknown one.
 
     A code that is not readable leaves the last number standing where `keep`, else the part is not inspected.
     """
@@ -52,18 +52,19 @@ class CodeRule:
     reader: CodeReader
     numbers: Mapping[str, int]
     keep: bool
-    last: int = 0
+    last: int | None = None
 
     def number(self, picture: ImageU8, asked: int) -> tuple[int, str]:
         """The recipe's number, 0 for none, and why the picture is unfit, or nothing. `asked` stands for a first one."""
         text = self.reader.read(picture)
-        if text is None:
-            return (self.last or asked, "") if self.keep else (0, "unreadable_code")
-        if text not in self.numbers:
+        if text is None and not self.keep:
+            return 0, "unreadable_code"
+        if text is not None:
+            self.last = self.numbers.get(text, 0)
+        if text is not None and not self.last:
             log.error("no recipe belongs to the code %r", text)
-            return 0, "unknown_code"
-        self.last = self.numbers[text]
-        return self.last, ""
+        number = asked if self.last is None else self.last
+        return number, "" if number else "unknown_code"
 
 
 class CaptureServer:

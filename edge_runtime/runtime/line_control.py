@@ -229,8 +229,9 @@ class LineControl:
         return [*selected, *(self._give_up(part, unfit, now_ns) if unfit else self._start(part))]
 
     def _follow_code(self, picture: Captured, now_ns: int) -> list[Action]:
-        """The code in a picture selects the recipe of its own part, which has it already, and of those that follow."""
-        if not self.rules.recipe_by_code or picture.recipe in (0, self.recipes.selected.number):
+        """The code in a picture selects the recipe of its own part and of those that follow; an unknown one, none."""
+        unread = not self.rules.recipe_by_code or picture.unfit == "unreadable_code"
+        if unread or picture.recipe == self.recipes.selected.number:
             return []
         return self._select(picture.recipe, now_ns)
 

@@ -5,7 +5,15 @@ from datetime import datetime, timezone
 import pytest
 
 from edge_runtime.clock import NS_PER_MS
-from edge_runtime.runtime.line_control import Announce, CancelFrame, LineControl, LineRules, StartFrame
+from edge_runtime.runtime.events import RecipeAsked
+from edge_runtime.runtime.line_control import (
+    Announce,
+    CancelFrame,
+    LineControl,
+    LineRules,
+    RecipeSelected,
+    StartFrame,
+)
 from edge_runtime.runtime.messages import Archive, Capture, Captured, Inspect, Inspected
 from edge_runtime.runtime.recipes import RecipeFacts
 from edge_runtime.values import Outcome, Verdict
@@ -22,7 +30,7 @@ class Here:
     def __init__(self, workers: int = 1, camera: bool = True, **rules) -> None:
         defaults = {"slot_count": 6, "deadline_guard_ms": 0.0, "keep_ok_every": 1, "reserved_slots": 0}
         self.rules = LineRules(
-            deadline_ms=DEADLINE_MS, capture_timeout_ms=50, recipes=(RECIPE,), **{**defaults, **rules}
+            deadline_ms=DEADLINE_MS, capture_timeout_ms=50, **{"recipes": (RECIPE,), **defaults, **rules}
         )
         self.control = LineControl(self.rules, first_part_id=7)
         self.control.camera_ready = camera
@@ -423,3 +431,96 @@ def test_stopping_answers_every_open_part_once():
     assert here.control.parts_in_flight == 0
     assert here.control.give_up_all("stopping", here.now_ns) == []
     assert here.control.counters.not_inspected_by_reason == {"stopping": 2}
+
+
+# -- recipes ----------------------------------------------------------------------------------------------------
+
+OTHER = RecipeFacts(2, "other", "model-2", "89abcdef")
+
+
+def with_two_recipes(kept: int | None, **rules) -> Here:
+    here = Here(recipes=(RECIPE, OTHER), **rules)
+    here.control = LineControl(here.rules, 7, kept_recipe=kept)
+    here.control.camera_ready = True
+    here.control.worker_ready(0)
+    return here
+
+
+def picture_of(here: Here, capture: Capture, recipe: int, unfit: str = "") -> list:
+    picture = Captured(capture.slot, capture.part_id, HW, here.now_ns, UTC, recipe, unfit=unfit, code_ms=5.0)
+    return here.control.captured(picture, here.now_ns)
+
+
+@pytest.mark.parametrize("kept", [None, 0, 9])
+def test_without_a_selected_recipe_nothing_is_inspected_until_one_is(kept):
+    here = with_two_recipes(kept)
+    assert here.control.recipe_missing
+    announce = here.trigger()[-1]
+    assert answers([announce]) == not_inspected(7, "no_recipe")
+    assert (announce.verdict.recipe_id, announce.verdict.model_id, announce.recipe.number) == ("", "", 0)
+    assert here.control.recipe_asked(RecipeAsked(2, "serial"), here.now_ns) == ("", [RecipeSelected(OTHER)])
+    assert here.trigger() == [Capture(0, 8, here.now_ns, 50, 2)]
+
+
+def test_a_selection_is_for_the_next_trigger_and_an_unknown_number_changes_nothing():
+    here = with_two_recipes(1)
+    (before,) = here.trigger()
+    assert here.control.recipe_asked(RecipeAsked(9, "serial"), here.now_ns) == ("unknown_recipe", [])
+    here.after_ms(1)
+    here.control.recipe_asked(RecipeAsked(2, "serial"), here.now_ns)
+    (after,) = here.trigger()
+    assert (before.recipe, after.recipe) == (1, 2)
+    (start,) = here.captured(before)
+    assert start.request.recipe == 1
+    assert answers(here.inspected(7)) == [(7, Outcome.PASS, ())]
+
+
+def test_an_edge_seen_late_gets_the_recipe_of_its_own_moment():
+    here = with_two_recipes(1)
+    edge_ns = here.now_ns
+    here.after_ms(3)
+    here.control.recipe_asked(RecipeAsked(2, "serial"), here.now_ns)
+    here.after_ms(2)
+    _, (capture,) = here.control.trigger(edge_ns, here.now_ns, UTC, None)
+    assert capture.recipe == 1
+
+
+def test_an_unknown_code_on_input_lines_selects_nothing():
+    here = with_two_recipes(1)
+    refusal, actions = here.control.recipe_asked(RecipeAsked(0, "gpio", here.now_ns), here.now_ns)
+    assert (refusal, kinds(actions)) == ("unknown_recipe", [RecipeSelected])
+    assert here.control.recipe_missing
+    assert answers(here.trigger()) == not_inspected(7, "no_recipe")
+
+
+def test_a_verdict_made_by_another_recipe_never_lets_a_part_through():
+    here = with_two_recipes(2)
+    here.start()
+    assert answers(here.inspected(7)) == not_inspected(7, "wrong_recipe")
+
+
+def test_the_code_in_a_picture_selects_for_its_own_part_and_the_next_and_nothing_else_does():
+    here = with_two_recipes(None, recipe_by_code=True)
+    assert not here.control.recipe_missing
+    assert here.control.recipe_asked(RecipeAsked(1, "serial"), here.now_ns) == ("recipe_by_code", [])
+    (capture,) = here.trigger()
+    assert capture.recipe == 0
+    selected, start = picture_of(here, capture, 2)
+    assert (selected, start.request.recipe) == (RecipeSelected(OTHER), 2)
+    assert here.trigger()[0].recipe == 2
+    (again,) = picture_of(here, Capture(1, 8, None, 0, 2), 2)
+    assert again.request.recipe == 2
+
+
+def test_an_unknown_code_is_never_inspected_and_an_unreadable_one_keeps_the_selection():
+    here = with_two_recipes(1, recipe_by_code=True)
+    (capture,) = here.trigger()
+    archive, announce = picture_of(here, capture, 0, "unreadable_code")
+    assert answers([announce]) == not_inspected(7, "unreadable_code")
+    assert (archive.record.recipe_number, archive.record.recipe_digest, announce.recipe.number) == (0, "", 0)
+    assert archive.record.stage_ms["code"] == 5.0
+    (capture,) = here.trigger()
+    assert capture.recipe == 1
+    selected, *rest = picture_of(here, capture, 0, "unknown_code")
+    assert selected.recipe.number == 0
+    assert answers(rest) == not_inspected(8, "unknown_code")

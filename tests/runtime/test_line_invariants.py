@@ -48,6 +48,7 @@ class LineMachine(RuleBasedStateMachine):
         free_run=st.booleans(),
         guard_ms=st.sampled_from([0.0, 3.0]),
         knows_who_works=st.booleans(),
+        recipe_by_code=st.booleans(),
         kept_recipe=st.sampled_from([None, 1, 2, 9]),
         worker_count=st.integers(0, 3),
     )
@@ -95,7 +96,8 @@ class LineMachine(RuleBasedStateMachine):
         assert capture.part_id == 0 or capture.part_id in self.open_parts
         assert self.users(capture.slot) == [], "the slot is in use"
         assert sum(each.part_id == 0 for each in self.camera_asked) <= (capture.part_id != 0)
-        assert capture.recipe == self.recipes.get(capture.part_id, self.selections[-1][1]) != 0
+        assert capture.recipe == self.recipes.get(capture.part_id, self.selections[-1][1])
+        assert capture.recipe or self.rules.recipe_by_code
         self.slot_owners[capture.slot] = capture.part_id
         self.camera_asked.append(capture)
 
@@ -158,6 +160,9 @@ class LineMachine(RuleBasedStateMachine):
     def a_recipe_is_asked(self, number, source, age_ms) -> None:
         at_ns = None if age_ms is None else max(0, self.now_ns - age_ms * NS_PER_MS)
         refusal, actions = self.control.recipe_asked(RecipeAsked(number, source, at_ns), self.now_ns)
+        if self.rules.recipe_by_code:
+            assert (refusal, actions) == ("recipe_by_code", [])
+            return
         assert refusal == ("" if number < 4 else "unknown_recipe")
         if number == 4 and source == "serial":
             assert actions == []
@@ -231,8 +236,12 @@ class LineMachine(RuleBasedStateMachine):
         self.control.camera_ready = True
 
     @precondition(lambda self: self.camera_asked)
-    @rule(works=st.sampled_from([True, True, True, False]), unfit=st.sampled_from(["", "", "", "not_template_size"]))
-    def the_camera_answers(self, works, unfit="") -> None:
+    @rule(
+        works=st.sampled_from([True, True, True, False]),
+        unfit=st.sampled_from(["", "", "", "not_template_size"]),
+        code=st.integers(0, 4),
+    )
+    def the_camera_answers(self, works, unfit="", code=1) -> None:
         asked = self.camera_asked.popleft()
         if not works:
             self.do(self.control.not_captured(asked.part_id, "no_frame", False, self.now_ns))
@@ -241,12 +250,28 @@ class LineMachine(RuleBasedStateMachine):
         if asked.part_id == 0:
             self.open_parts[part_id], self.recipes[part_id] = self.now_ns + DEADLINE_NS, asked.recipe
         self.pictures[part_id], self.slot_owners[asked.slot] = asked.slot, part_id
-        picture = Captured(asked.slot, asked.part_id, HW, self.now_ns, UTC, asked.recipe, unfit=unfit)
+        recipe = asked.recipe
+        if self.rules.recipe_by_code:
+            recipe, unfit = self.read_code(part_id, code, unfit)
+        picture = Captured(asked.slot, asked.part_id, HW, self.now_ns, UTC, recipe, unfit=unfit)
         self.do(self.control.captured(picture, self.now_ns))
         assert not unfit or part_id in self.announced
+        assert recipe or part_id in self.announced
         assert self.control.next_part_id > part_id
         if asked.part_id:
             self.old_messages.append(picture)
+
+    def read_code(self, part_id: int, code: int, unfit: str) -> tuple[int, str]:
+        """The picture shows recipe 1, 2 or 3, an unknown code (0), or none that can be read (4)."""
+        recipe, unfit = (0, "unreadable_code") if code == 4 else (code, unfit if code else "unknown_code")
+        if part_id in self.open_parts:  # the record of one that was given up is written
+            self.recipes[part_id] = recipe
+        if code < 4 and code != self.selections[-1][1]:
+            self.selections.append((max(self.selections[-1][0], self.now_ns), code))
+        return recipe, unfit
+
+    def do_RecipeSelected(self, selected: RecipeSelected) -> None:  # noqa: N802
+        assert selected.recipe.number == self.selections[-1][1]
 
     def the_camera_dies(self) -> None:
         self.camera_asked = None
