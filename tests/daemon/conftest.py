@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -66,6 +67,12 @@ class Cable:
         return self.master_fd >= 0
 
 
+class Ear(Protocol):
+    """What the controller makes of the bytes it hears."""
+
+    def feed(self, data: bytes) -> list[Message]: ...
+
+
 @dataclass
 class Station:
     """The daemon under test, seen from outside."""
@@ -74,8 +81,9 @@ class Station:
     cable: Cable
     process: subprocess.Popen[bytes]
     heard: list[Message] = field(default_factory=list)
-    decoder: Decoder = field(default_factory=lambda: Decoder(FROM_DEVICE))
+    decoder: Ear = field(default_factory=lambda: Decoder(FROM_DEVICE))
     acknowledging: bool = True
+    encode: Callable[[Message], bytes] = encode
 
     def listen(self, timeout_s: float) -> list[Message]:
         """What arrives within `timeout_s`; results are acknowledged."""
@@ -89,7 +97,7 @@ class Station:
         return messages
 
     def say(self, message: Message) -> None:
-        os.write(self.cable.master_fd, encode(message))
+        os.write(self.cable.master_fd, self.encode(message))
 
     def trigger(self, line_seqno: int) -> None:
         self.say(TriggerRequest(line_seqno))
@@ -180,8 +188,10 @@ restarts_window_s = 60
 [serial]
 port = "{port}"
 ack_timeout_ms = 100
+{serial_more}
 [gpio]
 driver = "recording"
+{gpio_more}
 journal = "{journal}"
 [gpio.outputs.ok]
 line = 1
@@ -251,7 +261,8 @@ def start_station(tmp_path: Path, scripted_bundle: Path) -> Iterator[Callable[..
             shutil.copy(file, folder / "pictures")
         settings = {
             "side_px": SIDE_PX, "loop": "true", "workers": 2, "predict_ms": 5, "hang_timeout_ms": 1000,
-            "trigger": "serial", "deadline_ms": 1000, "guard_ms": 10, "realtime_priority": 0, "restarts_max": 1000,
+            "trigger": "serial", "serial_more": "", "gpio_more": "",
+            "deadline_ms": 1000, "guard_ms": 10, "realtime_priority": 0, "restarts_max": 1000,
         }  # fmt: skip
         paths = {"bundle": scripted_bundle, "port": folder / "tty", "journal": folder / "lines.jsonl"}
         (folder / "config.toml").write_text(CONFIG.format(**(settings | paths | changes), more=more))
