@@ -27,10 +27,10 @@ def test_the_trace_is_read_call_by_call_for_the_chips_own_lines() -> None:
     ]
 
 
-@pytest.mark.parametrize(("trigger", "backend"), [("gpio", "scripted"), ("free_run", "paddle_lite")])
-def test_the_daemon_accepts_the_boxs_settings(tmp_path: Path, trigger: str, backend: str) -> None:
+@pytest.mark.parametrize(("backend", "more"), [("scripted", ""), ("paddle_lite", ""), ("scripted", station.ENCODER)])
+def test_the_daemon_accepts_the_boxs_settings(tmp_path: Path, backend: str, more: str) -> None:
     path = tmp_path / "config.toml"
-    path.write_text(station.settings_text(trigger, backend, 10_000))
+    path.write_text(station.settings_text(backend, more=more))
     settings = load_settings(path)
     assert settings.gpio is not None
     assert {line.line for line in settings.gpio.outputs.values()} == station.SAFE_LEVELS.keys()

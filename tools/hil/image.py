@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import compileall
-import io
 import shutil
 import tarfile
 from pathlib import Path
@@ -21,11 +20,6 @@ ExecStart=/opt/edge-runtime/venv/bin/python -m tools.hil.guest.agent
 Restart=always
 [Install]
 WantedBy=multi-user.target
-"""
-# Emulated Python starts some fifty times slower than on a board. Nothing else of the unit is changed.
-DROP_IN = """[Service]
-TimeoutStartSec=600
-TimeoutStopSec=200
 """
 # Where docs/install.md puts the project's files, and what the bench itself needs in the box.
 FILES = {
@@ -93,7 +87,6 @@ def write_project(target: Path) -> None:
     with tarfile.open(target, "w") as archive:
         for source, place in FILES.items():
             archive.add(REPOSITORY / source, place, filter=_installed)
-        _add_text(archive, "etc/systemd/system/edge-runtime.service.d/emulation.conf", DROP_IN)
     with open(target, "ab") as file:
         file.truncate(-(-file.tell() // 4096) * 4096)
 
@@ -102,9 +95,3 @@ def _installed(info: tarfile.TarInfo) -> tarfile.TarInfo:
     info.uid = info.gid = 0
     info.uname = info.gname = "root"
     return info
-
-
-def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = len(text), 0o644
-    archive.addfile(info, io.BytesIO(text.encode()))

@@ -19,7 +19,7 @@ CAMERA_MODULE = "modprobe vivid n_devs=1 node_types=0x1 num_inputs=1 input_types
 CAMERA_PICTURE = f"v4l2-ctl -d {CAMERA} -c test_pattern=5,osd_text_mode=2"
 PULSE_MS = 80
 PART_EVERY_MS = 500.0
-LINES = ("OK", "REJECT", "BUSY", "FAULT", "HEARTBEAT", "TRIGGER", "SPARE_6", "SPARE_7")
+LINES = ("OK", "REJECT", "BUSY", "FAULT", "HEARTBEAT", "TRIGGER", "ENCODER_A", "ENCODER_B")
 # FAULT stands for a board that inverts: its safe level is high, so that a line at rest is not safe by chance.
 SAFE_LEVELS = {"OK": 0, "REJECT": 0, "BUSY": 0, "FAULT": 1, "HEARTBEAT": 0}
 # Grey values that the scripted backend reads as no defect and as a defect; see inference/scripted.py.
@@ -40,7 +40,7 @@ hang_timeout_ms = 20000
 start_timeout_ms = 120000
 
 [line]
-trigger = "{trigger}"
+trigger = "gpio"
 deadline_ms = {deadline_ms}
 capture_timeout_ms = 3000
 camera_hang_timeout_ms = 15000
@@ -68,13 +68,28 @@ line = "FAULT"
 active_low = false
 [gpio.outputs.heartbeat]
 line = "HEARTBEAT"
+{more}
+"""
+EJECTOR_PULSES = 40
+# Parts are told at the ejector, so many edges of a two-channel encoder after the trigger.
+ENCODER = f"""
+[gpio.inputs.encoder_a]
+line = "ENCODER_A"
+debounce_us = 0
+[gpio.inputs.encoder_b]
+line = "ENCODER_B"
+debounce_us = 0
+[ejection]
+mode = "encoder"
+pulses = {EJECTOR_PULSES}
+min_gap_pulses = 8
 """
 
 
-def settings_text(trigger: str, backend: str, deadline_ms: int) -> str:
+def settings_text(backend: str = "scripted", deadline_ms: int = 10_000, more: str = "") -> str:
     return SETTINGS.format(
         camera=CAMERA, width_px=WIDTH_PX, height_px=HEIGHT_PX, pulse_ms=PULSE_MS,
-        trigger=trigger, backend=backend, deadline_ms=deadline_ms,
+        backend=backend, deadline_ms=deadline_ms, more=more,
     )  # fmt: skip
 
 
@@ -104,8 +119,9 @@ class Station:
         self.box.shell("udevadm settle")
         return f"/dev/{chip}"
 
-    def configure(self, trigger: str = "gpio", backend: str = "scripted", deadline_ms: int = 10_000) -> None:
-        self.box.call("box.write_file", path=CONFIG, text=settings_text(trigger, backend, deadline_ms))
+    def configure(self, **changes: Any) -> None:
+        """Write the daemon's settings, see `settings_text`; it reads them when it is started."""
+        self.box.call("box.write_file", path=CONFIG, text=settings_text(**changes))
 
     def systemctl(self, verb: str) -> float:
         """Do it, as an operator would; how many s it took."""

@@ -27,6 +27,7 @@ CHECKS: dict[str, Check] = {
     "line frozen": losses.freeze_the_line,
     "line and guard killed": losses.kill_line_and_guard,
     "line and guard frozen": losses.freeze_line_and_guard,
+    "encoder": gpio.encoder,
     "systemctl stop": service.stop,
     "driver tests on simulated lines": driver_tests.run,
     "Paddle Lite": predictor.paddle_lite,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from tools.hil.report import expect
-from tools.hil.station import PULSE_MS, Station
+from tools.hil.station import EJECTOR_PULSES, ENCODER, PULSE_MS, Station
 
 PARTS = 20
 # The kernel's software debounce needs a level to hold for 20 ms.
@@ -53,6 +53,48 @@ def debounce(station: Station) -> str:
     parts = len(station.outcomes()) - before
     expect(parts == 1, f"a bouncing edge and a spike of 2 ms gave {parts} parts, not 1")
     return f"{len(BOUNCES)} bounces and a spike of 2 ms at 20 ms debounce: 1 part"
+
+
+def encoder(station: Station) -> str:
+    """A part is told when the encoder has brought it to the ejector, not an edge earlier; running back delays it."""
+    station.configure(more=ENCODER)
+    station.systemctl("restart")
+    station.show_part(good=True)
+    belt = Belt(station)
+    belt.move(3 * EJECTOR_PULSES)  # what may have lain on it before the start
+    station.until(lambda: station.levels()["REJECT"] == 1, "the end of the reject that stands after a start")
+    station.box.call("gpio.watch")
+    before = len(station.outcomes())
+    station.pass_parts(1)
+    station.until(lambda: len(station.outcomes()) > before, "the part's record")
+    for edges in (EJECTOR_PULSES - 1, -8, 8):
+        belt.move(edges)
+    station.box.shell("sleep 1")
+    expect(not station.driven("OK"), f"told too early: {station.driven('OK')}")
+    belt.move(1)
+    station.until(lambda: len(pulses_of(station, "OK")) == 1, "the part's pulse")
+    return f"no pulse after {EJECTOR_PULSES - 1} edges, 8 back and 8 forth; one after the next edge"
+
+
+class Belt:
+    """A two-channel encoder, turned by hand."""
+
+    QUADRATURE = ((0, 0), (1, 0), (1, 1), (0, 1))
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        self._at = 0
+
+    def move(self, edges: int) -> None:
+        """So many edges, backwards when negative."""
+        steps = []
+        for _ in range(abs(edges)):
+            old = self.QUADRATURE[self._at % 4]
+            self._at += 1 if edges > 0 else -1
+            new = self.QUADRATURE[self._at % 4]
+            line, level = ("ENCODER_A", new[0]) if old[0] != new[0] else ("ENCODER_B", new[1])
+            steps.append((line, level, 4.0))
+        self._station.box.call("gpio.pull_lines", steps=steps)
 
 
 def pulses_of(station: Station, line: str) -> list[tuple[int, int]]:

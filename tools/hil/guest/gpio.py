@@ -51,13 +51,19 @@ def levels() -> dict[str, int]:
 
 def pull_in_turn(line: str, steps: list[tuple[int, float]]) -> list[int]:
     """Put the input on each (level, for how many ms) in turn; the monotonic moments, in ns."""
-    wire = os.open(_wire(line) / "pull", os.O_WRONLY)
+    return pull_lines([(line, level, hold_ms) for level, hold_ms in steps])
+
+
+def pull_lines(steps: list[tuple[str, int, float]]) -> list[int]:
+    """As `pull_in_turn`, for (line, level, for how many ms)."""
+    wires = {line: os.open(_wire(line) / "pull", os.O_WRONLY) for line in {line for line, _, _ in steps}}
     moments_ns = []
-    for level, hold_ms in steps:
+    for line, level, hold_ms in steps:
         moments_ns.append(time.monotonic_ns())
-        os.pwrite(wire, b"pull-up" if level else b"pull-down", 0)
+        os.pwrite(wires[line], b"pull-up" if level else b"pull-down", 0)
         time.sleep(hold_ms / 1000)
-    os.close(wire)
+    for wire in wires.values():
+        os.close(wire)
     return moments_ns
 
 
