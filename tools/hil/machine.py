@@ -70,7 +70,8 @@ class Box:
         """Until the box has booted as far as its agent. Raises BenchError."""
         try:
             self._link.hello.result(timeout_s)
-        except Exception as exc:
+        except concurrent.futures.TimeoutError as exc:
+            self.cut_power()
             raise BenchError(f"the box did not boot within {timeout_s} s; see {self._folder}/console.log") from exc
 
     def start(self, call: str, **arguments: Any) -> Future[Any]:
