@@ -67,6 +67,7 @@ class SerialLink:
         self._is_behind = False
         self._reopen_at_ns = 0
         self._backoff_ns = REOPEN_FIRST_NS
+        self._trouble = ""
         self.is_open = False
 
     @property
@@ -114,7 +115,7 @@ class SerialLink:
             return False
         log.info("serial port is open")
         self.is_open, self._backoff_ns, self._unsent = True, REOPEN_FIRST_NS, b""
-        self._free_at_ns, self._is_behind = now_ns, False
+        self._free_at_ns, self._is_behind, self._trouble = now_ns, False, ""
         self._codec.restart()
         self._outbox.reconnected(now_ns)
         return True
@@ -173,8 +174,9 @@ class SerialLink:
             self._outbox.written()
 
     def _lost(self, exc: SignalError, now_ns: int) -> None:
-        if self.is_open or self._backoff_ns == REOPEN_FIRST_NS:
+        if self.is_open or str(exc) != self._trouble:
             log.warning("serial port is lost, trying again until it is back: %s", exc)
+        self._trouble = str(exc)
         self.close()
         self._reopen_at_ns = now_ns + self._backoff_ns
         self._backoff_ns = min(2 * self._backoff_ns, REOPEN_MAX_NS)
