@@ -139,6 +139,9 @@ def simulate(
     faults: Annotated[str, typer.Option(help="all, none, or names separated by commas.")] = "all",
     mode: Annotated[Literal["delay", "encoder"], typer.Option(help="How the ejector is timed.")] = "encoder",
     trigger: Annotated[Literal["gpio", "serial"], typer.Option(help="How the daemon hears of a part.")] = "gpio",
+    wires: Annotated[
+        Literal["recording", "gpio-sim"], typer.Option(help="gpio-sim: the real driver on the kernel's simulated chip.")
+    ] = "recording",
     settings: Annotated[
         Path | None, typer.Option(help="Take line, ejection and wires of this settings file; else fitting ones.")
     ] = None,
@@ -155,13 +158,16 @@ def simulate(
 ) -> None:
     """A belt, its parts and a controller around the real daemon: 0 when nothing was wrong or missed, 1 otherwise."""
     from edge_runtime.commands.simulate import run_simulation
-    from edge_runtime.simulation.faults import named_faults
+    from edge_runtime.simulation.faults import NEED_ENCODER, NEED_RECORDING, NEED_SECOND_EYE, named_faults
     from edge_runtime.simulation.plan import RunWish
     from edge_runtime.simulation.run import RunOptions
 
-    kinds = named_faults(faults, with_encoder=mode == "encoder", with_second_eye=second_eye > 0)
+    needs = {NEED_ENCODER: mode == "encoder", NEED_SECOND_EYE: second_eye > 0, NEED_RECORDING: wires == "recording"}
+    kinds = named_faults(
+        faults, cannot=frozenset[str]().union(*(names for names, is_here in needs.items() if not is_here))
+    )
     wish = RunWish(parts, rate, speed, eye_to_ejector, pulses_per_mm, defects, kinds, seed, second_eye)
-    raise typer.Exit(run_simulation(RunOptions(wish, mode, trigger, settings, keep), json))
+    raise typer.Exit(run_simulation(RunOptions(wish, mode, trigger, settings, keep, wires), json))
 
 
 @app.command()

@@ -17,9 +17,7 @@ HEARTBEAT_MS = 100
 KEPT_SECTIONS = ("line", "ejection", "stop", "serial")
 SIMULATED = frozenset({"trigger", "encoder_a", "encoder_b", "eye"})
 REPLACED_OF_SERIAL = frozenset({"journal", "protocol", "ascii", "rs485"})
-CONFIG_NAME, JOURNAL_NAME, FEED_NAME, SCRIPT_NAME, CABLE_NAME = (
-    "config.toml", "outputs.jsonl", "inputs.sock", "belt.json", "tty",
-)  # fmt: skip
+CONFIG_NAME, SCRIPT_NAME, CABLE_NAME = "config.toml", "belt.json", "tty"
 
 
 def pulse_ms(wish: RunWish) -> float:
@@ -120,9 +118,10 @@ def settings_of(settings: Settings, file: Path) -> dict[str, Any]:
     return {name: data[name] for name in KEPT_SECTIONS if name in data} | {"gpio": gpio}
 
 
-def with_simulated_hardware(sections: dict[str, Any], folder: Path, bundle: Path) -> dict[str, Any]:
-    """The whole settings file: these sections on a belt camera, recording lines and a cable in `folder`."""
-    gpio = {**sections["gpio"], "driver": "recording", "journal": JOURNAL_NAME, "feed": FEED_NAME}
+def with_simulated_hardware(
+    sections: dict[str, Any], gpio: dict[str, Any], folder: Path, bundle: Path
+) -> dict[str, Any]:
+    """The whole settings file: these sections on a belt camera, the given [gpio] and a cable in `folder`."""
     serial = {**sections.get("serial", {}), "driver": "serial", "port": str(folder / CABLE_NAME)}
     return {
         **sections,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -33,8 +33,6 @@ class FaultKind:
     excuse: Excuse
     of_belt: bool = False
     raises: str = ""
-    encoder_only: bool = False
-    second_eye_only: bool = False
     in_all: bool = True
 
 
@@ -45,12 +43,12 @@ FAULTS = {
         FaultKind("bounce", 2.0, 0.0, Excuse.NONE, of_belt=True),
         FaultKind("doubled_edge", 0.0, 0.5, Excuse.OWN_PART, of_belt=True),
         FaultKind("lost_edge", 0.0, 0.5, Excuse.OWN_PART, of_belt=True),
-        FaultKind("part_slips", 0.0, 0.5, Excuse.NONE, of_belt=True, second_eye_only=True),
-        FaultKind("part_taken", 0.0, 0.5, Excuse.NONE, of_belt=True, second_eye_only=True),
-        FaultKind("part_laid", 0.0, 0.5, Excuse.NONE, of_belt=True, second_eye_only=True),
-        FaultKind("speed_change", 2.4, 0.0, Excuse.NONE, of_belt=True, encoder_only=True),
-        FaultKind("belt_stop", 1.4, 0.0, Excuse.NONE, of_belt=True, encoder_only=True),
-        FaultKind("belt_reverse", 1.2, 0.0, Excuse.OWN_PART, of_belt=True, encoder_only=True, in_all=False),
+        FaultKind("part_slips", 0.0, 0.5, Excuse.NONE, of_belt=True),
+        FaultKind("part_taken", 0.0, 0.5, Excuse.NONE, of_belt=True),
+        FaultKind("part_laid", 0.0, 0.5, Excuse.NONE, of_belt=True),
+        FaultKind("speed_change", 2.4, 0.0, Excuse.NONE, of_belt=True),
+        FaultKind("belt_stop", 1.4, 0.0, Excuse.NONE, of_belt=True),
+        FaultKind("belt_reverse", 1.2, 0.0, Excuse.OWN_PART, of_belt=True, in_all=False),
         FaultKind("noise", 1.5, 0.5, Excuse.NONE),
         FaultKind("cut_sentence", 1.0, 0.5, Excuse.NONE),
         FaultKind("cut_cable", 0.6, 1.5, Excuse.NONE),
@@ -68,6 +66,11 @@ FAULTS = {
 }
 
 
+NEED_ENCODER = frozenset({"speed_change", "belt_stop", "belt_reverse"})
+NEED_SECOND_EYE = frozenset({"part_slips", "part_taken", "part_laid"})
+NEED_RECORDING = frozenset({"lost_edge"})
+
+
 @dataclass(frozen=True)
 class Injection:
     """A fault of this kind begins `at_s` after the belt's start and its cause ends at `until_s`."""
@@ -80,13 +83,12 @@ class Injection:
         return self.at_s + self.kind.lasts_s
 
 
-def named_faults(wish: str, with_encoder: bool, with_second_eye: bool) -> tuple[FaultKind, ...]:
-    """`all`, `none`, or names separated by commas. `all` leaves out what only a part that is not there can follow."""
+def named_faults(wish: str, cannot: Collection[str] = ()) -> tuple[FaultKind, ...]:
+    """`all`, `none`, or names separated by commas. `all` leaves out those that this line `cannot` have."""
     if wish == "none":
         return ()
     if wish == "all":
-        able = [kind for kind in FAULTS.values() if with_second_eye or not kind.second_eye_only]
-        return tuple(kind for kind in able if kind.in_all and (with_encoder or not kind.encoder_only))
+        return tuple(kind for kind in FAULTS.values() if kind.in_all and kind.name not in cannot)
     names = [name.strip() for name in wish.split(",")]
     if unknown := [name for name in names if name not in FAULTS]:
         raise ConfigError(f"--faults: no fault {', '.join(unknown)}; known are all, none, {', '.join(FAULTS)}")

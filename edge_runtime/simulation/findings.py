@@ -147,7 +147,7 @@ def records_by_part(records: Sequence[InspectionRecord], seen: Seen) -> dict[int
     rows: dict[int, list[InspectionRecord]] = {}
     for record in records:
         number = (
-            seen.part_by_edge_ns.get(record.trigger.at_ns)
+            seen.part_at(record.trigger.at_ns)
             if record.line_seqno is None
             else seen.part_by_seqno.get(record.line_seqno)
         )

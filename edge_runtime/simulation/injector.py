@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from edge_runtime.clock import NS_PER_MS, NS_PER_S
-from edge_runtime.signal_io.edge_feed import EdgeSender
 from edge_runtime.simulation.cable import Cable
 from edge_runtime.simulation.far_end import FarEnd
 from edge_runtime.simulation.faults import Excuse, Injection
 from edge_runtime.simulation.plan import RunPlan
 from edge_runtime.simulation.station import Station
 from edge_runtime.simulation.truth import FOR_EVER_NS, Window
+from edge_runtime.simulation.wires import Wires
 
 log = logging.getLogger(__name__)
 NOTICED_AFTER_NS = 150 * NS_PER_MS
@@ -35,7 +35,7 @@ class Injector:
     """One thread owns it; `work` does what is due. `windows` grows as faults are over."""
 
     def __init__(
-        self, plan: RunPlan, start_ns: int, station: Station, cable: Cable, far_end: FarEnd, sender: EdgeSender
+        self, plan: RunPlan, start_ns: int, station: Station, cable: Cable, far_end: FarEnd, wires: Wires
     ) -> None:
         self.windows: list[Window] = []
         self.times: dict[str, int] = {}
@@ -52,7 +52,7 @@ class Injector:
             "worker_kill": lambda: station.kill_child("inspection", self._kills),
             "capture_kill": lambda: station.kill_child("capture"),
             "office_kill": lambda: station.kill_child("office"),
-            "gpio_lost": lambda: sender.lose_chip(500),
+            "gpio_lost": lambda: wires.lose_chip(500),
             "daemon_kill": lambda: station.signal(signal.SIGKILL),
             "daemon_stop": lambda: station.signal(signal.SIGTERM),
             "daemon_freeze": lambda: station.signal(signal.SIGSTOP),

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from edge_runtime.clock import NS_PER_MS, NS_PER_S, Clock
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.interfaces import Input
-from edge_runtime.signal_io.edge_feed import EdgeSender, FedEdge
+from edge_runtime.signal_io.edge_feed import FedEdge
 from edge_runtime.simulation.belt import Level
 from edge_runtime.simulation.cable import Cable
 from edge_runtime.simulation.far_end import FarEnd
 from edge_runtime.simulation.injector import Injector
 from edge_runtime.simulation.plan import RunPlan
 from edge_runtime.simulation.station import Station
+from edge_runtime.simulation.truth import FOR_EVER_NS
+from edge_runtime.simulation.wires import Wires
 
 READY_WITHIN_S = 60.0
 START_IN_S = 0.5
@@ -29,30 +32,41 @@ REALTIME_PRIORITY = 20
 
 @dataclass
 class Seen:
-    """What the machine did: which part each trigger was, by the edge's stamp or the number on the serial line."""
+    """What the machine did: which part each trigger was, by the edge's stamp or the number on the serial line.
+
+    An edge may be stamped up to `stamp_slack_ns` after the machine made it.
+    """
 
     start_ns: int = 0
-    part_by_edge_ns: dict[int, int] = field(default_factory=dict)
+    stamp_slack_ns: int = 0
+    edges: list[tuple[int, int]] = field(default_factory=list)
     part_by_seqno: dict[int, int] = field(default_factory=dict)
     triggered_ns: dict[int, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+
+    def part_at(self, stamp_ns: int) -> int | None:
+        """The part whose edge was stamped so."""
+        index = bisect_right(self.edges, (stamp_ns, FOR_EVER_NS)) - 1
+        if index < 0 or stamp_ns - self.edges[index][0] > self.stamp_slack_ns:
+            return None
+        return self.edges[index][1]
 
 
 class Machine:
     """Everything around the daemon, in one thread."""
 
     def __init__(
-        self, plan: RunPlan, station: Station, cable: Cable, sender: EdgeSender, clock: Clock, *,
+        self, plan: RunPlan, station: Station, cable: Cable, wires: Wires, clock: Clock, *,
         debounce_s: Mapping[Input, float],
         with_encoder: bool, serial_trigger: bool,
     ) -> None:  # fmt: skip
         self.far_end = FarEnd(cable, clock, plan.wish.seed)
         self.injector: Injector | None = None
-        self.seen = Seen()
+        self.seen = Seen(stamp_slack_ns=wires.stamp_slack_ns)
         self._plan = plan
         self._station = station
         self._cable = cable
-        self._sender = sender
+        self._wires = wires
         self._clock = clock
         self._levels = plan.belt.kernel_levels(debounce_s, with_encoder)
         self._serial_trigger = serial_trigger
@@ -72,7 +86,7 @@ class Machine:
     def run(self, start_ns: int, on_progress: Callable[[float], None]) -> None:
         """Let the belt move from `start_ns` on until the last part is gone; `on_progress` gets the seconds done."""
         self.seen.start_ns = start_ns
-        injector = Injector(self._plan, start_ns, self._station, self._cable, self.far_end, self._sender)
+        injector = Injector(self._plan, start_ns, self._station, self._cable, self.far_end, self._wires)
         self.injector = injector
         end_ns = start_ns + round((self._plan.end_s + AFTER_S) * NS_PER_S)
         upcoming = next(self._levels, None)
@@ -111,7 +125,7 @@ class Machine:
             if not (self._serial_trigger and upcoming.input is Input.TRIGGER):
                 edges.append(FedEdge(upcoming.input, at_ns, upcoming.active, upcoming.lost))
             upcoming = next(self._levels, None)
-        self._sender.send(edges)
+        self._wires.send(edges)
         return upcoming
 
     def _note_trigger(self, level: Level, at_ns: int) -> None:
@@ -123,7 +137,7 @@ class Machine:
             self.seen.part_by_seqno[self._triggers] = level.part
             self._triggers += 1
         elif not level.lost:
-            self.seen.part_by_edge_ns[at_ns] = level.part
+            self.seen.edges.append((at_ns, level.part))
 
     def _keep_daemon(self, injector: Injector) -> None:
         if self._station.keep_running() and not injector.daemon_may_be_gone:
@@ -132,7 +146,7 @@ class Machine:
     def _wait_ms(self, upcoming: Level | None, injector: Injector) -> float:
         now_ns = self._clock.monotonic_ns()
         wakes_ns = [now_ns + round(LONGEST_WAIT_MS * NS_PER_MS), injector.next_ns()]
-        if self._sender.pending:
+        if self._wires.pending:
             wakes_ns.append(now_ns + NS_PER_MS)
         if upcoming is not None:
             at_ns = self._at_ns(upcoming)

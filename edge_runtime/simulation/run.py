@@ -13,14 +13,10 @@ from edge_runtime.camera.belt import write_script
 from edge_runtime.clock import NS_PER_MS, NS_PER_S, SystemClock
 from edge_runtime.config import load_settings
 from edge_runtime.interfaces import Input
-from edge_runtime.signal_io.edge_feed import EdgeSender
-from edge_runtime.signal_io.recording import driven
 from edge_runtime.simulation.cable import Cable
 from edge_runtime.simulation.daemon_settings import (
     CABLE_NAME,
     CONFIG_NAME,
-    FEED_NAME,
-    JOURNAL_NAME,
     SCRIPT_NAME,
     Mode,
     fitting_settings,
@@ -28,10 +24,12 @@ from edge_runtime.simulation.daemon_settings import (
     with_simulated_hardware,
 )
 from edge_runtime.simulation.findings import Findings, find
+from edge_runtime.simulation.gpio_sim import GpioSimWires
 from edge_runtime.simulation.machine import START_IN_S, Machine, put_machine_first
 from edge_runtime.simulation.plan import RunPlan, RunWish, plan_run
 from edge_runtime.simulation.station import Station, new_folder, write_scripted_bundle
 from edge_runtime.simulation.toml_text import to_toml
+from edge_runtime.simulation.wires import RecordedWires, Wires
 
 
 @dataclass(frozen=True)
@@ -43,13 +41,20 @@ class RunOptions:
     trigger: Literal["gpio", "serial"]
     settings: Path | None
     keep: Path | None
+    wires: Literal["recording", "gpio-sim"] = "recording"
 
 
 def simulate(options: RunOptions, on_progress: Callable[[float, float], None]) -> Findings:
     """Run it in real time; `on_progress` gets seconds done and in all. Raises EdgeRuntimeError."""
     plan = plan_run(options.wish)
     with _folder(options.keep) as folder:
-        return _run(plan, sections_for(options), folder, on_progress)
+        sections, clock = sections_for(options), SystemClock()
+        on_kernel = options.wires == "gpio-sim"
+        wires = GpioSimWires(sections["gpio"], clock) if on_kernel else RecordedWires(folder)
+        try:
+            return _run(plan, sections, wires, folder, on_progress)
+        finally:
+            wires.close()
 
 
 def sections_for(options: RunOptions) -> dict[str, Any]:
@@ -69,19 +74,21 @@ def _folder(keep: Path | None) -> Iterator[Path]:
 
 
 def _run(
-    plan: RunPlan, sections: dict[str, Any], folder: Path, on_progress: Callable[[float, float], None]
+    plan: RunPlan, sections: dict[str, Any], wires: Wires, folder: Path, on_progress: Callable[[float, float], None]
 ) -> Findings:
     bundle = write_scripted_bundle(folder / "bundle")
     config = folder / CONFIG_NAME
-    config.write_text(to_toml(with_simulated_hardware(sections, folder, bundle)), encoding="utf-8")
+    config.write_text(
+        to_toml(with_simulated_hardware(sections, wires.settings(sections["gpio"]), folder, bundle)), encoding="utf-8"
+    )
     settings = load_settings(config)
     assert settings.gpio is not None
-    wires = settings.gpio.inputs
+    inputs = settings.gpio.inputs
+    debounce_s = {name: 0.0 if wires.debounces else each.debounce_us / 1e6 for name, each in inputs.items()}
     clock, station, cable = SystemClock(), Station(folder, config), Cable(folder / CABLE_NAME)
     machine = Machine(
-        plan, station, cable, EdgeSender(folder / FEED_NAME), clock,
-        debounce_s={name: wire.debounce_us / 1e6 for name, wire in wires.items()},
-        with_encoder=Input.ENCODER_A in wires, serial_trigger=settings.line.trigger == "serial",
+        plan, station, cable, wires, clock, debounce_s=debounce_s,
+        with_encoder=Input.ENCODER_A in inputs, serial_trigger=settings.line.trigger == "serial",
     )  # fmt: skip
     put_machine_first()
     try:
@@ -97,7 +104,7 @@ def _run(
     assert injector is not None
     beat_ns = round(settings.line.heartbeat_ms * NS_PER_MS)
     findings = find(
-        plan, machine.seen, injector.windows, injector.times, driven(folder / JOURNAL_NAME), beat_ns,
+        plan, machine.seen, injector.windows, injector.times, wires.driven(), beat_ns,
         station.records(), machine.far_end.heard,
     )  # fmt: skip
     findings.daemon_starts = station.starts

@@ -5,14 +5,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.errors import ConfigError
-from edge_runtime.simulation.faults import FAULTS, named_faults, plan_faults
+from edge_runtime.simulation.faults import (
+    FAULTS,
+    NEED_ENCODER,
+    NEED_RECORDING,
+    NEED_SECOND_EYE,
+    named_faults,
+    plan_faults,
+)
 from edge_runtime.simulation.plan import LEAD_S, RunWish, plan_run
 
 KINDS = st.lists(st.sampled_from(sorted(FAULTS)), min_size=1, max_size=6, unique=True)
 
 
 def wish(faults: str = "none", parts: int = 100, seed: int = 1) -> RunWish:
-    return RunWish(parts, 10, 500, 500, 0.5, 0.2, named_faults(faults, with_encoder=True, with_second_eye=True), seed)
+    return RunWish(parts, 10, 500, 500, 0.5, 0.2, named_faults(faults), seed)
 
 
 @given(KINDS, st.integers(0, 99), st.floats(30, 300))
@@ -29,15 +36,17 @@ def test_every_kind_comes_and_each_leaves_the_line_time_to_settle(names, seed, t
     assert ends_s[-1] <= to_s + 1e-6
 
 
-def test_without_an_encoder_all_leaves_out_what_only_one_can_follow():
-    with_encoder, without = named_faults("all", True, False), named_faults("all", False, False)
-    assert {kind.name for kind in with_encoder} - {kind.name for kind in without} == {"speed_change", "belt_stop"}
-    assert named_faults("none", True, False) == ()
+def test_all_leaves_out_what_this_line_cannot_have_and_what_is_had_by_name_only():
+    able, less = named_faults("all"), named_faults("all", cannot=NEED_ENCODER)
+    assert {kind.name for kind in able} - {kind.name for kind in less} == {"speed_change", "belt_stop"}
+    assert set(FAULTS.values()) - set(able) == {FAULTS["belt_reverse"], FAULTS["daemon_freeze"]}
+    assert set(FAULTS) > NEED_ENCODER | NEED_SECOND_EYE | NEED_RECORDING
+    assert named_faults("none") == ()
 
 
 def test_an_unknown_fault_is_named_with_those_that_are_known():
     with pytest.raises(ConfigError, match="no fault earthquake; known are all, none, jitter"):
-        named_faults("noise,earthquake", True, False)
+        named_faults("noise,earthquake")
 
 
 def test_the_same_seed_plans_the_same_run_and_another_one_another():

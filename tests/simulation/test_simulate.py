@@ -26,7 +26,7 @@ def simulate(*words: str) -> tuple[int, dict[str, Any]]:
 
 
 def settings_file(folder: Path, mode: str, **ejection: object) -> Path:
-    wish = RunWish(20, RATE_HZ, SPEED_MM_S, 500, 0.1, 0.3, named_faults("none", True, False), 1)
+    wish = RunWish(20, RATE_HZ, SPEED_MM_S, 500, 0.1, 0.3, named_faults("none"), 1)
     sections = MINIMAL | fitting_settings(wish, mode, "gpio")
     sections["ejection"] |= ejection
     sections["serial"]["port"] = "/dev/null"
