@@ -1,5 +1,5 @@
 # `make demo` and `make test` are all a newcomer needs: each sets up what it needs, once, in .venv.
-.PHONY: demo test check bench bench-hil setup clean
+.PHONY: demo test check bench bench-hil fuzz setup clean
 .DEFAULT_GOAL := help
 
 BIN := .venv/bin
@@ -14,6 +14,7 @@ help:
 	@echo "make check   ruff, mypy, import rules"
 	@echo "make bench   overhead of the pipeline against the pure predictor"
 	@echo "make bench-hil  the daemon in a virtual box with simulated GPIO, camera and serial adapter (root, Debian or Ubuntu)"
+	@echo "make fuzz    a million random and damaged inputs for each serial decoder (ARGS='--inputs N --seed S')"
 	@echo "make clean   remove .venv and what tests and demos left"
 
 .venv/bin/python: scripts/find-python .python-version
@@ -46,6 +47,9 @@ bench: $(ALL_READY)
 
 bench-hil: $(ALL_READY)
 	$(BIN)/python -m tools.hil $(ARGS)
+
+fuzz: $(DEMO_READY)
+	$(BIN)/python -m tools.fuzz $(ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache demo-output
