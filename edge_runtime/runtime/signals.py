@@ -317,7 +317,7 @@ class Signals:
             elif isinstance(message, (TriggerRequest, UnnumberedTrigger)):
                 seen += self._trigger_request(message, now_ns)
             elif isinstance(message, RecipeRequest):
-                seen.append(RecipeAsked(message.number, "serial"))
+                seen.append(RecipeAsked(message.number, "serial", now_ns))
             elif isinstance(message, RecipeQuery):
                 seen.append(RecipeQueried("serial"))
         return seen
