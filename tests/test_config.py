@@ -371,3 +371,44 @@ def test_a_handshake_leaves_the_ejection_to_the_controller(tmp_path):
     (tmp_path / "config.toml").write_text(MINIMAL + HANDSHAKE + trigger + EJECTION)
     with pytest.raises(ConfigError, match=r"remove \[ejection\]"):
         load_settings(tmp_path / "config.toml")
+
+
+RECIPES = MINIMAL + '[recipes.2]\nrecipe = "b.toml"\nbundle = "models/b"\n[recipes.1.recipe]\nname = "a"\n'
+CODE = '[recipe_code]\nkind = "qr"\nx_px = 0\ny_px = 0\nwidth_px = 9\nheight_px = 9\ncodes = { A = 1 }\n'
+
+
+def test_recipes_are_numbered_and_each_has_the_bundle_it_names(write, tmp_path):
+    (tmp_path / "b.toml").write_text('name = "b"\ntemplate = "good.png"\n')
+    settings = load_settings(write(RECIPES))
+    assert [(n, each.recipe.name, each.bundle) for n, each in settings.numbered_recipes.items()] == [
+        (1, "a", tmp_path / "models" / "pcb"),
+        (2, "b", tmp_path / "models" / "b"),
+    ]
+    assert settings.numbered_recipes[2].recipe.template == tmp_path / "good.png"
+    assert Settings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_a_single_recipe_has_number_1(write):
+    settings = load_settings(write(MINIMAL + '[recipe]\nname = "only"\n'))
+    assert [(n, each.recipe.name) for n, each in settings.numbered_recipes.items()] == [(1, "only")]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (MINIMAL + '[recipes.1]\nrecipe = "nowhere.toml"\n', r"nowhere\.toml: cannot be read"),
+        (MINIMAL + "[recipes.1]\nrecipe = {}\n[recipes.2]\nrecipe = {}\n", "two have the name 'default'"),
+        (MINIMAL + "[recipe]\n[recipes.1]\nrecipe = {}\n", "has both recipe and recipes"),
+        (MINIMAL + "[recipes.0]\nrecipe = {}\n", "recipes.0"),
+        (MINIMAL + "[recipes.70000]\nrecipe = {}\n", "recipes.70000"),
+        (MINIMAL + "[recipes.one]\nrecipe = {}\n", "recipes.one"),
+        (MINIMAL + "recipes = 3\n", "recipes"),
+        (MINIMAL + "[recipes.1]\nbundel = 'x'\n", "did you mean 'bundle'"),
+        (MINIMAL + CODE.replace("1 }", "2 }"), r"codes names recipe 2, which \[recipes\] does not have"),
+        (MINIMAL + CODE + "[gpio.inputs.recipe_0]\nline = 1\n", "both select the recipe"),
+        (MINIMAL + "[gpio.inputs.recipe_strobe]\nline = 1\n", "needs a code to latch"),
+    ],
+)
+def test_recipes_that_do_not_fit_are_refused(write, text, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        load_settings(write(text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -132,3 +133,19 @@ def test_the_demo_inspects_the_users_own_pictures(pictures: Path, tmp_path: Path
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4/4" in done.stdout
     assert "known defects found" not in done.stdout
+
+
+def test_recipes_are_listed_and_checked_with_their_digests(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    other = BUNDLE.parents[1] / "pcb-unet" / "2"
+    config.write_text(
+        f'[camera]\ndriver = "synthetic"\n[inspection]\nbundle = "{BUNDLE}"\n'
+        f'[recipes.1.recipe]\nname = "board-a"\n[recipes.12]\nrecipe.name = "board-b"\nbundle = "{other}"\n'
+    )
+    listed, checked = edge_runtime("recipes", config), edge_runtime("check-config", "--config", config)
+    assert (listed.returncode, checked.returncode) == (0, 0), listed.stderr + checked.stderr
+    rows = [line.split("│")[1:5] for line in listed.stdout.splitlines() if "@" in line]
+    assert [(row[0].strip(), row[1].strip()) for row in rows] == [("1", "board-a"), ("12", "board-b")]
+    for row in rows:
+        assert re.fullmatch("[0-9a-f]{8}", row[2].strip())
+        assert f"digest {row[2].strip()}" in checked.stdout
