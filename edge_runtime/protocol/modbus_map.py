@@ -26,7 +26,8 @@ REASON_NONE, REASON_RECIPE, REASON_OTHER = 0, 1, 99
 REASONS = {
     "deadline": 2, "no_camera": 3, "busy": 4, "records_full": 5, "camera_lost": 6, "worker_lost": 7, "stopping": 8,
     "no_frame": 9, "wrong_frame_size": 10, "not_template_size": 11, "end_of_pictures": 12,
-    "no_recipe": 13, "unknown_code": 14, "unreadable_code": 15, "wrong_recipe": 16,
+    "no_recipe": 13, "unknown_code": 14, "unreadable_code": 15, "wrong_recipe": 16, "doubled_trigger": 17,
+    "at_ejector": 18,
 }  # fmt: skip
 STATUS_BITS = (
     "ready", "busy", "result_valid", "ok", "reject", "not_inspected", "overrun", "stop", "fault", "degraded", "beat",
@@ -84,9 +85,8 @@ def _status() -> Iterator[Register]:
     yield Register("accepted_part_id", 6, 4, "read", "", "The part it became, 0: none yet")
     yield Register("recipe_number", 10, 1, "read", "", "Number of the next part's recipe, 0: none is selected")
     yield Register("waiting", 11, 1, "read", "results", "Results not acknowledged, the shown one included")
-    yield Register(
-        "recipe_digest", 12, 4, "read", "", "The recipe's digest as a number; it is written as 8 hex digits elsewhere"
-    )
+    yield Register("recipe_digest", 12, 2, "read", "", "The recipe's digest as a number; elsewhere it is 8 hex digits")
+    yield Register("reserved_14", 14, 2, "read", "", "0")
     for number, (name, meaning) in enumerate(COUNTERS.items()):
         yield Register(name, 16 + 2 * number, 2, "read", "parts", meaning)
     yield Register("reserved_28", 28, 2, "read", "", "0")

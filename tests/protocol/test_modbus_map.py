@@ -199,6 +199,7 @@ def test_defects_outside_the_inspected_zone_are_counted_and_not_shown() -> None:
 
 
 def test_reasons_are_codes() -> None:
+    assert len({*REASONS.values(), 0, REASON_RECIPE, REASON_OTHER}) == len(REASONS) + 3
     assert reason_code(verdict(Outcome.PASS, ())) == 0
     assert reason_code(verdict(Outcome.REJECT, ("open: 2 > 0",))) == REASON_RECIPE
     assert reason_code(verdict(Outcome.NOT_INSPECTED, ("deadline",))) == REASONS["deadline"]
