@@ -88,7 +88,7 @@ class Handshake(Generic[R]):
         self._void_up_to = 0
         self._last_part = 0
         self._shown: R | None = None
-        self._ack_active = False
+        self.ack_active = False
         self._since_ns = 0
         self._off_since_ns: int | None = None
 
@@ -160,8 +160,8 @@ class Handshake(Generic[R]):
 
     def acknowledge_level(self, active: bool, at_ns: int, now_ns: int) -> bool:
         """The ack line has this level since `at_ns`; True when its rise takes the presented result."""
-        is_rising = active and not self._ack_active
-        self._ack_active = active
+        is_rising = active and not self.ack_active
+        self.ack_active = active
         if not is_rising:
             return False
         if self.result_state is ResultState.VALID and at_ns < self._since_ns:
@@ -200,7 +200,7 @@ class Handshake(Generic[R]):
             return ResultEvent.SETTLED, max(settled_ns, self._rested_ns)
         if self.result_state is ResultState.HOLD:
             return ResultEvent.HELD, settled_ns
-        if self._ack_active:
+        if self.ack_active:
             return None, 0
         if self.result_state is ResultState.TAKEN:
             return ResultEvent.RELEASED, self._since_ns

@@ -247,7 +247,8 @@ class Line:
             self._do(self._control.give_up_all("stopping", now_ns))
 
     def _tell_condition(self) -> None:
-        self._signals.condition(self._supervisor.state, self._control is not None and self._control.has_room)
+        has_room = self._control is not None and self._control.has_room
+        self._signals.condition(self._supervisor.state, has_room, self._now_ns())
 
     def _ask_field(self, message: FieldCommands | FieldTrouble) -> None:
         field = self._signals.field

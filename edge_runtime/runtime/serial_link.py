@@ -50,8 +50,9 @@ class WireSpeed:
 class SerialLink:
     """Owns the serial port, its protocol and the outbox. Nothing blocks; a lost port is reopened with back-off.
 
-    Repeats are sent only once the wire is free, and what nobody acknowledges is dropped while it is more than a second
-    behind: the kernel would take minutes of them at 1200 baud.
+    Repeats are sent only once the wire was free for as long as it was used, so that a controller on two wires gets a
+    word in, and what nobody acknowledges is dropped while the wire is more than a second behind: the kernel would take
+    minutes of them at 1200 baud.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class SerialLink:
         self._speed = speed
         self._repeats_max = speed.repeats_at_a_time(self._codec.max_bytes)
         self._unsent = b""
-        self._free_at_ns = 0
+        self._free_at_ns = self._repeat_from_ns = 0
         self._is_behind = False
         self._reopen_at_ns = 0
         self._backoff_ns = REOPEN_FIRST_NS
@@ -98,7 +99,7 @@ class SerialLink:
         """When `work` has something to do next, apart from input and a full kernel buffer."""
         if not self.is_open:
             return self._reopen_at_ns
-        return None if self._unsent else self._outbox.next_due_ns(repeats_from_ns=self._free_at_ns)
+        return None if self._unsent else self._outbox.next_due_ns(repeats_from_ns=self._repeat_from_ns)
 
     def next_idle_ns(self) -> int | None:
         """When the wire is free; None while it is closed or the kernel takes nothing."""
@@ -115,7 +116,7 @@ class SerialLink:
             return False
         log.info("serial port is open")
         self.is_open, self._backoff_ns, self._unsent = True, REOPEN_FIRST_NS, b""
-        self._free_at_ns, self._is_behind, self._trouble = now_ns, False, ""
+        self._free_at_ns, self._repeat_from_ns, self._is_behind, self._trouble = now_ns, now_ns, False, ""
         self._codec.restart()
         self._outbox.reconnected(now_ns)
         return True
@@ -144,7 +145,7 @@ class SerialLink:
 
     def work(self, now_ns: int) -> None:
         """Write what is due, as far as the kernel takes it; while it takes nothing, no repeats pile up."""
-        repeats_max = self._repeats_max if self._free_at_ns <= now_ns else 0
+        repeats_max = self._repeats_max if self._repeat_from_ns <= now_ns else 0
         if self.wants_to_write:
             self._write(now_ns)
         if self.is_open and not self._unsent:
@@ -170,6 +171,7 @@ class SerialLink:
             return
         self._unsent = self._unsent[taken:]
         self._free_at_ns = max(self._free_at_ns, now_ns) + self._speed.ns(taken)
+        self._repeat_from_ns = self._free_at_ns + self._speed.ns(taken)
         if not self._unsent:
             self._outbox.written()
 

@@ -10,7 +10,6 @@ from edge_runtime.clock import NS_PER_MS
 from edge_runtime.errors import SignalError
 from edge_runtime.interfaces import Edge, Input, Output
 from edge_runtime.protocol.handshake import Handshake, HandshakeFull
-from edge_runtime.protocol.handshake_table import ResultState
 from edge_runtime.protocol.messages import (
     Acknowledge,
     AcknowledgePart,
@@ -43,7 +42,7 @@ from edge_runtime.runtime.events import (
     missing_between,
 )
 from edge_runtime.runtime.fieldlink import FieldLink, RecipeShown
-from edge_runtime.runtime.handshake_lines import condition_of, show
+from edge_runtime.runtime.handshake_lines import HandshakeLines, condition_of
 from edge_runtime.runtime.health import State
 from edge_runtime.runtime.line_control import Announce, Counters
 from edge_runtime.runtime.outputs import OutputLines
@@ -84,8 +83,7 @@ class Signals:
         self.lines = lines
         self.lines_open = False
         self._closed = False
-        self.handshake: Handshake[PartResult] = handshake or Handshake()
-        self._presents = handshake is not None
+        self._handshake = HandshakeLines(handshake)
         self._signals_told: SignalsChanged | None = None
         self.missed_edges = 0
         self.unannounced = 0
@@ -106,7 +104,7 @@ class Signals:
         """Whether a connected controller has not acknowledged everything."""
         if self.field is not None and self.field.waiting > 0:
             return True
-        if self.lines_open and self.handshake.waiting > 0:
+        if self.lines_open and self._handshake.machine.waiting > 0:
             return True
         return self.serial is not None and self.serial.is_open and self.serial.unacknowledged > 0
 
@@ -114,19 +112,19 @@ class Signals:
     def unheeded(self) -> bool:
         """Whether the controller acknowledges so little that there is no room for results."""
         is_full = self.serial is not None and self.serial.outbox_full
-        return is_full or self.handshake.result_state is ResultState.LOST
+        return is_full or self._handshake.is_lost
 
     @property
     def unacknowledged(self) -> int:
         """Results that wait for their acknowledgement, on all wires."""
         on_field = self.field.waiting if self.field is not None else 0
-        return on_field + self.handshake.waiting + (self.serial.unacknowledged if self.serial is not None else 0)
+        on_serial = self.serial.unacknowledged if self.serial is not None else 0
+        return on_field + on_serial + self._handshake.machine.waiting
 
     def counts(self) -> WireCounts:
         rejected = self.serial.rejected if self.serial is not None else {}
-        return WireCounts(
-            self.missed_edges, self.unannounced, dict(rejected), dict(self.handshake.irregular), self.handshake.voided
-        )
+        irregular, voided = dict(self._handshake.machine.irregular), self._handshake.machine.voided
+        return WireCounts(self.missed_edges, self.unannounced, dict(rejected), irregular, voided)
 
     # -- opening and closing ------------------------------------------------------------------------------------
 
@@ -140,7 +138,7 @@ class Signals:
             if self._recipe_inputs is not None:
                 self._recipe_inputs.opened(now_ns)
             log.info("output lines are held at their safe level")
-            self.handshake.acknowledge_level(self.lines.is_active(Input.ACK), now_ns, now_ns)
+            self._handshake.opened(self.lines, now_ns)
             self._resume_tracking(now_ns)
         except SignalError as exc:
             self._lines_lost(exc, now_ns)
@@ -165,8 +163,8 @@ class Signals:
         """Tell the controller a verdict, lines first. A full outbox loses the sentence, counted, never the pulse."""
         verdict = announcement.verdict
         result = PartResult.of(verdict, announcement.line_seqno, announcement.recipe.class_names)
-        if self._presents:
-            self._put_or_count(lambda: self.handshake.put_or_fault(result, now_ns))
+        if self._handshake.presents:
+            self._put_or_count(lambda: self._handshake.machine.put_or_fault(result, now_ns))
             self._show_handshake(now_ns)
         elif self._ejection is None:
             self._drive(lambda lines: lines.pulse(verdict.outcome, now_ns), now_ns)
@@ -179,9 +177,10 @@ class Signals:
             self._put_or_count(lambda: serial.put_or_fault(result))
             serial.work(now_ns)
 
-    def condition(self, state: State, has_room: bool) -> None:
+    def condition(self, state: State, has_room: bool, now_ns: int) -> None:
         """Whether a part that came now would be inspected: say it before each trigger, and when it may have changed."""
-        self.handshake.condition(condition_of(state, has_room))
+        self._handshake.machine.condition(condition_of(state, has_room))
+        self._show_handshake(now_ns)
         if self.field is not None:
             self.field.condition(state, has_room)
 
@@ -203,7 +202,9 @@ class Signals:
         """
         blind = state in (State.FAULT, State.STARTING, State.STOPPING)
         self._rests_rejecting = blind if self._ejection is None else state in (State.STARTING, State.STOPPING)
-        if not self._presents:
+        if self._handshake.presents:
+            self._drive(lambda lines: self._handshake.settle(lines, now_ns), now_ns)
+        else:
             self._drive(lambda lines: lines.level(Output.BUSY, busy), now_ns)
             self._drive(lambda lines: lines.level(Output.FAULT, blind), now_ns)
         self._drive(lambda lines: lines.level(Output.STOP, stop), now_ns)
@@ -224,7 +225,7 @@ class Signals:
         if self.serial is not None:
             if self.serial.open_if_due(now_ns):
                 self._signals_told = None
-            if self.serial.is_idle(now_ns) and self._signals_told != self._trigger_side():
+            if self.serial.is_idle(now_ns) and self._signals_told != self._handshake.trigger_side:
                 self._tell_trigger_side(self.serial)
         if now_ns >= self._next_beat_ns:
             self._next_beat_ns = now_ns + self._heartbeat_ns
@@ -239,9 +240,9 @@ class Signals:
         wakes: list[int | None] = [self._next_beat_ns]
         if self.serial is not None:
             wakes += [self.serial.next_wake_ns()]
-            wakes += [self.serial.next_idle_ns()] if self._signals_told != self._trigger_side() else []
+            wakes += [self.serial.next_idle_ns()] if self._signals_told != self._handshake.trigger_side else []
         if self.lines is not None and self.lines_open:
-            wakes += [self.lines.next_wake_ns(), self.handshake.next_wake_ns()]
+            wakes += [self.lines.next_wake_ns(), self._handshake.machine.next_wake_ns()]
         wakes += [self._ejection.next_wake_ns(now_ns)] if self._ejection is not None else []
         wakes += [self._recipe_inputs.next_wake_ns()] if self._recipe_inputs is not None and self.lines_open else []
         return min(wake_ns for wake_ns in wakes if wake_ns is not None)
@@ -324,7 +325,7 @@ class Signals:
 
     def accepted(self, seen: PartSeen, part_id: int) -> None:
         """Tell the controller which part its trigger has become, and when it came too early."""
-        in_time = self.handshake.trigger(part_id if self._presents else None)
+        in_time = self._handshake.trigger(part_id)
         if seen.line_seqno is None or self.serial is None:
             return
         self._last_accepted = TriggerAccepted(seen.line_seqno, part_id)
@@ -333,16 +334,13 @@ class Signals:
             self.serial.say_or_drop(Refused("overrun"))
 
     def reset(self, asked: ResetAsked, now_ns: int) -> None:
-        """Only its own wire's reset makes results void: the controller on the lines keeps a list of open parts."""
-        if asked.source == GPIO:
-            self.handshake.reset(now_ns)
-        else:
-            self.handshake.reset_overrun()
+        """Take back the overrun; results on the lines become void only by the lines' own reset."""
+        self._handshake.reset(asked.source == GPIO, now_ns)
 
     def refuse(self, seen: PartSeen) -> None:
         """The part cannot be taken: it stays rejected, and its trigger may be sent again."""
         self._last_requested = None
-        self.handshake.trigger(None)
+        self._handshake.trigger(None)
         if seen.line_seqno is not None and self.serial is not None:
             self.serial.say_or_drop(Refused("starting"))
 
@@ -377,7 +375,7 @@ class Signals:
         if edge.name is Input.RESET and edge.active:
             return [ResetAsked(GPIO)]
         if edge.name is Input.ACK:
-            self.handshake.acknowledge_level(edge.active, edge.at_ns, now_ns)
+            self._handshake.machine.acknowledge_level(edge.active, edge.at_ns, now_ns)
         return [*self._recipe_inputs.edge(edge, lines.is_active)] if self._recipe_inputs is not None else []
 
     def _put_or_count(self, put: Callable[[], object]) -> None:
@@ -389,18 +387,11 @@ class Signals:
             self.unannounced += 1
 
     def _show_handshake(self, now_ns: int) -> None:
-        if not self.lines_open:
-            return
-        self.handshake.work(now_ns)
-        self._drive(lambda lines: show(self.handshake.signals, lines, self._presents), now_ns)
-
-    def _trigger_side(self) -> SignalsChanged:
-        signals = self.handshake.signals
-        return SignalsChanged(signals.ready, signals.busy, signals.overrun, signals.fault)
+        self._drive(lambda lines: self._handshake.show(lines, now_ns), now_ns)
 
     def _tell_trigger_side(self, serial: SerialLink) -> None:
         """Each change is told once the wire is free, so that of many only the last is."""
-        self._signals_told = self._trigger_side()
+        self._signals_told = self._handshake.trigger_side
         serial.say_or_drop(self._signals_told)
 
     def _trigger_request(self, request: TriggerRequest | UnnumberedTrigger, now_ns: int) -> list[ControllerEvent]:
@@ -427,7 +418,7 @@ class Signals:
 
     def _rest(self, now_ns: int) -> None:
         """Between two parts the ejector works only where an unseen part may be."""
-        if self._presents:
+        if self._handshake.presents:
             return
         rejecting = self._rests_rejecting or (self._ejection is not None and self._ejection.is_blind(now_ns))
         self._drive(lambda lines: lines.level(Output.REJECT, rejecting), now_ns)
@@ -473,7 +464,7 @@ class Signals:
         if self.lines_open or self._lines_retry_ns == 0:
             log.error("output lines are lost, trying again each second: %s", exc)
         if self.lines_open:
-            self.handshake.interrupted(now_ns)
+            self._handshake.machine.interrupted(now_ns)
         self.lines_open = False
         self._lines_retry_ns = now_ns + GPIO_RETRY_NS
         if self.lines is not None:

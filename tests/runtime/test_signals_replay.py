@@ -175,7 +175,7 @@ class Replay:
         self._do(self.control.give_up(doubled, "doubled_trigger", self.now_ns))
 
     def _tell_condition(self) -> None:
-        self.signals.condition(self.state, self.control.has_room)
+        self.signals.condition(self.state, self.control.has_room, self.now_ns)
 
     def _do(self, actions: list) -> None:
         for action in actions:
