@@ -1,4 +1,4 @@
-"""Composition root: the only file that names concrete drivers. Also the entry of every child process.
+"""Composition root: it alone names concrete drivers (predictors: engines.py). Also the entry of every child process.
 
 Drivers are imported inside the functions that build them, so that each process loads only what it owns: the line
 must stay free of numpy, OpenCV and the predictor.
@@ -18,7 +18,6 @@ from edge_runtime.clock import NS_PER_MS, NS_PER_S, SystemClock
 from edge_runtime.config import (
     BeltCameraSettings,
     FolderCameraSettings,
-    InspectionSettings,
     Settings,
     SyntheticCameraSettings,
 )
@@ -38,7 +37,7 @@ from edge_runtime.standard_streams import PatientHandler
 
 if TYPE_CHECKING:
     from edge_runtime.inference.bundle import Bundle
-    from edge_runtime.interfaces import BytePort, Camera, DigitalLines, Publisher, RegisterServer, Segmenter
+    from edge_runtime.interfaces import BytePort, Camera, DigitalLines, Publisher, RegisterServer
     from edge_runtime.protocol.codec import Codec
     from edge_runtime.protocol.handshake import Handshake
     from edge_runtime.protocol.messages import PartResult
@@ -394,6 +393,7 @@ def _build_code_rule(settings: Settings) -> CodeRule | None:
 
 
 def _serve_inspection(channel: Channel, ring: FrameRing, settings: Settings, index: int) -> None:
+    from edge_runtime.engines import build_segmenter
     from edge_runtime.inference.bundle import check_golden
     from edge_runtime.runtime.inspection import InspectionPlan, InspectionWorker
 
@@ -509,22 +509,6 @@ def build_camera(settings: Settings) -> Camera:
     return OpenCvCamera(
         camera.source, camera.width_px, camera.height_px, camera.rate_hz, camera.exposure, camera.pixel_format, clock
     )
-
-
-def build_segmenter(inspection: InspectionSettings, bundle: Bundle) -> Segmenter:
-    """The configured backend, with the bundle's model loaded."""
-    if inspection.backend == "scripted":
-        from edge_runtime.inference.scripted import ScriptedSegmenter
-
-        return ScriptedSegmenter(
-            bundle.input_contract,
-            bundle.mask_stride_px,
-            predict_ms=inspection.scripted_predict_ms,
-            busy=inspection.scripted_busy,
-        )
-    from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
-
-    return PaddleLiteSegmenter(bundle, threads=inspection.threads, target=inspection.target)
 
 
 def child_main(arguments: list[str]) -> int:

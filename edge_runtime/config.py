@@ -20,7 +20,7 @@ from edge_runtime.config_recipe import (
 )
 from edge_runtime.config_signals import EjectionSettings, GpioSettings, ModbusSettings, SerialSettings, StopSettings
 from edge_runtime.errors import ConfigError
-from edge_runtime.inference.manifest import Target
+from edge_runtime.inference.manifest import ONNX_TARGETS, Target
 from edge_runtime.interfaces import Input, Output
 from edge_runtime.validation import StrictModel, describe
 
@@ -86,22 +86,50 @@ CameraSettings = Annotated[
 ]
 
 
+READS_ONNX = {"paddle_lite": False, "onnxruntime": True, "openvino": True}
+
+
 class InspectionSettings(StrictModel):
     """The model and the processes that run it."""
 
     bundle: Path = Field(description="Folder of the model bundle")
-    target: Target | None = Field(default=None, description="Which of its networks; unset: x86 or arm, as the machine")
-    backend: Literal["paddle_lite", "scripted"] = Field(
-        default="paddle_lite", description="scripted: for tests, its answers are marks in the picture"
+    target: Target | None = Field(
+        default=None,
+        description="Which of its networks; unset: x86 or arm, as the machine, or onnx",
+    )
+    backend: Literal["paddle_lite", "onnxruntime", "openvino", "scripted"] = Field(
+        default="paddle_lite",
+        description="What runs the network. scripted: for tests, its answers are marks in the picture",
     )
     workers: int = Field(default=2, ge=1, le=64, description="Processes that share a picture's tiles")
-    threads: int = Field(default=1, ge=1, le=64, description="Threads of each predictor; 1 on x86")
+    threads: int = Field(default=1, ge=1, le=64, description="Threads of each predictor; paddle_lite on x86 has 1")
     hang_timeout_ms: float = Field(default=3000, ge=100, le=60_000, description="A worker silent for longer is killed")
     start_timeout_ms: float = Field(
         default=30_000, ge=500, le=600_000, description="From start to ready, for any child"
     )
+    onnxruntime_providers: tuple[Literal["cpu", "cuda", "tensorrt"], ...] = Field(
+        default=("cpu",),
+        min_length=1,
+        max_length=3,
+        description="onnxruntime only: what computes, in order of preference; the processor does the rest",
+    )
+    onnxruntime_spinning: bool = Field(
+        default=False, description="onnxruntime only: threads wait at full speed, for cores that nobody else needs"
+    )
+    openvino_precision: Literal["f32", "bf16", "f16"] = Field(
+        default="f32", description="openvino only: what it computes in"
+    )
     scripted_predict_ms: float = Field(default=0, ge=0, le=10_000, description="scripted only: time a tile takes")
     scripted_busy: bool = Field(default=False, description="scripted only: compute, do not sleep")
+
+    @model_validator(mode="after")
+    def _target_fits_backend(self) -> InspectionSettings:
+        if self.target is None or self.backend not in READS_ONNX:
+            return self
+        if READS_ONNX[self.backend] != (self.target in ONNX_TARGETS):
+            kind = "" if READS_ONNX[self.backend] else "no "
+            raise ValueError(f"target {self.target!r} is for another backend: {self.backend} runs {kind}ONNX networks")
+        return self
 
 
 class LineSettings(StrictModel):

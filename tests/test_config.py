@@ -118,7 +118,7 @@ WRONG = {
     "no bundle": (CAMERA + "[inspection]\n", "inspection.bundle: this key is missing"),
     "no source": ('[camera]\ndriver = "opencv"\n' + INSPECTION, "camera.opencv.source: this key is missing"),
     "unknown driver": ('[camera]\ndriver = "v4l"\n' + INSPECTION, "'synthetic', 'folder', 'belt', 'opencv'"),
-    "unknown backend": (MINIMAL + 'backend = "onnx"\n', "inspection.backend: must be 'paddle_lite' or 'scripted', not"),
+    "unknown backend": (MINIMAL + 'backend = "onnx"\n', "inspection.backend: must be 'paddle_lite', 'onnxruntime',"),
     "unknown trigger": (
         MINIMAL + '[line]\ntrigger = "plc"\n',
         "line.trigger: must be 'free_run', 'serial', 'gpio' or",
@@ -132,6 +132,15 @@ WRONG = {
         MINIMAL + '[serial]\nport = "p"\nacknowledge = "perhaps"\n',
         "serial.acknowledge: must be a valid boolean",
     ),
+    "ONNX for Paddle Lite": (
+        MINIMAL + 'target = "onnx"\n',
+        "inspection: target 'onnx' is for another backend: paddle_lite",
+    ),
+    "Lite for OpenVINO": (
+        MINIMAL + 'target = "x86"\nbackend = "openvino"\n',
+        "inspection: target 'x86' is for another backend: openvino runs ONNX networks",
+    ),
+    "no provider": (MINIMAL + "onnxruntime_providers = []\n", "inspection.onnxruntime_providers: "),
     "unknown target": (MINIMAL + 'target = "npu"\n', "inspection.target: must be 'x86', 'arm', 'arm+fp16', 'arm+int8'"),
     "no workers": (MINIMAL + "workers = 0\n", "inspection.workers: must be greater than or equal to 1, not 0"),
     "too many workers": (MINIMAL + "workers = 65\n", "inspection.workers: must be less than or equal to 64, not 65"),

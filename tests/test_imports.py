@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-HEAVY = ("numpy", "cv2", "paddlelite", "paddle", "rich", "typer", "sqlite3", "paho", "starlette", "uvicorn")
+PREDICTORS = ("paddlelite", "onnxruntime", "openvino")
+HEAVY = ("numpy", "cv2", *PREDICTORS, "paddle", "rich", "typer", "sqlite3", "paho", "starlette", "uvicorn")
 BUNDLES = sorted(path.parent for path in (REPOSITORY / "opt_models").glob("*/*/manifest.json"))
 
 BUILD_LINE = """
@@ -74,6 +75,6 @@ def test_the_line_does_not_load_the_field_bus_library(tmp_path):
     assert [name for name in ("pymodbus", "asyncio", *HEAVY) if name in modules] == []
 
 
-@pytest.mark.parametrize("name", ["cv2", "paddlelite"])
+@pytest.mark.parametrize("name", ["cv2", *PREDICTORS])
 def test_the_command_line_loads_what_is_native_only_when_it_is_needed(name):
     assert name not in modules_of("import edge_runtime.__main__, sys; print(*sys.modules)")

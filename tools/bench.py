@@ -16,10 +16,11 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from edge_runtime.app import build_pool, build_segmenter
+from edge_runtime.app import build_pool
 from edge_runtime.commands.inspect import pool_settings
 from edge_runtime.config import InspectionSettings
 from edge_runtime.config_recipe import RecipeSettings
+from edge_runtime.engines import build_segmenter
 from edge_runtime.inference.bundle import Bundle, load_bundle
 from edge_runtime.runtime.pool import InspectionPool
 from edge_runtime.vision.boards import BINARY, CAMERA, paint_board

@@ -29,8 +29,9 @@ def export(
     prior_shift: PriorShift = PRIOR_SHIFT,
 ) -> None:
     """Write a network as a float Paddle program."""
-    from tools.export import MODEL_NAME, TILE_PX, export_network, with_prior
+    from tools.export import MODEL_NAME, export_network
     from tools.network_file import load_network
+    from tools.tile_form import TILE_PX, with_prior
 
     graph, weights = load_network(network)
     weights = with_prior(graph, weights, prior_shift)

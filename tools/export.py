@@ -6,18 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tools.crops import MEAN, STD
 from tools.errors import ToolError
-from tools.forms import PRIOR_SHIFT, InputForm, OutputForm
-from tools.graph import FloatArray, Graph, Weights
+from tools.forms import InputForm, OutputForm
+from tools.graph import FloatArray, Graph
 from tools.paddle_first import paddle
 from tools.paddle_network import evaluating
+from tools.tile_form import TILE_PX, check_tile
 
 nn = paddle.nn
 
-TILE_PX = 512
 MODEL_NAME = "model"
 
 
@@ -50,20 +48,6 @@ class Exported(nn.Layer):  # type: ignore[misc,name-defined]
         return paddle.cast(likeliest + 1.0, "uint8"), scores
 
 
-def with_prior(graph: Graph, weights: Weights, shift: float = PRIOR_SHIFT) -> Weights:
-    """The same weights with the background made likelier by `shift` on its logit.
-
-    Training sees defects far more often than the line does (crops around them, class weights, Dice) and is too sure of
-    them: without the shift all useful thresholds would crowd at the end of a byte.
-    """
-    name = f"{graph.output}.bias"
-    if name not in weights:
-        raise ToolError(f"the network's last node {graph.output} has no bias to hold the background's prior")
-    bias = weights[name].copy()
-    bias[0] += np.float32(shift)
-    return {**weights, name: bias}
-
-
 def exported_network(
     graph: Graph,
     weights: Mapping[str, FloatArray],
@@ -76,14 +60,6 @@ def exported_network(
     exported = Exported(evaluating(graph, weights), input_form, output_form)
     exported.eval()
     return exported
-
-
-def check_tile(graph: Graph, tile_px: int) -> None:
-    """Raise ToolError for a side the network cannot take."""
-    if tile_px < graph.total_stride_px or tile_px % graph.total_stride_px:
-        raise ToolError(
-            f"tile {tile_px} px: must be a multiple of the network's total stride {graph.total_stride_px} px"
-        )
 
 
 def export_network(

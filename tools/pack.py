@@ -33,7 +33,7 @@ from tools.dataset import Dataset, check_pictures, load_dataset, same_classes
 from tools.errors import ToolError
 from tools.evaluate import choose_thresholds, score_candidates, score_masks, scores_by_class, segment_all
 from tools.evaluation.cell_thresholds import choose_cell_thresholds
-from tools.export import TILE_PX, export_network, with_prior
+from tools.export import export_network
 from tools.forms import PRIOR_SHIFT, Motif, ThresholdsBy
 from tools.golden_pictures import golden_tiles, made_pictures
 from tools.graph import Graph, Weights, count_macs, count_parameters, receptive_radius_px
@@ -41,6 +41,7 @@ from tools.machine import cpu_name
 from tools.network_file import load_network
 from tools.paddle_segmenter import PaddleSegmenter
 from tools.runs import load_settings
+from tools.tile_form import TILE_PX, with_prior
 from tools.verify import (
     PARITY_TILES,
     choose_margin_px,

@@ -17,7 +17,7 @@ from tools.batches import batches
 from tools.dataset import load_dataset
 from tools.engines import Teacher, as_teacher, is_frozen
 from tools.errors import ToolError
-from tools.export import MODEL_NAME, TILE_PX, Exported, check_tile, with_prior
+from tools.export import MODEL_NAME, Exported
 from tools.graph import Graph, Weights
 from tools.learner import Learner
 from tools.paddle_engine import PaddleEngine
@@ -25,6 +25,7 @@ from tools.paddle_first import paddle
 from tools.paddle_network import PaddleNetwork, evaluating, predict_logits, sublayer_name
 from tools.qat import export_qat, wrap_for_qat
 from tools.runs import TrainSettings
+from tools.tile_form import TILE_PX, check_tile, with_prior
 from tools.train import NetworkAndWeights, check_start, training_progress
 from tools.validation import mean_iou
 

@@ -23,7 +23,6 @@ from tools.errors import ToolError
 from tools.evaluate import RECIPE, read_inputs, segment_picture
 from tools.evaluation.comparison import MaskComparison, Totals, compare_masks, total
 from tools.evaluation.data import labelled_for
-from tools.export import with_prior
 from tools.forms import PRIOR_SHIFT, Motif
 from tools.golden_pictures import made_pictures
 from tools.graph import Graph, Weights, receptive_radius_px
@@ -32,6 +31,7 @@ from tools.model_files import find_model
 from tools.network_file import load_network
 from tools.paddle_segmenter import PaddleSegmenter, ProgramSegmenter
 from tools.progress import Advance
+from tools.tile_form import with_prior
 from tools.verify import (
     PARITY_TILES,
     TileParity,

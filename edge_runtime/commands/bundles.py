@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from edge_runtime.app import build_segmenter
 from edge_runtime.config import InspectionSettings
+from edge_runtime.engines import build_segmenter
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.bundle import Bundle, VerifyReport, verify_bundle
 from edge_runtime.interfaces import Segmenter

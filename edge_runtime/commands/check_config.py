@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_runtime.config import FolderCameraSettings, NumberedRecipe, Settings, load_settings
+from edge_runtime.engines import target_of
 from edge_runtime.errors import ConfigError
-from edge_runtime.inference.bundle import load_bundle, machine_target
+from edge_runtime.inference.bundle import load_bundle
 from edge_runtime.pictures import read_picture
 from edge_runtime.protocol.mqtt_topics import Kind
 from edge_runtime.recipe_table import recipe_facts
@@ -52,10 +53,11 @@ def _bundle_folders(settings: Settings) -> list[Path]:
 
 def _model(settings: Settings, folder: Path) -> str:
     bundle, camera = load_bundle(folder), settings.camera
-    artefact, contract = bundle.artefact_for(settings.inspection.target or machine_target()), bundle.input_contract
+    artefact, contract = bundle.artefact_for(target_of(settings.inspection)), bundle.input_contract
     grid = plan_grid((camera.height_px, camera.width_px), contract.tile_px, contract.margin_px, contract.stride_px)
     tiles = f"{len(grid)} tiles of {grid.tile_px} px"
-    return f"{bundle.model_id}, {artefact.file}, {tiles}, {settings.inspection.workers} workers"
+    backend = settings.inspection.backend
+    return f"{bundle.model_id}, {artefact.file} by {backend}, {tiles}, {settings.inspection.workers} workers"
 
 
 def _recipe(settings: Settings, facts: RecipeFacts, entry: NumberedRecipe) -> list[tuple[str, str]]:

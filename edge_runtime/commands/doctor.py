@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import grp
-import importlib.util
 import os
 import platform
 import shutil
@@ -20,10 +19,12 @@ from rich.table import Table
 from serial.tools import list_ports
 
 from edge_runtime.config import Settings, load_settings
+from edge_runtime.engines import PACKAGES as PREDICTORS
+from edge_runtime.engines import engine_version, target_of
 from edge_runtime.errors import EdgeRuntimeError
-from edge_runtime.inference.bundle import load_bundle, machine_target
+from edge_runtime.inference.bundle import load_bundle
 
-PACKAGES = ("numpy", "opencv-python-headless", "paddlelite", "pyserial", "pymodbus", "gpiod", "paho-mqtt", "pydantic")
+PACKAGES = ("numpy", "opencv-python-headless", "pyserial", "pymodbus", "gpiod", "paho-mqtt", "pydantic")
 GROUPS = ("video", "dialout", "gpio")
 MARKS = {True: "[green]ok[/]", False: "[red]missing[/]", None: "[yellow]note[/]"}
 
@@ -40,7 +41,7 @@ class Observation:
 def diagnose(config: Path | None) -> int:
     """Print what is here; 1 when something that is needed is missing. Raises ConfigError."""
     settings = load_settings(config) if config else None
-    observations = [*_machine(), *_packages(), *_devices(), *(_needs(settings) if settings else [])]
+    observations = [*_machine(), *_packages(), *_backends(), *_devices(), *(_needs(settings) if settings else [])]
     table = Table("what", "", "found")
     for seen in observations:
         table.add_row(seen.topic, MARKS[seen.well], seen.text)
@@ -74,10 +75,15 @@ def _packages() -> Iterator[Observation]:
         try:
             yield Observation(f"package {name}", True, version(name))
         except PackageNotFoundError:
-            needed = "no model can run; on aarch64 it comes from the board's own build" if name == "paddlelite" else ""
-            # The board's own build may carry no metadata but be importable all the same.
-            here = importlib.util.find_spec(name) is not None
-            yield Observation(f"package {name}", here, "without metadata" if here else f"not installed; {needed}")
+            yield Observation(f"package {name}", False, "not installed")
+
+
+def _backends() -> Iterator[Observation]:
+    versions = {backend: engine_version(backend) for backend in PREDICTORS}
+    for backend, found in versions.items():
+        yield Observation(f"backend {backend}", found is not None or None, found or "not installed")
+    if not any(versions.values()):
+        yield Observation("backend", False, "no model can run: install the extra lite, onnx or openvino")
 
 
 def _devices() -> Iterator[Observation]:
@@ -137,8 +143,8 @@ def _attempt(topic: str, look: Callable[[], str]) -> Observation:
 
 
 def _model(settings: Settings) -> str:
-    bundle = load_bundle(settings.inspection.bundle)
-    return f"{bundle.model_id}, {bundle.artefact_for(settings.inspection.target or machine_target()).file}"
+    bundle, inspection = load_bundle(settings.inspection.bundle), settings.inspection
+    return f"{bundle.model_id}, {bundle.artefact_for(target_of(inspection)).file} by {inspection.backend}"
 
 
 def _mqtt(settings: Settings) -> str:

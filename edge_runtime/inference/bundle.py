@@ -112,7 +112,8 @@ class NewArtefact:
     data: bytes
     target: Target
     precision: Precision
-    opt_version: str
+    opt_version: str | None = None
+    opset: int | None = None
 
 
 @dataclass(frozen=True)
@@ -220,8 +221,9 @@ def _lay_out(
 
 
 def _artefact_entry(new: NewArtefact, tile_px: int) -> dict[str, object]:
-    described = {"target": new.target, "precision": new.precision, "opt_version": new.opt_version, "tile_px": tile_px}
-    return {**_file_entry(new.file, new.data), **described}
+    described = {"target": new.target, "precision": new.precision, "tile_px": tile_px}
+    maker = {"opt_version": new.opt_version, "opset": new.opset}
+    return {**_file_entry(new.file, new.data), **described, **maker}
 
 
 def _file_entry(name: str, data: bytes) -> dict[str, object]:

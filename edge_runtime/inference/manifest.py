@@ -46,18 +46,22 @@ Number = Annotated[float, Field(strict=True)]
 Measures = Annotated[dict[Label, Number], Field(min_length=1, max_length=32)]
 
 OutputKind = Literal["class_and_score", "class_ids", "score"]
-# What opt calls `valid_targets`; +fp16 and +int8 tell CPU networks apart. The last ones are devices of NNAdapter.
+# What opt calls `valid_targets`; +fp16 and +int8 tell CPU networks apart. The ONNX ones run on
+# any machine that has an engine for them. The last ones are devices of NNAdapter.
 Target = Literal[
     "x86",
     "arm",
     "arm+fp16",
     "arm+int8",
+    "onnx",
+    "onnx+int8",
     "opencl,arm",
     "rockchip_npu,arm",
     "amlogic_npu,arm",
     "verisilicon_timvx,arm",
     "imagination_nna,arm",
 ]
+ONNX_TARGETS = ("onnx", "onnx+int8")
 Precision = Literal["fp32", "fp16", "int8", "int8_weights", "int16_weights"]
 
 
@@ -113,12 +117,23 @@ class FileEntry(StrictModel):
 
 
 class Artefact(FileEntry):
-    """A compiled network for one target; a bundle has at most one per target."""
+    """A compiled network for one target; a bundle has at most one per target.
+
+    `opt_version` of a Paddle Lite file, `opset` of an ONNX file: what reads it must know that.
+    """
 
     target: Target
     precision: Precision
     tile_px: Pixels
-    opt_version: Label
+    opt_version: Label | None = None
+    opset: Annotated[int, Field(strict=True, ge=13, le=100)] | None = None
+
+    @model_validator(mode="after")
+    def _check_maker(self) -> Self:
+        needed, other = ("opset", "opt_version") if self.target in ONNX_TARGETS else ("opt_version", "opset")
+        if getattr(self, needed) is None or getattr(self, other) is not None:
+            raise ValueError(f"an artefact for {self.target} has {needed} and no {other}")
+        return self
 
 
 class Golden(StrictModel):

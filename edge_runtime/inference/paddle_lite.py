@@ -10,6 +10,7 @@ import numpy as np
 from edge_runtime.errors import BundleError, InferenceError
 from edge_runtime.inference.bundle import Bundle, machine_target
 from edge_runtime.inference.nb_file import check_nb, nnadapter_device, read_nb_header
+from edge_runtime.inference.planes import Answers
 from edge_runtime.inference.tile_check import check_tile
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from edge_runtime.values import ImageU8, InputContract
 
 POWER_MODES = ("high", "low", "full", "no_bind", "rand_high", "rand_low")
-OUTPUT_COUNTS = {"class_and_score": 2, "class_ids": 1, "score": 1}
 
 
 class PaddleLiteSegmenter:
@@ -33,10 +33,10 @@ class PaddleLiteSegmenter:
     ) -> None:
         self._bundle = bundle
         self._contract = bundle.input_contract
-        self._cells = self._contract.tile_px // bundle.mask_stride_px
+        self._answers = Answers(bundle)
         self._where = f"{bundle.folder}"
         self._predictor: Any = _load(bundle, target or machine_target(), threads, power_mode)
-        self._check_arity()
+        self._answers.check_count(len(self._predictor.get_input_names()), len(self._predictor.get_output_names()))
         self._allocate_input()
 
     @property
@@ -54,23 +54,13 @@ class PaddleLiteSegmenter:
             raise InferenceError(f"{self._where}: the segmenter is closed; open a new one")
         np.copyto(self._predictor.get_input(0).numpy(), tile)
         self._predictor.run()
-        return self._planes([self._output(index) for index in range(self._output_count)])
+        # Copies: the next run overwrites the predictor's own memory.
+        views = (self._predictor.get_output(index).numpy() for index in range(len(self._answers.names)))
+        return self._answers.sorted([self._answers.plane(view, index) for index, view in enumerate(views)])
 
     def close(self) -> None:
         """Let go of the predictor; what `predict` gave stays valid."""
         self._predictor = None
-
-    @property
-    def _output_count(self) -> int:
-        return OUTPUT_COUNTS[self._bundle.manifest.output.kind]
-
-    def _check_arity(self) -> None:
-        found = (len(self._predictor.get_input_names()), len(self._predictor.get_output_names()))
-        if found != (1, self._output_count):
-            raise BundleError(
-                f"{self._where}: output.kind {self._bundle.manifest.output.kind!r} means 1 input and "
-                f"{self._output_count} outputs, the network has {found[0]} and {found[1]}; correct the manifest"
-            )
 
     def _allocate_input(self) -> None:
         """Fix the input's size for life.
@@ -82,26 +72,6 @@ class PaddleLiteSegmenter:
         tensor = self._predictor.get_input(0)
         tensor.resize(shape)
         tensor.set_float_data([0.0] * int(np.prod(shape)))
-
-    def _output(self, index: int) -> ImageU8:
-        """A copy: the next run overwrites the predictor's own memory."""
-        view = self._predictor.get_output(index).numpy()
-        side = self._cells
-        if view.dtype != np.uint8 or view.size != side * side or view.shape[-2:] != (side, side):
-            raise InferenceError(
-                f"{self._where}: output {index} is {view.dtype} {view.shape}, the manifest promises uint8 "
-                f"({side}, {side}); convert the model again and pack a new version"
-            )
-        return np.array(view, np.uint8).reshape(side, side)
-
-    def _planes(self, outputs: list[ImageU8]) -> tuple[ImageU8, ImageU8]:
-        kind = self._bundle.manifest.output.kind
-        if kind == "class_and_score":
-            return outputs[0], outputs[1]
-        (plane,) = outputs
-        if kind == "class_ids":
-            return plane, np.where(plane > 0, 255, 0).astype(np.uint8)
-        return np.full_like(plane, self._bundle.manifest.classes[0].id), plane
 
 
 def _load(bundle: Bundle, target: str, threads: int, power_mode: str | None) -> Any:

@@ -115,7 +115,7 @@ def test_bundle_verify_and_doctor_say_that_all_is_well() -> None:
     verified = edge_runtime("bundle", "verify", BUNDLE)
     assert (verified.returncode, verified.stderr) == (0, "")
     assert "golden/0" in verified.stdout
-    assert "paddlelite" in edge_runtime("doctor").stdout
+    assert "paddle_lite" in edge_runtime("doctor").stdout
 
 
 def test_the_demo_runs_from_trigger_to_summary(tmp_path: Path) -> None:

@@ -148,6 +148,44 @@ def comparing_bundle(networks, tmp_path):
     return write_bundle(tmp_path / "comparing", draft_of("class_and_score", 2, template=True), [artefact], [golden])
 
 
+def tiny_onnx(template: bool) -> bytes:
+    """The network of tiny_network.py as the tools write it."""
+    pytest.importorskip("onnx", reason="needs onnx to make a real network")
+    from tools.graph import Graph, Node
+    from tools.onnx_file import onnx_bytes
+
+    taps = (1.0, -1.0) if template else (1.0,)
+    nodes = (
+        Node("stem", "conv", ("input",), channels=8, kernel=3, stride=2, bias=True),
+        Node("relu", "relu", ("stem",)),
+        Node("head", "conv", ("relu",), channels=3, bias=True),
+    )
+    stem, head = np.zeros((8, len(taps), 3, 3), np.float32), np.zeros((3, 8, 1, 1), np.float32)
+    stem[:, :, 1, 1] = taps
+    head[:, 0, 0, 0] = (0.0, 8.0, 24.0)
+    biases = {"stem.bias": np.zeros(8, np.float32), "head.bias": np.array([4.0, 0.0, -12.0], np.float32)}
+    return onnx_bytes(Graph(len(taps), nodes, "head"), {"stem.weight": stem, "head.weight": head, **biases}, TILE_PX)
+
+
+@pytest.fixture
+def onnx_bundle(tmp_path):
+    """A bundle of the tiny network as ONNX, which a test may damage."""
+    artefact = NewArtefact("model.onnx", tiny_onnx(template=False), "onnx", "fp32", opset=17)
+    picture = picture_of([60, 160, 220, 10])
+    golden = GoldenTile(picture, tiny_answer(picture))
+    return write_bundle(tmp_path / "onnx", draft_of("class_and_score", 2), [artefact], [golden])
+
+
+@pytest.fixture
+def comparing_onnx_bundle(tmp_path):
+    """The same for the network that takes a template."""
+    artefact = NewArtefact("model.onnx", tiny_onnx(template=True), "onnx", "fp32", opset=17)
+    picture, template = picture_of([60, 160, 220, 10]), picture_of([10, 10, 210, 200])[..., 0].copy()
+    golden = GoldenTile(picture, tiny_answer(picture, template), template)
+    draft = draft_of("class_and_score", 2, template=True)
+    return write_bundle(tmp_path / "comparing-onnx", draft, [artefact], [golden])
+
+
 @pytest.fixture
 def one_output_bundle(networks, tmp_path):
     """`one_output_bundle(kind, class_count, golden mask)`: the network with one output, as scores or class ids."""

@@ -1,32 +1,45 @@
-"""What every segmenter promises, asked of each: the real one and the scripted one."""
+"""What every segmenter promises, asked of each: the real ones and the scripted one."""
+
+import importlib.util
 
 import numpy as np
 import pytest
 
 from edge_runtime.errors import InferenceError
+from edge_runtime.inference.onnx_runtime import OnnxRuntimeSegmenter
+from edge_runtime.inference.open_vino import OpenVinoSegmenter
 from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
 from edge_runtime.inference.scripted import ScriptedSegmenter
 from edge_runtime.vision.preprocess import TilePreprocessor
 
-BUNDLES = {
-    "scripted": "scripted_bundle",
-    "paddle_lite": "tiny_bundle",
-    "scripted with template": "template_bundle",
-    "paddle_lite with template": "comparing_bundle",
+
+def open_scripted(bundle):
+    return ScriptedSegmenter(bundle.input_contract, bundle.mask_stride_px)
+
+
+BACKENDS = {
+    "scripted": (open_scripted, "edge_runtime", "scripted_bundle", "template_bundle"),
+    "paddle_lite": (PaddleLiteSegmenter, "paddlelite", "tiny_bundle", "comparing_bundle"),
+    "onnxruntime": (OnnxRuntimeSegmenter, "onnxruntime", "onnx_bundle", "comparing_onnx_bundle"),
+    "openvino": (OpenVinoSegmenter, "openvino", "onnx_bundle", "comparing_onnx_bundle"),
 }
 
 
-@pytest.fixture(params=BUNDLES)
-def bundle(request):
-    return request.getfixturevalue(BUNDLES[request.param])
+@pytest.fixture(params=BACKENDS)
+def backend(request):
+    if importlib.util.find_spec(BACKENDS[request.param][1]) is None:
+        pytest.skip(f"{request.param} is not installed")
+    return request.param
+
+
+@pytest.fixture(params=["alone", "with template"])
+def bundle(request, backend):
+    return request.getfixturevalue(BACKENDS[backend][2 if request.param == "alone" else 3])
 
 
 @pytest.fixture
-def segmenter(bundle):
-    if len(bundle.classes) == 6:
-        opened = ScriptedSegmenter(bundle.input_contract, bundle.mask_stride_px)
-    else:
-        opened = PaddleLiteSegmenter(bundle)
+def segmenter(backend, bundle):
+    opened = BACKENDS[backend][0](bundle)
     yield opened
     opened.close()
 

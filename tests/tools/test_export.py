@@ -96,8 +96,8 @@ def test_one_class_may_answer_with_its_scores_alone(make_unet, tiny, tiles, tmp_
 
 
 def test_the_prior_moves_the_background_and_nothing_else(tiny, tiles):
-    from tools.export import with_prior
     from tools.paddle_network import evaluating, predict_logits
+    from tools.tile_form import with_prior
 
     graph, weights = tiny
     shifted = with_prior(graph, weights, 2.5)

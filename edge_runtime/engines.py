@@ -1,0 +1,66 @@
+"""The predictors by name: the part of the composition root that opens them, each imported only where it is wanted."""
+
+from __future__ import annotations
+
+import importlib.util
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from edge_runtime.config import READS_ONNX, InspectionSettings
+from edge_runtime.inference.bundle import Bundle, machine_target
+
+if TYPE_CHECKING:
+    from edge_runtime.interfaces import Segmenter
+
+# Module and distributions of each backend that runs real networks; a board's own build may be called otherwise.
+PACKAGES = {
+    "paddle_lite": ("paddlelite", ("paddlelite",)),
+    "onnxruntime": ("onnxruntime", ("onnxruntime", "onnxruntime-gpu")),
+    "openvino": ("openvino", ("openvino",)),
+}
+
+
+def engine_version(backend: str) -> str | None:
+    """The version of what a backend needs, without importing it; None: not installed."""
+    module, distributions = PACKAGES[backend]
+    if importlib.util.find_spec(module) is None:
+        return None
+    for name in distributions:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return "without metadata"
+
+
+def target_of(inspection: InspectionSettings) -> str:
+    """Which of a bundle's networks the configured backend runs on this machine. Raises BundleError."""
+    if inspection.target is not None:
+        return inspection.target
+    return "onnx" if READS_ONNX.get(inspection.backend) else machine_target()
+
+
+def build_segmenter(inspection: InspectionSettings, bundle: Bundle) -> Segmenter:
+    """The configured backend, with the bundle's model loaded. Raises BundleError, InferenceError."""
+    if inspection.backend == "scripted":
+        from edge_runtime.inference.scripted import ScriptedSegmenter
+
+        return ScriptedSegmenter(
+            bundle.input_contract,
+            bundle.mask_stride_px,
+            predict_ms=inspection.scripted_predict_ms,
+            busy=inspection.scripted_busy,
+        )
+    target, threads = target_of(inspection), inspection.threads
+    if inspection.backend == "onnxruntime":
+        from edge_runtime.inference.onnx_runtime import OnnxRuntimeSegmenter
+
+        spinning, providers = inspection.onnxruntime_spinning, inspection.onnxruntime_providers
+        return OnnxRuntimeSegmenter(bundle, target, threads, spinning, providers)
+    if inspection.backend == "openvino":
+        from edge_runtime.inference.open_vino import OpenVinoSegmenter
+
+        return OpenVinoSegmenter(bundle, target, threads, inspection.openvino_precision)
+    from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
+
+    return PaddleLiteSegmenter(bundle, threads=threads, target=target)

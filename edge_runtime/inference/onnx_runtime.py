@@ -1,0 +1,132 @@
+"""ONNX Runtime runs a bundle's `.onnx` file, on the processor or, where its build can, on an NVIDIA GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_runtime.errors import BundleError, InferenceError
+from edge_runtime.inference.bundle import Bundle
+from edge_runtime.inference.planes import INPUT_NAME, Answers, Port, check_ports
+from edge_runtime.inference.tile_check import check_tile
+
+if TYPE_CHECKING:
+    from edge_runtime.interfaces import TileF32
+    from edge_runtime.values import ImageU8, InputContract
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+ERRORS_ONLY = 3
+
+
+class OnnxRuntimeSegmenter:
+    """A segmenter on one ONNX Runtime session.
+
+    `providers` of `PROVIDERS` in order of preference; what they cannot compute, the processor does. `spinning`: threads
+    wait for work at full speed, which takes the cores from the other processes. `cache`: a folder that keeps what
+    TensorRT builds for this GPU, which takes minutes. Raises BundleError for a file that is not the manifest's network,
+    InferenceError when ONNX Runtime is absent or cannot do as told.
+    Synchronization: one thread owns it.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        target: str = "onnx",
+        threads: int = 1,
+        spinning: bool = False,
+        providers: Sequence[str] = ("cpu",),
+        cache: Path | None = None,
+    ) -> None:
+        self._bundle = bundle
+        self._answers = Answers(bundle)
+        artefact = bundle.artefact_for(target)
+        self._where = str(bundle.folder / artefact.file)
+        engine = _import_onnxruntime()
+        chosen = _provider_options(engine, providers, cache)
+        options = _options(engine, threads, spinning)
+        session = _open(engine, bundle.read(artefact), options, chosen, self._where)
+        check_ports(bundle, artefact.file, _ports(session.get_inputs()), _ports(session.get_outputs()))
+        self._session: Any = session
+
+    @property
+    def input_contract(self) -> InputContract:
+        return self._bundle.input_contract
+
+    @property
+    def mask_stride_px(self) -> int:
+        return self._bundle.mask_stride_px
+
+    def predict(self, tile: TileF32) -> tuple[ImageU8, ImageU8]:
+        """See `interfaces.Segmenter`."""
+        check_tile(tile, self._bundle.input_contract)
+        if self._session is None:
+            raise InferenceError(f"{self._where}: the segmenter is closed; open a new one")
+        try:
+            outputs = self._session.run(self._answers.names, {INPUT_NAME: tile})
+        except Exception as exc:  # its errors have no base but this
+            raise InferenceError(f"{self._where}: ONNX Runtime cannot run it: {_first_line(exc)}") from exc
+        return self._answers.sorted([self._answers.plane(view, index) for index, view in enumerate(outputs)])
+
+    def close(self) -> None:
+        """Let go of the session; what `predict` gave stays valid."""
+        self._session = None
+
+
+def _import_onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as exc:
+        raise InferenceError(
+            f"ONNX Runtime cannot be imported ({exc}); install it: `pip install 'edge-defect-runtime[onnx]'`, on a "
+            "Jetson the wheel that NVIDIA builds for its JetPack"
+        ) from exc
+    return onnxruntime
+
+
+def _provider_options(engine: Any, providers: Sequence[str], cache: Path | None) -> list[tuple[str, dict[str, str]]]:
+    """Each provider with its options, the processor last. Raises InferenceError for one this build lacks."""
+    available = engine.get_available_providers()
+    absent = [name for name in providers if PROVIDERS.get(name) not in available]
+    if absent:
+        known = ", ".join(name for name, provider in PROVIDERS.items() if provider in available)
+        raise InferenceError(
+            f"provider {absent[0]}: this build of ONNX Runtime has {known}; take a build with it, or leave it out"
+        )
+    options: dict[str, dict[str, str]] = {"cuda": {"use_tf32": "0"}}  # TF32 rounds like bf16: golden tiles would differ
+    if cache is not None:
+        options["tensorrt"] = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(cache)}
+    names = dict.fromkeys([*providers, "cpu"])
+    return [(PROVIDERS[name], options.get(name, {})) for name in names]
+
+
+def _options(engine: Any, threads: int, spinning: bool) -> Any:
+    options = engine.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.execution_mode = engine.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = ERRORS_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+    return options
+
+
+def _open(engine: Any, data: bytes, options: Any, providers: list[tuple[str, dict[str, str]]], where: str) -> Any:
+    try:
+        session = engine.InferenceSession(data, options, providers=providers)
+    except Exception as exc:  # its errors have no base but this
+        raise BundleError(f"{where}: ONNX Runtime cannot open it: {_first_line(exc)}; pack a new version") from exc
+    wanted = providers[0][0]
+    if session.get_providers()[0] != wanted:
+        raise InferenceError(
+            f"{where}: ONNX Runtime gave up {wanted} for {session.get_providers()[0]}; look at its message above, or "
+            "choose another provider"
+        )
+    return session
+
+
+def _ports(ports: Sequence[Any]) -> list[Port]:
+    return [Port(port.name, DTYPES.get(port.type, port.type), tuple(port.shape)) for port in ports]
+
+
+def _first_line(exc: Exception) -> str:
+    return next(iter(str(exc).splitlines()), type(exc).__name__)[:300]
