@@ -157,15 +157,11 @@ def simulate(
     ] = None,
 ) -> None:
     """A belt, its parts and a controller around the real daemon: 0 when nothing was wrong or missed, 1 otherwise."""
-    from edge_runtime.commands.simulate import run_simulation
-    from edge_runtime.simulation.faults import NEED_ENCODER, NEED_RECORDING, NEED_SECOND_EYE, named_faults
+    from edge_runtime.commands.simulate import able_faults, run_simulation
     from edge_runtime.simulation.plan import RunWish
     from edge_runtime.simulation.run import RunOptions
 
-    needs = {NEED_ENCODER: mode == "encoder", NEED_SECOND_EYE: second_eye > 0, NEED_RECORDING: wires == "recording"}
-    kinds = named_faults(
-        faults, cannot=frozenset[str]().union(*(names for names, is_here in needs.items() if not is_here))
-    )
+    kinds = able_faults(faults, mode, second_eye, wires)
     wish = RunWish(parts, rate, speed, eye_to_ejector, pulses_per_mm, defects, kinds, seed, second_eye)
     raise typer.Exit(run_simulation(RunOptions(wish, mode, trigger, settings, keep, wires), json))
 

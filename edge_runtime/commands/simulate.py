@@ -10,11 +10,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from edge_runtime.simulation.faults import NEED_ENCODER, NEED_RECORDING, NEED_SECOND_EYE, FaultKind, named_faults
 from edge_runtime.simulation.findings import Findings, percentile
 from edge_runtime.simulation.run import RunOptions, simulate
 from edge_runtime.simulation.truth import Fate
 
 SHOWN = 20
+
+
+def able_faults(wish: str, mode: str, second_eye_mm: float, wires: str) -> tuple[FaultKind, ...]:
+    """The faults wished for; `all` means all that such a line can have. Raises ConfigError for an unknown name."""
+    needs = {NEED_ENCODER: mode == "encoder", NEED_SECOND_EYE: second_eye_mm > 0, NEED_RECORDING: wires == "recording"}
+    return named_faults(wish, cannot=[name for names, is_here in needs.items() if not is_here for name in names])
 
 
 def run_simulation(options: RunOptions, as_json: bool) -> int:
