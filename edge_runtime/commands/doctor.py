@@ -16,13 +16,13 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 from rich.table import Table
-from serial.tools import list_ports
 
 from edge_runtime.config import Settings, load_settings
 from edge_runtime.engines import PACKAGES as PREDICTORS
 from edge_runtime.engines import engine_version, target_of
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.inference.bundle import load_bundle
+from edge_runtime.signal_io.serial_address import find_device, list_serial_ports
 
 PACKAGES = ("numpy", "opencv-python-headless", "pyserial", "pymodbus", "gpiod", "paho-mqtt", "pydantic")
 GROUPS = ("video", "dialout", "gpio")
@@ -87,7 +87,7 @@ def _backends() -> Iterator[Observation]:
 
 
 def _devices() -> Iterator[Observation]:
-    ports = [f"{port.device} ({port.description})" for port in list_ports.comports()]
+    ports = list_serial_ports()
     by_id = glob.glob("/dev/serial/by-id/*")
     yield Observation("serial ports", bool(ports) or None, ", ".join(ports + by_id) or "none")
     yield _device_files("cameras", "/dev/video*")
@@ -155,6 +155,4 @@ def _mqtt(settings: Settings) -> str:
 
 
 def _serial_path(address: str) -> str:
-    from edge_runtime.signal_io.serial_address import find_device
-
     return find_device(address)

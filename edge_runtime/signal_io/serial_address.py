@@ -31,9 +31,13 @@ def find_device(address: str) -> str:
     return _only_one(address, glob.glob(address))
 
 
+def list_serial_ports(include_links: bool = False) -> list[str]:
+    """The ports of this machine, each with the address that means it wherever it is plugged in."""
+    return sorted(f"{port.device} ({_words(port)})" for port in list_ports.comports(include_links=include_links))
+
+
 def ports_here() -> str:
-    ports = [f"{port.device} ({_words(port)})" for port in list_ports.comports(include_links=True)]
-    return "ports of this machine: " + (", ".join(sorted(ports)) or "none")
+    return "ports of this machine: " + (", ".join(list_serial_ports(include_links=True)) or "none")
 
 
 def _only_one(address: str, found: Iterable[str]) -> str:

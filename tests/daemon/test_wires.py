@@ -45,9 +45,11 @@ class Ear:
 
     def __init__(self) -> None:
         self._partial = b""
+        self.last_line = b""
 
     def feed(self, data: bytes) -> list[Message]:
         *lines, self._partial = (self._partial + data).split(b"\r\n")
+        self.last_line = lines[-1] if lines else self.last_line
         return [message for line in lines if (message := self._message(line.decode("latin-1"))) is not None]
 
     def _message(self, line: str) -> Message | None:
@@ -93,6 +95,15 @@ def test_unplugged_and_back_no_verdict_is_lost_in_the_controllers_own_words(star
     assert told == {r.line_seqno: r.verdict.outcome for r in station.records()}
     assert sorted(told) == list(range(9))
     assert Outcome.NOT_INSPECTED not in told.values()
+
+
+def test_the_guards_last_word_is_in_the_controllers_own_words(start_station: Any) -> None:
+    words = WORDS + r"down = 'DOWN {reason}\r\n'"
+    station = start_station({"1": CLEAN}, more=words, serial_more='protocol = "ascii"')
+    station.decoder = Ear()
+    station.wait_until_ready()
+    station.process.send_signal(signal.SIGKILL)
+    station.until(lambda: station.decoder.last_line == b"DOWN line_died")
 
 
 class Controller:
