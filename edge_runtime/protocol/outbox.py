@@ -78,8 +78,12 @@ class Outbox:
         return seq
 
     def acknowledge(self, seq: int) -> bool:
-        """Forget a result; False when it does not wait (a repeated or foreign acknowledgement)."""
-        return self._waiting.pop(seq, None) is not None
+        """Forget a result; False when none with this number waits that was ever sent: nobody can have read it."""
+        waiting = self._waiting.get(seq)
+        if waiting is None or waiting.due_ns == _AT_ONCE_NS:
+            return False
+        del self._waiting[seq]
+        return True
 
     def acknowledge_part(self, part_id: int) -> bool:
         """As `acknowledge`, by the part's id."""

@@ -106,7 +106,9 @@ def test_over_the_bound_a_result_is_refused_aloud_and_nothing_queued_is_lost():
 def test_numbers_in_use_never_span_more_than_the_bound():
     outbox = outbox_with(1, max_unacknowledged=4)
     for part_id in (2, 3, 4):
-        outbox.acknowledge(outbox.put_or_fault(part(part_id)))
+        seq = outbox.put_or_fault(part(part_id))
+        outbox.due(0)
+        outbox.acknowledge(seq)
     assert outbox.unacknowledged == 1
     assert outbox.is_full
 
@@ -142,8 +144,16 @@ def test_without_acknowledgements_what_the_port_did_not_take_before_it_was_lost_
 
 def test_a_result_is_acknowledged_by_its_part_too():
     outbox = outbox_with(7, 8)
+    outbox.due(0)
     assert outbox.acknowledge_part(8)
     assert not outbox.acknowledge_part(8)
+    assert part_ids(outbox.due(TIMEOUT_NS)) == [7]
+
+
+def test_what_was_never_sent_cannot_be_acknowledged():
+    outbox = outbox_with(7)
+    assert not outbox.acknowledge(1)
+    assert not outbox.acknowledge_part(7)
     assert part_ids(outbox.due(0)) == [7]
 
 
