@@ -374,9 +374,9 @@ def _serve_capture(channel: Channel, ring: FrameRing, settings: Settings, index:
 
     digests, templates = {}, {}
     for number, entry in settings.numbered_recipes.items():
-        digests[number] = digest_of(entry.recipe, read_manifest(entry.bundle)[1])
         if entry.recipe.template is not None:
             templates[number] = read_grey_picture(entry.recipe.template)
+            digests[number] = digest_of(entry.recipe, read_manifest(entry.bundle)[1])
     plan = CapturePlan(digests, templates)
     CaptureServer(channel, ring, build_camera(settings), SystemClock(), plan, _build_code_rule(settings)).serve()
 

@@ -36,7 +36,7 @@ REOPEN_MAX_MS = 5000.0
 
 @dataclass(frozen=True)
 class CapturePlan:
-    """What capture knows of the recipes, by number: their digests, and the grey templates (H, W) of those with one."""
+    """What capture knows of the recipes with a template, by number: their digests, and the grey templates (H, W)."""
 
     digests: Mapping[int, str] = field(default_factory=dict)
     templates: Mapping[int, ImageU8] = field(default_factory=dict)

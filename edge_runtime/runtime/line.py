@@ -348,7 +348,7 @@ class Line:
         raise MessageError(f"a {message.kind} message is not for the line")
 
     def _child_ready(self, child: Child, message: Ready) -> None:
-        if message.digests not in ({}, self._digests):
+        if not message.digests.items() <= self._digests.items():
             log.error(
                 "%s has loaded recipes with digests %s, not %s: a bundle or template was replaced; stop the daemon and "
                 "start it again",

@@ -53,8 +53,8 @@ class Stop:
 class Ready:
     """A child has opened what it owns.
 
-    `digests` by capture and inspection: of each recipe it has loaded, by number. `next_part_id` and `kept_recipe`, the
-    number last selected, by the office.
+    `digests` by capture and inspection: of each recipe of which it has loaded something, by number. `next_part_id` and
+    `kept_recipe`, the number last selected, by the office.
     """
 
     digests: dict[int, str] = field(default_factory=dict)

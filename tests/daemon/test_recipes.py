@@ -177,3 +177,21 @@ codes = { A = 1, B = 2 }
     ]
     assert active(station) == [0, 2, 1, 0, 2]
     assert all("code" in record.stage_ms for record in station.records())
+
+
+def test_a_template_replaced_while_the_line_runs_is_never_used(
+    start_station: Any, template_bundle: Path, tmp_path: Path
+) -> None:
+    station = start_station({"1": DEFECT}, more=numbered(tmp_path, template_bundle), restarts_max=3)
+    station.until(lambda: station.state == "fault")
+    select(station, 3)
+    station.until(lambda: station.state == "ready")
+    (tmp_path / "good.png").unlink()
+    cv2.imwrite(str(tmp_path / "good.png"), np.full((256, 256), CLEAN, np.uint8))
+    station.children("capture")[0].kill()
+    station.until(lambda: "a bundle or template was replaced" in station.log)
+    station.until(lambda: station.state == "fault")
+    station.trigger(1)
+    station.until(lambda: len(station.results) == 1)
+    assert station.results[0].outcome is NOT_INSPECTED
+    assert station.stop() == 0
