@@ -16,6 +16,7 @@ from edge_runtime.simulation.run import RunOptions, simulate
 from edge_runtime.simulation.truth import Fate
 
 SHOWN = 20
+TOO_LATE_MS = 10.0
 
 
 def able_faults(wish: str, mode: str, second_eye_mm: float, wires: str) -> tuple[FaultKind, ...]:
@@ -43,6 +44,9 @@ def print_findings(console: Console, findings: Findings) -> None:
     latencies = " / ".join(str(percentile(findings.latency_ms, share)) for share in (0.5, 0.99, 1.0))
     console.print(f"result on the wire after p50 / p99 / max {latencies} ms, outside of fault windows")
     console.print(f"{findings.repeats} results repeated, the daemon was started {findings.daemon_starts} times")
+    if findings.machine_late_ms > TOO_LATE_MS:
+        late = f"up to {findings.machine_late_ms} ms"
+        console.print(f"[yellow]the simulated machine itself was {late} late: this computer is too busy for it[/]")
     for each in findings.wrong[:SHOWN]:
         told = "; ".join(each.outcomes) or "no verdict"
         console.print(f"[red]part {each.number}[/] {each.fate.value} at {each.seen_s} s, during {each.during}: {told}")

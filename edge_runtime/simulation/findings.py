@@ -56,6 +56,7 @@ class Findings:
     problems: list[str] = field(default_factory=list)
     repeats: int = 0
     daemon_starts: int = 0
+    machine_late_ms: float = 0.0
 
     @property
     def is_good(self) -> bool:
@@ -73,6 +74,7 @@ class Findings:
             "problems": self.problems,
             "repeated_results": self.repeats,
             "daemon_starts": self.daemon_starts,
+            "machine_late_ms": self.machine_late_ms,
         }
 
 
@@ -124,6 +126,7 @@ def find(
     rejecting, silent = joined(active_spans(driven, Output.REJECT)), still_spans(driven, beat_ns)
     by_part = records_by_part(records, seen)
     findings = Findings(len(ways), sum(way.defective for way in ways), repeats=heard.repeats)
+    findings.machine_late_ms = round(seen.latest_ns / NS_PER_MS, 1)
     findings.problems += [*seen.problems, *heard.contradictions]
     findings.by_fault = {HEALTHY: FaultTally(), **{name: FaultTally(count) for name, count in times.items()}}
     last_ns = max(way.gone_ns for way in ways)

@@ -34,11 +34,13 @@ REALTIME_PRIORITY = 20
 class Seen:
     """What the machine did: which part each trigger was, by the edge's stamp or the number on the serial line.
 
-    An edge may be stamped up to `stamp_slack_ns` after the machine made it.
+    An edge may be stamped up to `stamp_slack_ns` after the machine made it. `latest_ns`: the longest that a part's edge
+    reached its wire too late, because this process had to wait for a processor.
     """
 
     start_ns: int = 0
     stamp_slack_ns: int = 0
+    latest_ns: int = 0
     edges: list[tuple[int, int]] = field(default_factory=list)
     part_by_seqno: dict[int, int] = field(default_factory=dict)
     triggered_ns: dict[int, int] = field(default_factory=dict)
@@ -121,6 +123,7 @@ class Machine:
         edges: list[FedEdge] = []
         while upcoming is not None and (at_ns := self._at_ns(upcoming)) <= now_ns:
             if upcoming.input is Input.TRIGGER and upcoming.active:
+                self.seen.latest_ns = max(self.seen.latest_ns, now_ns - at_ns)
                 self._note_trigger(upcoming, at_ns)
             if not (self._serial_trigger and upcoming.input is Input.TRIGGER):
                 edges.append(FedEdge(upcoming.input, at_ns, upcoming.active, upcoming.lost))

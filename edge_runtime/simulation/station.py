@@ -18,6 +18,7 @@ from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.inference.bundle import NewArtefact, machine_target, write_bundle
 from edge_runtime.inference.golden import GoldenTile
 from edge_runtime.inference.manifest import Draft, Target
+from edge_runtime.processes import die_with_parent
 from edge_runtime.storage.database import Database
 from edge_runtime.values import InspectionRecord, Mask
 
@@ -26,7 +27,7 @@ CLASSES = ("defect", "second", "third", "fourth", "fifth", "no_part")
 
 
 class Station:
-    """A folder with settings, and the daemon that runs on them. One thread owns it."""
+    """A folder with settings, and the daemon that runs on them; it dies with this process. The main thread owns it."""
 
     def __init__(self, folder: Path, config: Path) -> None:
         self.folder = folder
@@ -43,7 +44,7 @@ class Station:
     def _launch(self, command: str) -> subprocess.Popen[bytes]:
         words = [sys.executable, "-m", "edge_runtime", command, "--config", str(self._config)]
         with open(self.folder / "daemon.log", "ab") as log:
-            return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent)
 
     @property
     def has_ended(self) -> bool:

@@ -3,9 +3,12 @@
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from edge_runtime.simulation.daemon_settings import fitting_settings
@@ -85,3 +88,34 @@ def test_triggers_by_wire_and_a_second_photo_eye_that_knows_of_parts_that_slip_a
     assert (code, findings["problems"], findings["wrong_parts"]) == (0, [], [])
     assert findings["parts"] == 40 + findings["by_fault"]["part_laid"]["times"]
     assert findings["taken_away"] == findings["by_fault"]["part_taken"]["times"]
+
+
+def test_a_simulation_that_is_killed_leaves_no_daemon_behind(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "edge_runtime",
+        "simulate",
+        *LINE,
+        "--faults",
+        "none",
+        "--keep",
+        str(tmp_path / "k"),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        wait_for(lambda: (tmp_path / "k" / "belt.json").exists())
+        assert daemons_of(tmp_path)
+        process.kill()
+    wait_for(lambda: not daemons_of(tmp_path))
+
+
+def daemons_of(folder: Path) -> list[psutil.Process]:
+    lines = [(each, each.info["cmdline"] or []) for each in psutil.process_iter(["cmdline"])]
+    return [process for process, words in lines if "run" in words and str(folder / "k" / "config.toml") in words]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
