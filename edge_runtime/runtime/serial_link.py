@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from dataclasses import dataclass
 
 from edge_runtime.clock import NS_PER_MS, NS_PER_S
@@ -66,6 +65,7 @@ class SerialLink:
         self._unsent = b""
         self._free_at_ns = self._repeat_from_ns = 0
         self._is_behind = False
+        self._stale_acks = 0
         self._reopen_at_ns = 0
         self._backoff_ns = REOPEN_FIRST_NS
         self._trouble = ""
@@ -80,9 +80,9 @@ class SerialLink:
         return self._outbox.is_full
 
     @property
-    def rejected(self) -> Counter[str]:
-        """What came in and was dropped, by cause."""
-        return self._codec.rejected
+    def rejected(self) -> dict[str, int]:
+        """What came in and was dropped, by cause; "stale_ack": of a result that does not wait, as after a repeat."""
+        return {**self._codec.rejected, "stale_ack": self._stale_acks}
 
     @property
     def wants_to_write(self) -> bool:
@@ -133,10 +133,10 @@ class SerialLink:
         return self._outbox.put_or_fault(result)
 
     def acknowledge(self, seq: int) -> None:
-        self._outbox.acknowledge(seq)
+        self._stale_acks += not self._outbox.acknowledge(seq)
 
     def acknowledge_part(self, part_id: int) -> None:
-        self._outbox.acknowledge_part(part_id)
+        self._stale_acks += not self._outbox.acknowledge_part(part_id)
 
     def say_or_drop(self, message: Message) -> None:
         """Queue what nobody acknowledges; dropped while the port is closed, stuck or far behind."""
