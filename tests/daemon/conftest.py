@@ -173,7 +173,7 @@ height_px = {side_px}
 loop = {loop}
 [inspection]
 bundle = "{bundle}"
-backend = "scripted"
+backend = "{backend}"
 workers = {workers}
 scripted_predict_ms = {predict_ms}
 hang_timeout_ms = {hang_timeout_ms}
@@ -261,7 +261,7 @@ def start_station(tmp_path: Path, scripted_bundle: Path) -> Iterator[Callable[..
             shutil.copy(file, folder / "pictures")
         settings = {
             "side_px": SIDE_PX, "loop": "true", "workers": 2, "predict_ms": 5, "hang_timeout_ms": 1000,
-            "trigger": "serial", "serial_more": "", "gpio_more": "",
+            "backend": "scripted", "trigger": "serial", "serial_more": "", "gpio_more": "",
             "deadline_ms": 1000, "guard_ms": 10, "realtime_priority": 0, "restarts_max": 1000,
         }  # fmt: skip
         paths = {"bundle": scripted_bundle, "port": folder / "tty", "journal": folder / "lines.jsonl"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_runtime.interfaces import Input
 from edge_runtime.protocol.messages import (
     Down,
     FaultChanged,
@@ -20,10 +22,13 @@ from edge_runtime.protocol.messages import (
     Refused,
     TriggerAccepted,
 )
+from edge_runtime.signal_io.edge_feed import EdgeSender, FedEdge
 from edge_runtime.values import Outcome
+from edge_runtime.vision.boards import BoardStyle, paint_board
 from tests.vision.codes import put, qr
 
-CLEAN, DEFECT = 60, 101
+MODELS = Path(__file__).parents[2] / "opt_models"
+SIDE_PX, CLEAN, DEFECT = 256, 60, 101
 REJECT, PASS, NOT_INSPECTED = Outcome.REJECT, Outcome.PASS, Outcome.NOT_INSPECTED
 
 
@@ -195,3 +200,69 @@ def test_a_template_replaced_while_the_line_runs_is_never_used(
     station.until(lambda: len(station.results) == 1)
     assert station.results[0].outcome is NOT_INSPECTED
     assert station.stop() == 0
+
+
+def test_two_real_models_change_between_two_parts(start_station: Any, tmp_path: Path) -> None:
+    pytest.importorskip("paddlelite", reason="the Paddle Lite predictor is not installed")
+    for index in range(2):
+        board = paint_board(5, index, (SIDE_PX, SIDE_PX), BoardStyle()).image
+        cv2.imwrite(str(tmp_path / f"{index}.png"), board)
+    more = f"""
+[recipes.1.recipe]
+name = "made-up"
+[recipes.2]
+bundle = "{MODELS / "pcb-unet" / "2"}"
+recipe.name = "real"
+"""
+    changes = {"bundle": MODELS / "board-unet" / "1", "backend": "paddle_lite", "deadline_ms": 20_000}
+    station = start_station({}, files=[tmp_path / "0.png", tmp_path / "1.png"], more=more, **changes)
+    while not active(station):
+        station.say(RecipeRequest(2))
+        station.listen(0.05)
+    assert Refused("starting") in station.heard, "before the office has said which recipe was selected"
+    station.until(lambda: station.state in ("ready", "fault"))
+    for seqno in range(6):  # as many as there are slots
+        station.say(RecipeRequest(1 + seqno % 2))
+        station.trigger(seqno)
+    station.until(lambda: len(station.results) == 6)
+    assert station.stop() == 0
+    used = [(r.verdict.recipe_id, r.verdict.model_id.partition("@")[0]) for r in station.records()]
+    assert used == [("made-up", "board-unet/1"), ("real", "pcb-unet/2")] * 3
+    assert NOT_INSPECTED not in {record.verdict.outcome for record in station.records()}
+
+
+def test_the_code_on_input_lines_selects_at_start_and_when_it_changes(start_station: Any, tmp_path: Path) -> None:
+    more = """
+[gpio.inputs.recipe_0]
+line = 10
+[gpio.inputs.recipe_1]
+line = 11
+[recipes.1.recipe]
+name = "a"
+[recipes.2.recipe]
+name = "b"
+"""
+    feed = tmp_path / "station-0" / "feed"
+    station = start_station({"1": CLEAN}, more=more, gpio_more=f'feed = "{feed}"')
+    sender = EdgeSender(feed)
+
+    def move(name: Input, level: bool) -> None:
+        sender.send([FedEdge(name, time.monotonic_ns(), level)])
+        station.until(lambda: (sender.send(), sender.pending)[1] == 0)
+
+    station.until(lambda: FaultChanged("recipe", True) in station.heard)
+    move(Input.RECIPE_1, True)
+    station.until(lambda: active(station)[-1] == 2)
+    station.until(lambda: FaultChanged("recipe", False) in station.heard)
+    station.trigger(1)
+    station.until(lambda: len(station.results) == 1)
+    move(Input.RECIPE_0, True)  # on the way from 2 to 1, for a moment 3
+    move(Input.RECIPE_1, False)
+    station.until(lambda: active(station)[-1] == 1)
+    move(Input.RECIPE_0, False)
+    station.until(lambda: active(station)[-1] == 0)
+    station.trigger(2)
+    station.until(lambda: len(station.results) == 2)
+    sender.close()
+    assert station.stop() == 0
+    assert [(r.recipe_number, r.verdict.outcome) for r in station.records()] == [(2, PASS), (0, NOT_INSPECTED)]
