@@ -13,6 +13,7 @@ from edge_runtime.clock import NS_PER_MS, NS_PER_S
 from edge_runtime.interfaces import Output
 from edge_runtime.signal_io.recording import Driven
 from edge_runtime.simulation.far_end import Heard
+from edge_runtime.simulation.faults import Excuse
 from edge_runtime.simulation.machine import Seen
 from edge_runtime.simulation.plan import RunPlan
 from edge_runtime.simulation.truth import (
@@ -103,7 +104,7 @@ def ways_of(plan: RunPlan, start_ns: int) -> list[Way]:
     ways = []
     for part in plan.belt.parts:
         spans = [(_ns(a, start_ns), _ns(b, start_ns)) for a, b in plan.belt.at_ejector(part)]
-        ways.append(Way(part.number, part.defective, _ns(plan.belt.seen_s(part), start_ns), tuple(spans)))
+        ways.append(Way(part.number, part.defective, _ns(plan.belt.seen_s(part), start_ns), tuple(spans), part.laid))
     return ways
 
 
@@ -127,7 +128,7 @@ def find(
     by_part = records_by_part(records, seen)
     findings = Findings(len(ways), sum(way.defective for way in ways), repeats=heard.repeats)
     findings.machine_late_ms = round(seen.latest_ns / NS_PER_MS, 1)
-    findings.problems += [*seen.problems, *heard.contradictions]
+    findings.problems += [*seen.problems, *heard.contradictions, *unrecorded(records, heard)]
     findings.by_fault = {HEALTHY: FaultTally(), **{name: FaultTally(count) for name, count in times.items()}}
     last_ns = max(way.gone_ns for way in ways)
     for window in {(each.kind.name, each.from_ns): each for each in windows}.values():
@@ -138,7 +139,7 @@ def find(
         met = [window for window in windows if window.meets(way)]
         told, unheard = is_hit(way, rejecting), is_hit(way, silent)
         _judge(findings, way, told, unheard, rows, met, seen.start_ns)
-        findings.problems += wire_problems(way, rows, met, heard)
+        findings.problems += [*row_problems(way, rows, met), *wire_problems(way, rows, met, heard)]
         if not met:
             told_ns = [heard.results[row.trigger.part_id].at_ns for row in rows if row.trigger.part_id in heard.results]
             findings.latency_ms += [(at_ns - seen.triggered_ns[way.number]) / NS_PER_MS for at_ns in told_ns]
@@ -182,6 +183,21 @@ def _judge(
         outcomes = tuple(f"{row.verdict.outcome.value} {' '.join(row.verdict.reasons)}".strip() for row in rows)
         seen_s = round((way.seen_ns - start_ns) / NS_PER_S, 3)
         findings.wrong.append(WrongPart(way.number, fate, during, outcomes, seen_s))
+
+
+def row_problems(way: Way, rows: Sequence[InspectionRecord], met: Sequence[Window]) -> list[str]:
+    """A part has one row, unless its edges were spoilt or nobody was there to see them; a laid one has none."""
+    if len(rows) == (0 if way.laid else 1):
+        return []
+    if any(window.kind.excuse in (Excuse.ALL, Excuse.OWN_PART) for window in met) and not way.laid:
+        return []
+    return [f"part {way.number}: {len(rows)} records"]
+
+
+def unrecorded(records: Sequence[InspectionRecord], heard: Heard) -> list[str]:
+    """Results that were told and of which no record is left."""
+    recorded = {record.trigger.part_id for record in records}
+    return [f"part_id {part_id}: told and not recorded" for part_id in sorted(heard.results.keys() - recorded)]
 
 
 def wire_problems(way: Way, rows: Sequence[InspectionRecord], met: Sequence[Window], heard: Heard) -> list[str]:

@@ -39,7 +39,7 @@ class Injector:
     ) -> None:
         self.windows: list[Window] = []
         self.times: dict[str, int] = {}
-        self._plan = plan
+        self._own_parts = {injection: plan.own_parts(injection) for injection in plan.injections}
         self._start_ns = start_ns
         self._far_end = far_end
         self._waiting = list(plan.injections)
@@ -117,8 +117,7 @@ class Injector:
     def _close(self, going: _Going, to_ns: int) -> None:
         kind = going.injection.kind
         if kind.excuse is Excuse.OWN_PART:
-            numbers = self._plan.own_parts(going.injection)
-            self.windows += [Window(kind, going.from_ns, to_ns, number) for number in numbers]
+            self.windows += [Window(kind, going.from_ns, to_ns, number) for number in self._own_parts[going.injection]]
         else:
             self.windows.append(Window(kind, going.from_ns, to_ns))
 

@@ -71,6 +71,7 @@ class Machine:
         self._wires = wires
         self._clock = clock
         self._levels = plan.belt.kernel_levels(debounce_s, with_encoder)
+        self._upcoming = next(self._levels, None)
         self._serial_trigger = serial_trigger
         self._triggers = 0
 
@@ -91,12 +92,11 @@ class Machine:
         injector = Injector(self._plan, start_ns, self._station, self._cable, self.far_end, self._wires)
         self.injector = injector
         end_ns = start_ns + round((self._plan.end_s + AFTER_S) * NS_PER_S)
-        upcoming = next(self._levels, None)
         while (now_ns := self._clock.monotonic_ns()) < end_ns:
-            upcoming = self._send_due(upcoming, now_ns)
+            self._send_due(now_ns)
             injector.work(now_ns)
             self._keep_daemon(injector)
-            self.far_end.listen(self._wait_ms(upcoming, injector))
+            self.far_end.listen(self._wait_ms(injector))
             on_progress((self._clock.monotonic_ns() - start_ns) / NS_PER_S)
         self.seen.problems += [f"after {name} the line was not well again" for name in injector.give_up()]
 
@@ -118,18 +118,17 @@ class Machine:
     def _at_ns(self, level: Level) -> int:
         return self.seen.start_ns + round(level.at_s * NS_PER_S)
 
-    def _send_due(self, upcoming: Level | None, now_ns: int) -> Level | None:
-        """Send what has happened until now; the next thing that will."""
+    def _send_due(self, now_ns: int) -> None:
+        """Send what has happened until now."""
         edges: list[FedEdge] = []
-        while upcoming is not None and (at_ns := self._at_ns(upcoming)) <= now_ns:
+        while (upcoming := self._upcoming) is not None and (at_ns := self._at_ns(upcoming)) <= now_ns:
             if upcoming.input is Input.TRIGGER and upcoming.active:
                 self.seen.latest_ns = max(self.seen.latest_ns, now_ns - at_ns)
                 self._note_trigger(upcoming, at_ns)
             if not (self._serial_trigger and upcoming.input is Input.TRIGGER):
                 edges.append(FedEdge(upcoming.input, at_ns, upcoming.active, upcoming.lost))
-            upcoming = next(self._levels, None)
+            self._upcoming = next(self._levels, None)
         self._wires.send(edges)
-        return upcoming
 
     def _note_trigger(self, level: Level, at_ns: int) -> None:
         """A part's front edge, or what looks like one, is at the photo-eye."""
@@ -146,11 +145,12 @@ class Machine:
         if self._station.keep_running() and not injector.daemon_may_be_gone:
             self.seen.problems.append(f"the daemon ended by itself; its log ends:\n{self._station.log_tail(3)}")
 
-    def _wait_ms(self, upcoming: Level | None, injector: Injector) -> float:
+    def _wait_ms(self, injector: Injector) -> float:
         now_ns = self._clock.monotonic_ns()
         wakes_ns = [now_ns + round(LONGEST_WAIT_MS * NS_PER_MS), injector.next_ns()]
         if self._wires.pending:
             wakes_ns.append(now_ns + NS_PER_MS)
+        upcoming = self._upcoming
         if upcoming is not None:
             at_ns = self._at_ns(upcoming)
             is_eye = upcoming.input in (Input.TRIGGER, Input.EYE)

@@ -73,6 +73,9 @@ class Motion:
         self._starts_s = [0.0, *accumulate(each.duration_s for each in stretches)]
         self._starts_mm = [0.0, *accumulate(each.length_mm for each in stretches)]
         self._runs = tuple(self._one_way_runs())
+        ends_mm = [(min(run.from_mm, run.to_mm), max(run.from_mm, run.to_mm)) for run in self._runs]
+        self._highest_until_mm = list(accumulate((high_mm for _, high_mm in ends_mm), max))
+        self._lowest_from_mm = list(accumulate((low_mm for low_mm, _ in reversed(ends_mm)), min))[::-1]
 
     @property
     def duration_s(self) -> float:
@@ -95,7 +98,8 @@ class Motion:
 
     def crossings(self, mark_mm: float) -> list[Crossing]:
         """Every time at which the belt passes `mark_mm`, in order; touching it at a turning point is no passing."""
-        return [crossing for run in self._runs for crossing in run.crossings(mark_mm)]
+        first, last = bisect_right(self._highest_until_mm, mark_mm), bisect_right(self._lowest_from_mm, mark_mm)
+        return [crossing for run in self._runs[first:last] for crossing in run.crossings(mark_mm)]
 
     def spans_between(self, low_mm: float, high_mm: float) -> list[tuple[float, float]]:
         """The (from_s, to_s) during which low ≤ position < high, in order, the last one open ended (inf) or not."""

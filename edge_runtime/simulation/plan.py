@@ -68,7 +68,8 @@ class RunPlan:
         """The numbers of the parts whose edges this fault spoils; none where it is not about edges."""
         name, belt = injection.kind.name, self.belt
         if name in ("doubled_edge", "lost_edge"):
-            return (_first_seen_from(belt, injection.at_s).number,)
+            spoilt = [part for part in belt.parts if (part.doubled if name == "doubled_edge" else part.lost)]
+            return (_first_from(spoilt, [belt.seen_s(part) for part in spoilt], injection.at_s).number,)
         if name == "belt_reverse":
             crossed = [belt.motion.crossings(part.front_mm) for part in belt.parts]
             marks = zip(belt.parts, crossed, strict=True)
@@ -145,24 +146,24 @@ def _jitter(wish: RunWish, motion: Motion, injections: Sequence[Injection]) -> l
     return [FAULTY_JITTER if any(a <= place < b for a, b in spans_mm) else SPACING_JITTER for place in places_mm]
 
 
-def _first_seen_from(belt: Belt, at_s: float) -> BeltPart:
+def _first_from(parts: Sequence[BeltPart], seen_s: Sequence[float], at_s: float) -> BeltPart:
     """The first part that comes to the photo-eye from then on, or the last one of all."""
-    return next((part for part in belt.parts if belt.seen_s(part) >= at_s), belt.parts[-1])
+    return next((part for part, each_s in zip(parts, seen_s, strict=True) if each_s >= at_s), parts[-1])
 
 
 def _with_bad_parts(belt: Belt, injections: Sequence[Injection], wish: RunWish) -> list[BeltPart]:
     """The same parts with the faults that are theirs, and those that somebody lays between them."""
     parts = {part.number: part for part in belt.parts}
+    seen_s = [belt.seen_s(part) for part in belt.parts]
     for injection in injections:
-        name, first = injection.kind.name, _first_seen_from(belt, injection.at_s)
+        name, first = injection.kind.name, _first_from(belt.parts, seen_s, injection.at_s)
         if name == "doubled_edge":
             parts[first.number] = replace(parts[first.number], doubled=True)
         elif name == "lost_edge":
             parts[first.number] = replace(parts[first.number], lost=True)
         elif name == "bounce":
-            for part in belt.parts:
-                if injection.at_s <= belt.seen_s(part) < injection.until_s:
-                    parts[part.number] = replace(parts[part.number], bounces=True)
+            bouncing = [n for n, at_s in enumerate(seen_s, 1) if injection.at_s <= at_s < injection.until_s]
+            parts |= {number: replace(parts[number], bounces=True) for number in bouncing}
         elif name == "part_slips":
             parts[first.number] = replace(parts[first.number], slip_mm=SLIP * wish.pitch_mm)
         elif name == "part_taken":

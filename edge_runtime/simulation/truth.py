@@ -54,6 +54,7 @@ class Way:
     defective: bool
     seen_ns: int
     at_ejector: tuple[Span, ...]
+    laid: bool = False
 
     @property
     def gone_ns(self) -> int:

@@ -1,5 +1,6 @@
 """Who was hit, and whether he should have been."""
 
+from datetime import datetime, timezone
 from itertools import pairwise
 
 import pytest
@@ -7,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.interfaces import Output
+from edge_runtime.protocol.messages import Result
 from edge_runtime.signal_io.recording import Driven
+from edge_runtime.simulation.far_end import Heard, Told
 from edge_runtime.simulation.faults import FAULTS
+from edge_runtime.simulation.findings import percentile, row_problems, unrecorded, wire_problems
 from edge_runtime.simulation.truth import (
     FOR_EVER_NS,
     Fate,
@@ -20,6 +24,7 @@ from edge_runtime.simulation.truth import (
     joined,
     still_spans,
 )
+from edge_runtime.values import InspectionRecord, Outcome, Trigger, Verdict
 
 SPANS = st.lists(st.tuples(st.integers(0, 200), st.integers(1, 30)).map(lambda each: (each[0], sum(each))), max_size=20)
 WAY = Way(7, False, 1000, ((2000, 2100),))
@@ -85,3 +90,50 @@ def test_the_fault_of_an_edge_excuses_its_own_part_alone():
     for number, fate in ((7, Fate.NOT_INSPECTED), (8, Fate.EJECTED_WRONG)):
         window = Window(FAULTS["doubled_edge"], 900, 3000, part=number)
         assert fate_of(WAY, True, True, [window])[0] is fate
+
+
+def record(outcome: Outcome, label: str = "belt/7", part_id: int = 3) -> InspectionRecord:
+    reasons = () if outcome is Outcome.PASS else ("deadline",)
+    verdict = Verdict(part_id, outcome, reasons, (), 0, 1500, "m", "r")
+    return InspectionRecord(Trigger(part_id, 1000, 2000), verdict, datetime.now(timezone.utc), None, {}, label)
+
+
+def heard(outcome: Outcome, part_id: int = 3) -> Heard:
+    return Heard(results={part_id: Told(Result(1, part_id, None, outcome, 0, "", ""), 1600)})
+
+
+@pytest.mark.parametrize(
+    ("way", "row", "told", "problem"),
+    [
+        (WAY, record(Outcome.PASS), heard(Outcome.PASS), ""),
+        (WAY, record(Outcome.PASS), Heard(), "never came"),
+        (WAY, record(Outcome.REJECT), heard(Outcome.PASS), "told PASS, recorded REJECT"),
+        (BAD, record(Outcome.PASS), heard(Outcome.PASS), "is defective and was passed"),
+        (WAY, record(Outcome.PASS, "belt/8"), heard(Outcome.PASS), "judged by the picture belt/8"),
+    ],
+)
+def test_what_was_told_is_checked_against_the_truth(way, row, told, problem):
+    problems = wire_problems(way, [row], [], told)
+    assert len(problems) == bool(problem)
+    assert problem in "".join(problems)
+
+
+def test_a_part_has_one_row_unless_a_fault_says_otherwise():
+    row = record(Outcome.PASS)
+    assert [len(row_problems(WAY, rows, [])) for rows in ([], [row], [row, row])] == [1, 0, 1]
+    killed, doubled = Window(FAULTS["daemon_kill"], 0, 9000), Window(FAULTS["doubled_edge"], 0, 9000, part=7)
+    assert row_problems(WAY, [], [killed]) == row_problems(WAY, [row, row], [doubled]) == []
+    assert row_problems(WAY, [], [Window(FAULTS["worker_kill"], 0, 9000)]) != []
+    laid = Way(8, True, 1000, ((2000, 2100),), laid=True)
+    assert [len(row_problems(laid, rows, [])) for rows in ([], [row])] == [0, 1]
+
+
+def test_a_result_without_a_record_is_a_problem():
+    assert unrecorded([record(Outcome.PASS)], heard(Outcome.PASS)) == []
+    assert unrecorded([], heard(Outcome.PASS)) == ["part_id 3: told and not recorded"]
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.0, 1.0), (0.5, 2.0), (0.99, 4.0), (1.0, 4.0)])
+def test_a_percentile_is_a_value_that_was_measured(share, value):
+    assert percentile([3.0, 1.0, 4.0, 2.0], share) == value
+    assert percentile([], share) is None
