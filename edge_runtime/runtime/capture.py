@@ -60,9 +60,9 @@ class CodeRule:
         if text is None and not self.keep:
             return 0, "unreadable_code"
         if text is not None:
+            if text not in self.numbers and self.last != 0:
+                log.error("no recipe belongs to the code %r", text)
             self.last = self.numbers.get(text, 0)
-        if text is not None and not self.last:
-            log.error("no recipe belongs to the code %r", text)
         number = asked if self.last is None else self.last
         return number, "" if number else "unknown_code"
 

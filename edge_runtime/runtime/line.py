@@ -95,6 +95,7 @@ class Line:
         self._stop_rule = stop_rule
         self._control: LineControl | None = None
         self._digests = {recipe.number: recipe.digest for recipe in rules.recipes}
+        self._last_refused: tuple[int, str] | None = None
         self._kept_recipe: int | None = None  # as the office that is ready now was told
         self._stop_asked_ns: int | None = None
         self._end_children_at_ns: int | None = None  # after the request to stop
@@ -221,9 +222,23 @@ class Line:
         else:
             refusal, actions = self._control.recipe_asked(asked, now_ns)
             if refusal:
-                log.warning("recipe %d, asked by %s, is refused: %s", asked.number, asked.source, refusal)
+                self._log_refusal(asked, refusal)
                 self._signals.refuse_recipe(asked, refusal, now_ns)
             self._do(actions)
+
+    def _log_refusal(self, asked: RecipeAsked, refusal: str) -> None:
+        """The first of a row of equal ones."""
+        if (asked.number, asked.source) != self._last_refused:
+            log.warning("recipe %d, asked by %s, is refused: %s", asked.number, asked.source, refusal)
+        self._last_refused = (asked.number, asked.source)
+
+    def _recipe_selected(self, selected: RecipeSelected) -> None:
+        """Kept first: whoever was told finds it again, even if this process is killed in between."""
+        recipe = selected.recipe
+        if selected.is_new:
+            log.info("recipe %d (%s, %s) from the next part on", recipe.number, recipe.name, recipe.digest)
+        self._keep_recipe()
+        self._signals.recipe_active(recipe)
 
     def _part_seen(self, seen: PartSeen) -> None:
         if self._control is None:  # no ids yet; read all the same, or an old trigger would later pass for a new part
@@ -419,9 +434,7 @@ class Line:
             elif isinstance(action, Archive):
                 self._archive(action)
             elif isinstance(action, RecipeSelected):
-                log.info("recipe %d (%s, %s)", action.recipe.number, action.recipe.name, action.recipe.digest)
-                self._keep_recipe()
-                self._signals.recipe_active(action.recipe)
+                self._recipe_selected(action)
 
     def _archive(self, action: Archive) -> None:
         assert self._control is not None

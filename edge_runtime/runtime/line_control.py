@@ -67,9 +67,10 @@ class CancelFrame:
 
 @dataclass(frozen=True)
 class RecipeSelected:
-    """Tell the controller which recipe the next part gets, and have its number kept."""
+    """Tell the controller which recipe the next part gets, and have its number kept. `is_new`: it was another one."""
 
     recipe: RecipeFacts
+    is_new: bool
 
 
 Action = Capture | StartFrame | CancelFrame | Announce | Archive | RecipeSelected
@@ -191,8 +192,9 @@ class LineControl:
         return "unknown_recipe", self._select(0, at_ns) if asked.source == "gpio" else []
 
     def _select(self, number: int, at_ns: int) -> list[Action]:
+        before = self.recipes.selected
         self.recipes.select(number, at_ns)
-        return [RecipeSelected(self.recipes.selected)]
+        return [RecipeSelected(self.recipes.selected, self.recipes.selected is not before)]
 
     # -- triggers and pictures ----------------------------------------------------------------------------------
 

@@ -458,7 +458,10 @@ def test_without_a_selected_recipe_nothing_is_inspected_until_one_is(kept):
     announce = here.trigger()[-1]
     assert answers([announce]) == not_inspected(7, "no_recipe")
     assert (announce.verdict.recipe_id, announce.verdict.model_id, announce.recipe.number) == ("", "", 0)
-    assert here.control.recipe_asked(RecipeAsked(2, "serial"), here.now_ns) == ("", [RecipeSelected(OTHER)])
+    assert here.control.recipe_asked(RecipeAsked(2, "serial"), here.now_ns) == (
+        "",
+        [RecipeSelected(OTHER, is_new=True)],
+    )
     assert here.trigger() == [Capture(0, 8, here.now_ns, 50, 2)]
 
 
@@ -506,7 +509,7 @@ def test_the_code_in_a_picture_selects_for_its_own_part_and_the_next_and_nothing
     (capture,) = here.trigger()
     assert capture.recipe == 0
     selected, start = picture_of(here, capture, 2)
-    assert (selected, start.request.recipe) == (RecipeSelected(OTHER), 2)
+    assert (selected, start.request.recipe) == (RecipeSelected(OTHER, is_new=True), 2)
     assert here.trigger()[0].recipe == 2
     (again,) = picture_of(here, Capture(1, 8, None, 0, 2), 2)
     assert again.request.recipe == 2
