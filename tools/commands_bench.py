@@ -10,20 +10,55 @@ import typer
 bench = typer.Typer(no_args_is_help=True, help="Measure what surrounds a model, side by side with the model alone.")
 
 
+BUNDLE = Path("opt_models/board-unet/1")
+BundleFolder = Annotated[Path, typer.Option(help="Bundle folder.")]
+Workers = Annotated[
+    list[int] | None, typer.Option(min=1, max=64, help="Worker count; repeat for several (default 1 and 2).")
+]
+Rounds = Annotated[int, typer.Option(min=1, max=10_000, help="Rounds; the median is shown.")]
+Backend = Annotated[str, typer.Option(help="What runs the network: a value of inspection.backend.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the result to this file; - prints it.")]
+PictureFile = Annotated[Path | None, typer.Option(help="Draw the result: a file .svg or .png.")]
+
+
 @bench.command()
 def pipeline(
-    bundle: Annotated[Path, typer.Option(help="Bundle folder.")] = Path("opt_models/board-unet/1"),
-    side: Annotated[int, typer.Option(help="Side of the picture in pixels.")] = 2048,
-    workers: Annotated[
-        list[int] | None, typer.Option(help="Worker count; repeat for several (default 1 and 2).")
-    ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median is shown.")] = 7,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each worker count.")] = False,
+    bundle: BundleFolder = BUNDLE,
+    side: Annotated[int, typer.Option(min=64, max=16384, help="Side of the picture in pixels.")] = 2048,
+    workers: Workers = None,
+    rounds: Rounds = 7,
+    backend: Backend = "paddle_lite",
+    daemon: Annotated[bool, typer.Option(help="Measure the whole path in the real daemon as well.")] = True,
+    json: JsonFile = None,
+    picture: PictureFile = None,
 ) -> None:
-    """Frame time against the pure predictor time of its tiles."""
-    from tools.bench import bench_pipeline
+    """Frame time against the pure predictor time of its tiles, and the time of each stage."""
+    from tools.benchmarks.output import deliver
+    from tools.benchmarks.pipeline import PipelineWish, bench_pipeline
 
-    bench_pipeline(bundle, side, workers or [1, 2], rounds, json)
+    wish = PipelineWish(bundle, side, workers or [1, 2], rounds, backend, daemon)
+    deliver(bench_pipeline(wish), json, picture)
+
+
+@bench.command()
+def scaling(
+    bundle: BundleFolder = BUNDLE,
+    side: Annotated[
+        list[int] | None,
+        typer.Option(min=64, max=16384, help="Side in pixels; repeat (default 1024, 2048, 4096, 8192)."),
+    ] = None,
+    workers: Workers = None,
+    rounds: Rounds = 5,
+    backend: Backend = "paddle_lite",
+    json: JsonFile = None,
+    picture: PictureFile = None,
+) -> None:
+    """Milliseconds per megapixel from small pictures to large ones."""
+    from tools.benchmarks.output import deliver
+    from tools.benchmarks.scaling import ScalingWish, bench_scaling
+
+    wish = ScalingWish(bundle, side or [1024, 2048, 4096, 8192], workers or [1, 2], rounds, backend)
+    deliver(bench_scaling(wish), json, picture)
 
 
 @bench.command()

@@ -51,6 +51,11 @@ class Station:
         return self._process is None or self._process.poll() is not None
 
     @property
+    def pid(self) -> int | None:
+        """Of the line process, once it was started."""
+        return None if self._process is None else self._process.pid
+
+    @property
     def exit_code(self) -> int | None:
         return None if self._process is None else self._process.poll()
 

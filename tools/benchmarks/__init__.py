@@ -1,0 +1,1 @@
+"""The benchmarks: what the runtime costs, and how it compares. docs/performance.md holds the last run."""

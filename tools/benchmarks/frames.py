@@ -1,0 +1,55 @@
+"""Pictures to measure on, and the workers' settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edge_runtime.commands.inspect import pool_settings
+from edge_runtime.config import InspectionSettings, Settings
+from edge_runtime.config_recipe import RecipeSettings
+from edge_runtime.vision.boards import BINARY, CAMERA, paint_board
+from tools.errors import ToolError
+from tools.golden_pictures import MadePicture
+
+if TYPE_CHECKING:
+    from edge_runtime.values import ImageU8
+
+PAINTED_PX = 2048
+
+
+def made_frame(side_px: int, with_template: bool) -> MadePicture:
+    """A made-up board, as a scanner sees it where the model compares it with its artwork.
+
+    Beyond `PAINTED_PX` the board is repeated: painting 64 megapixels would take longer than inspecting them.
+    """
+    painted_px = min(side_px, PAINTED_PX)
+    board = paint_board(1, 0, (painted_px, painted_px), BINARY if with_template else CAMERA)
+    template = repeated(board.template, side_px) if with_template else None
+    return MadePicture(repeated(board.image, side_px), template)
+
+
+def repeated(picture: ImageU8, side_px: int) -> ImageU8:
+    """The square picture side by side with itself until it has `side_px`."""
+    times = -(-side_px // picture.shape[0])
+    tiled = np.tile(picture, (times, times) + (1,) * (picture.ndim - 2))
+    return np.ascontiguousarray(tiled[:side_px, :side_px])
+
+
+def inspection(bundle: Path, workers: int, backend: str) -> InspectionSettings:
+    """Raises ToolError for a backend there is none of."""
+    wish: dict[str, Any] = {"bundle": bundle.absolute(), "workers": workers, "backend": backend}
+    try:
+        return InspectionSettings(**wish)
+    except ValueError as exc:
+        raise ToolError(f"backend {backend!r} with {workers} workers: {exc}") from exc
+
+
+def workers_settings(bundle: Path, workers: int, backend: str) -> Settings:
+    """Workers without a line; a picture of 64 megapixels may take them a minute."""
+    settings = pool_settings(bundle, RecipeSettings(), workers)
+    wanted = inspection(bundle, workers, backend)
+    changed = {"workers": workers, "backend": wanted.backend}
+    return settings.model_copy(update={"inspection": settings.inspection.model_copy(update=changed)})

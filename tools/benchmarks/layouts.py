@@ -1,0 +1,147 @@
+"""How each benchmark's rows are shown: columns, words and picture. Terminal, page and picture read the same table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from tools.benchmarks.report import Report, Row
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One curve for each value of `by`, over `x`."""
+
+    x: str
+    y: str
+    by: str
+    x_label: str
+    y_label: str
+    log_x: bool = False
+
+
+@dataclass(frozen=True)
+class Bars:
+    """One horizontal bar a row, named by the columns `names`; several `parts` are stacked."""
+
+    names: tuple[str, ...]
+    parts: Mapping[str, str]
+    label: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`tables`: each key → heading; a key that no row has is left out."""
+
+    title: str
+    tables: tuple[Mapping[str, str], ...]
+    picture: Curves | Bars
+    sums: Mapping[str, str] = field(default_factory=dict)
+
+
+LAYOUTS: Mapping[str, Layout] = MappingProxyType(
+    {
+        "pipeline": Layout(
+            "Overhead of the whole path",
+            (
+                {
+                    "workers": "workers",
+                    "tiles": "tiles",
+                    "frame_ms": "frame ms",
+                    "tile_ms": "pure tile ms",
+                    "overhead": "overhead",
+                    "overhead_least": "least",
+                    "overhead_most": "most",
+                    "overhead_floor": "floor",
+                },
+                {
+                    "workers": "workers",
+                    "prepare_ms": "prepare ms",
+                    "preprocess_ms": "preprocess ms",
+                    "place_ms": "place ms",
+                    "decide_ms": "decide ms",
+                },
+                {
+                    "workers": "workers",
+                    "path_capture_ms": "capture ms",
+                    "path_handover_ms": "handover ms",
+                    "path_tiles_ms": "tiles ms",
+                    "path_decide_ms": "decide ms",
+                    "path_wire_ms": "wire ms",
+                    "path_ms": "all ms",
+                },
+            ),
+            Bars(
+                ("workers",),
+                {
+                    "path_capture_ms": "capture",
+                    "path_handover_ms": "handover",
+                    "path_tiles_ms": "tiles",
+                    "path_decide_ms": "decide",
+                    "path_wire_ms": "wire",
+                },
+                "milliseconds from trigger to wire",
+            ),
+        ),
+        "scaling": Layout(
+            "Time against picture size",
+            (
+                {
+                    "megapixels": "megapixels",
+                    "side_px": "side px",
+                    "workers": "workers",
+                    "tiles": "tiles",
+                    "frame_ms": "frame ms",
+                    "least_ms": "least",
+                    "most_ms": "most",
+                    "ms_per_megapixel": "ms per megapixel",
+                    "ms_per_tile": "ms per tile",
+                    "rounds": "rounds",
+                },
+            ),
+            Curves("megapixels", "ms_per_megapixel", "workers", "megapixels", "ms per megapixel", log_x=True),
+            {"flatness": "flatness by workers"},
+        ),
+    }
+)
+
+
+def tables(layout: Layout, report: Report) -> Iterator[tuple[list[str], list[list[str]]]]:
+    """Each table's headings and its rows' cells as text; an absent value is a dash.
+
+    A table that has nothing of its own to show is left out.
+    """
+    seen: set[str] = set()
+    for columns in layout.tables:
+        keys = [key for key in columns if any(key in row for row in report.rows)]
+        if set(keys) - seen:
+            yield [columns[key] for key in keys], [[_text(row, key) for key in keys] for row in report.rows]
+        seen.update(keys)
+
+
+def facts(report: Report) -> str:
+    """What holds for all rows, in one line."""
+    named = {key: value for key, value in report.conditions.items() if value not in ("", None)}
+    return ", ".join(f"{key.replace('_', ' ')} {as_text(value)}" for key, value in named.items())
+
+
+def sums(layout: Layout, report: Report) -> list[str]:
+    """The summary, a line each, those that the layout names."""
+    return [f"{words}: {as_text(report.summary[key])}" for key, words in layout.sums.items() if key in report.summary]
+
+
+def as_text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {as_text(each)}" for key, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(as_text(each) for each in value)
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
+    return str(value)
+
+
+def _text(row: Row, key: str) -> str:
+    value = row.get(key)
+    return "–" if value is None else as_text(value)

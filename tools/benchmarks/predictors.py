@@ -1,0 +1,146 @@
+"""As many processes as workers, each timing what a worker does to a tile, all at the same time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+from edge_runtime.engines import build_segmenter
+from edge_runtime.inference.bundle import load_bundle
+from edge_runtime.interfaces import Segmenter
+from edge_runtime.pictures import grey_of
+from edge_runtime.values import TileGrid
+from edge_runtime.vision.preprocess import TilePreprocessor
+from edge_runtime.vision.registration import register_template
+from edge_runtime.vision.stitching import mask_hw, place_core
+from edge_runtime.vision.tiling import plan_grid
+from tools.benchmarks.arithmetic import medians
+from tools.benchmarks.frames import inspection
+from tools.golden_pictures import MadePicture
+
+NS_PER_MS = 1e6
+
+
+@dataclass(frozen=True)
+class Job:
+    """One process's share: the tiles `index`, `index` + `workers`, … of the picture."""
+
+    bundle: Path
+    backend: str
+    picture: MadePicture
+    index: int
+    workers: int
+
+
+class Predictors:
+    """The processes; they start with the context and end with it."""
+
+    def __init__(self, bundle: Path, picture: MadePicture, workers: int, backend: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        pairs = [context.Pipe() for _ in range(workers)]
+        jobs = [Job(bundle, backend, picture, index, workers) for index in range(workers)]
+        self._ends = [ours for ours, _ in pairs]
+        self._processes = [
+            context.Process(target=_serve, args=(theirs, job), daemon=True)
+            for (_, theirs), job in zip(pairs, jobs, strict=True)
+        ]
+        self._theirs = [theirs for _, theirs in pairs]
+
+    def __enter__(self) -> Predictors:
+        for process, theirs in zip(self._processes, self._theirs, strict=True):
+            process.start()
+            theirs.close()  # so that a process that dies is an end of file here, not a wait for ever
+        for end in self._ends:
+            end.recv()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for end, process in zip(self._ends, self._processes, strict=True):
+            end.close()
+            process.join()
+
+    def tile_ms(self, runs: int) -> float:
+        """Milliseconds of one run of the predictor on one prepared tile, each process doing `runs`."""
+        return statistics.fmean(each["predict"] for each in self._ask(("predict", runs)))
+
+    def stage_ms(self) -> dict[str, float]:
+        """Milliseconds a tile of each step, every process doing its share of the picture's tiles.
+
+        `prepare` is per frame: where the model takes one, moving the template onto the picture.
+        """
+        return medians(self._ask(("stages", 0)))
+
+    def _ask(self, question: tuple[str, int]) -> list[dict[str, float]]:
+        for end in self._ends:
+            end.send(question)
+        return [end.recv() for end in self._ends]
+
+
+def _serve(end: Connection, job: Job) -> None:
+    bundle = load_bundle(job.bundle)
+    share = _Share(job, build_segmenter(inspection(job.bundle, job.workers, job.backend), bundle))
+    share.predict(1)
+    end.send({})
+    while True:
+        try:
+            what, runs = end.recv()
+        except EOFError:
+            return
+        end.send(share.predict(runs) if what == "predict" else share.stages())
+
+
+class _Share:
+    def __init__(self, job: Job, segmenter: Segmenter) -> None:
+        contract = segmenter.input_contract
+        image = job.picture.image
+        image_hw = (image.shape[0], image.shape[1])
+        self._picture, self._segmenter = job.picture, segmenter
+        self._preprocessor = TilePreprocessor(contract)
+        self._grid: TileGrid = plan_grid(image_hw, contract.tile_px, contract.margin_px, contract.stride_px)
+        self._tiles = range(job.index, len(self._grid), job.workers)
+        self._plane = np.zeros(mask_hw(image_hw, segmenter.mask_stride_px), np.uint8)
+        self._tile = np.array(self._preprocessor.tile(image, (0, 0), job.picture.template))
+
+    def predict(self, runs: int) -> dict[str, float]:
+        return {"predict": _ms(lambda: [self._segmenter.predict(self._tile) for _ in range(runs)]) / runs}
+
+    def stages(self) -> dict[str, float]:
+        times = self._prepare() | {"preprocess": 0.0, "predict": 0.0, "place": 0.0}
+        for index in self._tiles:
+            for stage, ms in self._one_tile(index).items():
+                times[stage] += ms / len(self._tiles)
+        return times
+
+    def _prepare(self) -> dict[str, float]:
+        template = self._picture.template
+        if template is None:
+            return {}
+        return {"prepare": _ms(lambda: register_template(grey_of(self._picture.image), template))}
+
+    def _one_tile(self, index: int) -> dict[str, float]:
+        stride_px = self._segmenter.mask_stride_px
+        began = time.monotonic_ns()
+        tile = self._preprocessor.tile(self._picture.image, self._grid.origins_yx[index], self._picture.template)
+        prepared = time.monotonic_ns()
+        planes = self._segmenter.predict(tile)
+        predicted = time.monotonic_ns()
+        for plane in planes:
+            place_core(self._plane, plane, self._grid, index, stride_px)
+        placed = time.monotonic_ns()
+        stamps = (began, prepared, predicted, placed)
+        steps = [(after - before) / NS_PER_MS for before, after in pairwise(stamps)]
+        return dict(zip(("preprocess", "predict", "place"), steps, strict=True))
+
+
+def _ms(work: Callable[[], object]) -> float:
+    began = time.monotonic_ns()
+    work()
+    return (time.monotonic_ns() - began) / NS_PER_MS

@@ -1,0 +1,79 @@
+"""`bench scaling`: whether a megapixel costs the same in a small picture and in a large one."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_runtime.app import build_pool
+from edge_runtime.inference.bundle import load_bundle
+from edge_runtime.runtime.pool import InspectionPool
+from edge_runtime.vision.tiling import plan_grid
+from tools.benchmarks.arithmetic import flatness, rounds_for
+from tools.benchmarks.frames import made_frame, workers_settings
+from tools.benchmarks.report import Clerk, Report, Row
+from tools.golden_pictures import MadePicture
+from tools.progress import progress_bar
+
+
+@dataclass(frozen=True)
+class ScalingWish:
+    bundle: Path
+    sides_px: Sequence[int]
+    workers: Sequence[int]
+    rounds: int
+    backend: str = "paddle_lite"
+
+
+def bench_scaling(wish: ScalingWish) -> Report:
+    """One row for each size and worker count; `flatness` of a worker count: most over least ms per megapixel.
+
+    A large picture has relatively fewer tiles (its borders overlap less), so `ms_per_tile` is told as well.
+    Raises BundleError, InferenceError.
+    """
+    clerk, bundle = Clerk("scaling"), load_bundle(wish.bundle)
+    rows = []
+    with progress_bar("sizes") as advance:
+        for workers in wish.workers:
+            settings = workers_settings(wish.bundle, workers, wish.backend)
+            for side_px in wish.sides_px:
+                # A new pool for each size, so that none inherits the pages that a larger picture has touched.
+                with build_pool(settings, bundle.mask_stride_px) as pool:
+                    picture = made_frame(side_px, bundle.input_contract.template)
+                    rows.append(_row(pool, picture, side_px, workers, wish.rounds))
+                advance(len(rows), len(wish.workers) * len(wish.sides_px))
+    contract = bundle.input_contract
+    for row in rows:
+        hw = (row["side_px"], row["side_px"])
+        row["tiles"] = len(plan_grid(hw, contract.tile_px, contract.margin_px, contract.stride_px))
+        row["ms_per_tile"] = round(row["frame_ms"] / row["tiles"], 3)
+    conditions = {"model": bundle.model_id, "backend": wish.backend, "rounds": wish.rounds}
+    return clerk.report(conditions, rows, {"flatness": flatness_by_workers(rows)})
+
+
+def flatness_by_workers(rows: Sequence[Row]) -> dict[str, float]:
+    """For each worker count (as text), the most over the least milliseconds per megapixel."""
+    by_workers: dict[str, list[float]] = {}
+    for row in rows:
+        by_workers.setdefault(str(row["workers"]), []).append(row["ms_per_megapixel"])
+    return {workers: round(flatness(values), 3) for workers, values in by_workers.items()}
+
+
+def _row(pool: InspectionPool, picture: MadePicture, side_px: int, workers: int, rounds: int) -> Row:
+    megapixels = side_px * side_px / 1e6
+    rounds = rounds_for(rounds, megapixels)
+    pool.inspect(picture.image, picture.template)
+    times = [pool.inspect(picture.image, picture.template).ms["frame"] for _ in range(rounds)]
+    frame_ms = statistics.median(times)
+    return {
+        "side_px": side_px,
+        "megapixels": round(megapixels, 2),
+        "workers": workers,
+        "rounds": rounds,
+        "frame_ms": round(frame_ms, 1),
+        "least_ms": round(min(times), 1),
+        "most_ms": round(max(times), 1),
+        "ms_per_megapixel": round(frame_ms / megapixels, 2),
+    }
