@@ -135,7 +135,6 @@ class LineControl:
         self._parts: dict[int, _Part] = {}
         self._free_slots = list(range(rules.slot_count))
         self._free_run_slot: int | None = None
-        self._free_run_recipe = NO_RECIPE
         self._workers: set[int] = set()
         self._records: dict[int, InspectionRecord] = {}
         self._ok_count = 0
@@ -215,7 +214,7 @@ class LineControl:
         recipe = self.recipes.selected
         if self._why_blind(recipe) or not self._workers or len(self._free_slots) <= 1:
             return []
-        self._free_run_slot, self._free_run_recipe = self._free_slots.pop(0), recipe
+        self._free_run_slot = self._free_slots.pop(0)
         return [Capture(self._free_run_slot, 0, None, self.rules.capture_timeout_ms, recipe.number)]
 
     def captured(self, picture: Captured, now_ns: int) -> list[Action]:
@@ -373,7 +372,7 @@ class LineControl:
         slot, self._free_run_slot = self._free_run_slot, None
         if slot is None:
             return None
-        part = self._new_part(picture.captured_ns, picture.captured_at, None, self._free_run_recipe)
+        part = self._new_part(picture.captured_ns, picture.captured_at, None, self.recipes.get(picture.recipe))
         part.slot, part.capturing = slot, True
         return part
 
