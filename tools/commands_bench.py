@@ -82,7 +82,7 @@ def modbus(
 def line(
     triggers: Annotated[int, typer.Option(min=10, max=100_000, help="Triggers for each priority.")] = 10_000,
     rate: Annotated[float, typer.Option(min=1, max=100, help="Triggers a second.")] = 20.0,
-    predict_ms: Annotated[float, typer.Option(min=0, max=1000, help="Processor time of one tile.")] = 35.0,
+    predict_ms: Annotated[float, typer.Option(min=0, max=1000, help="Processor time of one tile.")] = 25.0,
     workers: Annotated[
         int, typer.Option(min=1, max=64, help="Inspection processes; each part has a tile for each.")
     ] = 2,
