@@ -45,15 +45,14 @@ class Controller:
     def ask_status(self) -> None:
         self._say(StatusQuery())
 
-    def until(self, condition: Callable[[], bool], what: str, timeout_s: float = 600) -> float:
-        """How long it took, in s, until `condition()` held. Raises BenchError."""
+    def until(self, condition: Callable[[], bool], what: str, timeout_s: float = 600) -> None:
+        """Wait until `condition()` holds. Raises BenchError."""
         started_s = time.monotonic()
         while not condition():
             if time.monotonic() - started_s > timeout_s:
                 last = [str(message) for message in self.heard[-5:]]
                 raise BenchError(f"waited {timeout_s} s for {what}; the controller last heard {last}")
             time.sleep(0.02)
-        return time.monotonic() - started_s
 
     def _say(self, message: Message) -> None:
         self._socket.sendall(encode(message))

@@ -12,7 +12,7 @@ PARTS_WHILE_PULLED = 10
 def plug_in_later(station: Station) -> str:
     """The unit's device list must let in an adapter whose driver was not loaded when the service started."""
     station.box.plug_adapter()
-    took_s = station.controller.until(lambda: station.controller.state == "ready", "a heartbeat that says ready")
+    took_s = station.hear(lambda: station.controller.state == "ready", "a heartbeat that says ready")
     by_id = station.box.shell("ls /dev/serial/by-id").strip()
     mode = station.box.shell("stat -L -c '%G %a' /dev/serial/by-id/*").strip()
     expect(mode == "dialout 660", f"the adapter's device file is {mode}")
@@ -43,7 +43,7 @@ def pull_and_plug(station: Station) -> str:
     judged = [part_id for part_id, _ in station.outcomes()]
     expect(len(controller.part_ids) == before, "results came through a cable that is out")
     station.box.plug_adapter()
-    took_s = controller.until(lambda: len(controller.part_ids) >= len(judged), "the results of all parts")
+    took_s = station.hear(lambda: len(controller.part_ids) >= len(judged), "the results of all parts")
     station.until(station.is_ready, "the state ready")
     expect(controller.part_ids == judged, f"told {controller.part_ids}, judged {judged}")
     return f"{PARTS_WHILE_PULLED} parts judged meanwhile, all told within {took_s:.1f} s of plugging in"
