@@ -46,6 +46,10 @@ class Camera(Protocol):
         """
         ...
 
+    def check(self) -> None:
+        """Raise CameraError when an open camera is known to be lost; asked often while no part comes, never waits."""
+        ...
+
     def close(self) -> None:
         """Let go of the device; harmless when not open."""
         ...

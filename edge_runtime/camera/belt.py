@@ -122,6 +122,9 @@ class BeltCamera:
         label = NO_PART_LABEL if view is None else f"belt/{view.number}"
         return picture, Exposure(exposed_ns, self._clock.utc_now(), label)
 
+    def check(self) -> None:
+        """Nothing that could be lost."""
+
     def close(self) -> None:
         self._pictures = ()
 

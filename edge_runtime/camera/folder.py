@@ -58,6 +58,10 @@ class FolderCamera:
         (image, label), self._ready = self._ready, None
         return image, Exposure(captured_ns, self._clock.utc_now(), label)
 
+    def check(self) -> None:
+        if not self._path.exists():
+            raise CameraError(f"{self._path} is gone")
+
     def close(self) -> None:
         if self._source is not None:
             self._source.close()

@@ -62,6 +62,11 @@ class LiveReader:
                 raise EOFError
             return None
 
+    @property
+    def ended(self) -> bool:
+        """Whether no more frames will come."""
+        return self._ended
+
     def stop(self) -> None:
         """End the thread; one that hangs in a driver is left behind and lets go of the camera when it wakes."""
         self._stop.set()

@@ -44,7 +44,7 @@ class OpenCvCamera:
     Free run gives the newest frame, a trigger the first one at or after it (see LiveReader for what a frame's time
     is). The size must be what the source gives: `open` refuses any other and says which it is; None takes what comes.
     `rate_hz`, `exposure` (the driver's own unit) and `pixel_format` (FOURCC) are set on V4L2 devices only; the driver
-    must take the latter two. A lost camera raises CameraError at the next capture, a silent one after
+    must take the latter two. A lost camera raises CameraError at the next capture or check, a silent one after
     `READ_TIMEOUT_MS` (V4L2: OpenCV's own 10 s); a video file that is used up raises EndOfPictures. One thread owns
     it; it waits in real time.
     """
@@ -104,6 +104,10 @@ class OpenCvCamera:
         self._check_frame(frame.image)
         age = timedelta(microseconds=(self._clock.monotonic_ns() - frame.at_ns) / 1000)
         return frame.image, Exposure(frame.at_ns, self._clock.utc_now() - age)
+
+    def check(self) -> None:
+        if self._reader is not None and self._reader.ended and not self._is_file:
+            raise self._end()
 
     def close(self) -> None:
         if self._reader is not None:

@@ -81,6 +81,9 @@ class SyntheticCamera:
         self._shown += 1
         return self._kept[index], Exposure(captured_ns, self._clock.utc_now(), f"{self._seed}/{index}")
 
+    def check(self) -> None:
+        """Nothing that could be lost."""
+
     def close(self) -> None:
         self._kept = {}
         self._is_open = False

@@ -104,6 +104,7 @@ class CaptureServer:
                 if isinstance(message, Stop):
                     return
                 self._answer(message)
+                self._notice_loss()
                 self._reopen_if_due()
         finally:
             self._camera.close()
@@ -169,6 +170,15 @@ class CaptureServer:
             return "not_template_size"
         plane[...] = template
         return ""
+
+    def _notice_loss(self) -> None:
+        """A camera that goes while no part comes is a fault at once, not with the next part."""
+        if not self._is_open:
+            return
+        try:
+            self._camera.check()
+        except CameraError as exc:
+            self._lose(exc)
 
     def _lose(self, exc: CameraError) -> None:
         log.warning("camera is lost, trying again until it is back: %s", exc)

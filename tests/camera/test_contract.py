@@ -50,6 +50,7 @@ def endless_camera(request):
 
 def test_pictures_are_lawful_and_times_go_forward(camera):
     camera.open()
+    camera.check()
     exposures = []
     for _ in range(4):
         image, exposure = camera.capture(None, 3000)

@@ -34,6 +34,13 @@ def drain(camera):
         camera.capture(None, 100)
 
 
+def keep_checking(camera):
+    """Check until it raises, for at most 10 s."""
+    for _ in range(100):
+        camera.check()
+        busy_elsewhere(100)
+
+
 def collect(camera, number_of, numbers):
     """Append the number of each picture until the camera raises."""
     while True:
@@ -85,6 +92,15 @@ def test_a_stream_that_vanishes_is_an_error_and_can_be_opened_when_it_is_back(op
     stream(server.come_back())
     camera.open()
     assert camera.capture(None, 2000) is not None
+
+
+def test_a_stream_that_vanishes_is_noticed_without_asking_for_a_picture(opened):
+    camera, server = opened
+    camera.capture(None, 2000)
+    camera.check()
+    server.vanish()
+    with pytest.raises(CameraError, match="no more pictures"):
+        keep_checking(camera)
 
 
 def test_a_silent_stream_times_out_and_recovers(opened):

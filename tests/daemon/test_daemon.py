@@ -202,6 +202,17 @@ def test_a_camera_that_is_away_is_a_fault_until_it_is_back(start_station: Any) -
     assert station.stop() == 0
 
 
+def test_a_camera_that_goes_while_no_part_comes_is_a_fault_at_once(start_station: Any) -> None:
+    station = start_station({"1": CLEAN})
+    station.wait_until_ready()
+    (station.folder / "pictures").rename(station.folder / "away")
+    station.until(lambda: station.state == "fault")
+    assert FaultChanged("camera", True) in station.heard
+    (station.folder / "away").rename(station.folder / "pictures")
+    station.until(lambda: FaultChanged("camera", False) in station.heard)
+    assert station.stop() == 0
+
+
 def test_workers_that_never_start_are_a_fault_and_every_part_is_not_inspected(start_station: Any) -> None:
     station = start_station({"1": SEGV}, restarts_max=2)
     station.wait_until_ready()
