@@ -79,11 +79,17 @@ def make_safe(config: ConfigOption) -> None:
 
 
 @bundle_app.command("verify")
-def bundle_verify(folder: Annotated[Path, typer.Argument(help="Folder of the bundle.")]) -> None:
+def bundle_verify(
+    folder: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    backend: Annotated[str, typer.Option(help="paddle_lite, onnxruntime or openvino.")] = "paddle_lite",
+    target: Annotated[str | None, typer.Option(help="Which of its networks, as inspection.target.")] = None,
+    precision: Annotated[str, typer.Option(help="openvino only: f32, bf16 or f16.")] = "f32",
+) -> None:
     """Check digests and target, and run the golden tiles on this machine."""
     from edge_runtime.commands.bundles import verify
+    from edge_runtime.config import inspection_of
 
-    verify(folder)
+    verify(inspection_of(folder, backend, target, precision))
 
 
 @app.command()

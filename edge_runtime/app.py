@@ -393,7 +393,7 @@ def _build_code_rule(settings: Settings) -> CodeRule | None:
 
 
 def _serve_inspection(channel: Channel, ring: FrameRing, settings: Settings, index: int) -> None:
-    from edge_runtime.engines import build_segmenter
+    from edge_runtime.engines import allowed_share, build_segmenter
     from edge_runtime.inference.bundle import check_golden
     from edge_runtime.runtime.inspection import InspectionPlan, InspectionWorker
 
@@ -401,7 +401,7 @@ def _serve_inspection(channel: Channel, ring: FrameRing, settings: Settings, ind
     segmenters = {folder: build_segmenter(settings.inspection, bundle) for folder, bundle in bundles.items()}
     if settings.inspection.backend != "scripted":
         for folder, segmenter in segmenters.items():
-            check_golden(bundles[folder], segmenter)
+            check_golden(bundles[folder], segmenter, allowed_share(settings.inspection, bundles[folder]))
     plans = {}
     for number, entry in settings.numbered_recipes.items():
         bundle, digest = bundles[entry.bundle], digest_of(entry.recipe, bundles[entry.bundle].model_id)

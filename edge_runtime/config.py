@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,6 +130,8 @@ class InspectionSettings(StrictModel):
         if READS_ONNX[self.backend] != (self.target in ONNX_TARGETS):
             kind = "" if READS_ONNX[self.backend] else "no "
             raise ValueError(f"target {self.target!r} is for another backend: {self.backend} runs {kind}ONNX networks")
+        if self.target == "onnx+int8" and self.openvino_precision != "f32":
+            raise ValueError("target 'onnx+int8' needs openvino_precision 'f32': two kinds of rounding are not proved")
         return self
 
 
@@ -295,6 +298,15 @@ def load_settings(path: Path) -> Settings:
     settings = _with_absolute_paths(settings, path.parent.resolve())
     _check_can_be_told(settings, path)
     return settings
+
+
+def inspection_of(bundle: Path, backend: str, target: str | None, precision: str) -> InspectionSettings:
+    """How a command is told to run a bundle. Raises ConfigError that names what is allowed."""
+    values = {"bundle": str(bundle), "backend": backend, "target": target, "openvino_precision": precision}
+    try:
+        return InspectionSettings.model_validate_json(json.dumps(values))
+    except ValidationError as exc:
+        raise ConfigError(f"{bundle}: {describe(exc)}") from exc
 
 
 def _check_can_be_told(settings: Settings, path: Path) -> None:

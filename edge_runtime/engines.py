@@ -40,6 +40,14 @@ def target_of(inspection: InspectionSettings) -> str:
     return "onnx" if READS_ONNX.get(inspection.backend) else machine_target()
 
 
+def allowed_share(inspection: InspectionSettings, bundle: Bundle) -> float:
+    """The share of a golden tile's cells that the configured arithmetic may move, as the bundle says."""
+    target = target_of(inspection)
+    coarse = inspection.openvino_precision if inspection.backend == "openvino" else "f32"
+    arithmetic = "int8" if target.endswith("+int8") else coarse
+    return {str(name): share for name, share in bundle.artefact_for(target).allowed_shares.items()}.get(arithmetic, 0.0)
+
+
 def build_segmenter(inspection: InspectionSettings, bundle: Bundle) -> Segmenter:
     """The configured backend, with the bundle's model loaded. Raises BundleError, InferenceError."""
     if inspection.backend == "scripted":

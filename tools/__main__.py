@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": "tools.commands_evaluate",
     "compare-stages": "tools.commands_verify",
     "pack": "tools.commands_pack",
+    "repack": "tools.commands_pack",
     "diff": "tools.commands_evaluate",
     "recipe": "tools.commands_pack",
     "reinspect": "tools.reinspection.command",

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from tools.options import BundleTarget, OneBackend, OpenVinoForm, predictor_of
 from tools.progress import progress_bar
 
 DataFolder = Annotated[Path, typer.Option(help="Data set folder (annotations.json, COCO style).")]
@@ -28,6 +29,9 @@ def evaluate(
     allow_absent: Annotated[
         bool, typer.Option("--allow-absent", help="Go on although a class has no example in the data.")
     ] = False,
+    backend: OneBackend = None,
+    target: BundleTarget = None,
+    precision: OpenVinoForm = "f32",
 ) -> None:
     """Measure a bundle on labelled pictures through the device's own code.
 
@@ -39,7 +43,8 @@ def evaluate(
     from tools.evaluation.values import Request
     from tools.reports import show_evaluation
 
-    request = Request(bundle, data, out, workers or core_count(), overlays, choose_thresholds, allow_absent)
+    predictor = predictor_of(backend, target, precision)
+    request = Request(bundle, data, out, workers or core_count(), overlays, choose_thresholds, allow_absent, predictor)
     with progress_bar("segmenting") as advance:
         done = evaluate_bundle(request, advance)
     show_evaluation(Console(), done)

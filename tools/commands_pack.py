@@ -13,6 +13,13 @@ from tools.errors import ToolError
 from tools.forms import PRIOR_SHIFT, InputForm, Motif, OutputForm, ThresholdsBy
 
 NetworkFile = Annotated[Path, typer.Argument(help="network.npz, or the folder of a run.")]
+Calibration = Annotated[
+    Path | None, typer.Option(help="Tiles for the target onnx+int8: .npz, .npy, or a folder of .npy (C, H, W).")
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(help="Precision of OpenVINO (bf16, f16) that may run the target onnx, as far as it moves here."),
+]
 PriorShift = Annotated[float, typer.Option(help="How much likelier the background is made, on its logit.")]
 
 
@@ -67,8 +74,10 @@ def pack(
         list[str] | None, typer.Option(help="Data set to state the accuracy on, FOLDER or NAME=FOLDER; repeat.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Default: the folder's parent's name.")] = None,
-    target: Annotated[list[str] | None, typer.Option(help="Repeat; default x86, arm and arm+fp16.")] = None,
+    target: Annotated[list[str] | None, typer.Option(help="Repeat; default x86, arm, arm+fp16, onnx.")] = None,
     quantized: Annotated[Path | None, typer.Option(help="INT8 program for the target arm+int8.")] = None,
+    calibration: Calibration = None,
+    allow: Allow = None,
     thresholds_by: Annotated[
         ThresholdsBy, typer.Option(help="F score of boxes, or Dice of cells where the shape counts.")
     ] = "boxes",
@@ -89,6 +98,8 @@ def pack(
         thresholds_on=held_out(network, thresholds_on, holdout_every),
         evaluation=tuple(labelled_folder(one) for one in data or []),
         quantized=quantized,
+        calibration=calibration,
+        allow=tuple(allow or ()),
         motif=motif,
         thresholds_by=thresholds_by,
         prior_shift=prior_shift,
@@ -96,6 +107,27 @@ def pack(
         targets=tuple(target) if target else DEFAULT_TARGETS,
     )
     made = pack_network(request)
+    Console().print(f"{made.folder}: {made.model_id}", highlight=False)
+
+
+def repack(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder, opt_models/NAME/VERSION.")],
+    network: Annotated[Path, typer.Option(help="The network it was packed from: network.npz or a run's folder.")],
+    out: Annotated[Path, typer.Option(help="New bundle folder, opt_models/NAME/NEW-VERSION.")],
+    target: Annotated[list[str] | None, typer.Option(help="Networks to add; repeat. Default: onnx.")] = None,
+    calibration: Calibration = None,
+    allow: Allow = None,
+    prior_shift: PriorShift = PRIOR_SHIFT,
+) -> None:
+    """Make a new version of a bundle with further networks; thresholds, figures and golden tiles stay."""
+    from tools.artefacts import Wanted
+    from tools.calibration import load_tiles
+    from tools.repack import RepackRequest
+    from tools.repack import repack as write
+
+    tiles = None if calibration is None else load_tiles(calibration)
+    wanted = Wanted(tuple(target or ["onnx"]), calibration=tiles)
+    made = write(RepackRequest(bundle, network, out, wanted, prior_shift, tuple(allow or ())))
     Console().print(f"{made.folder}: {made.model_id}", highlight=False)
 
 

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from tools.forms import PRIOR_SHIFT, Motif
+from tools.options import BundleTarget, OpenVinoForm, predictor_of
 from tools.progress import progress_bar
 
 
@@ -20,11 +21,16 @@ def verify(
     quantized: Annotated[Path | None, typer.Option(help="INT8 program to compare too, simulated by Paddle.")] = None,
     motif: Annotated[Motif, typer.Option(help="What the made-up pictures show that are compared too.")] = "boards",
     prior_shift: Annotated[float, typer.Option(help="As it was packed with.")] = PRIOR_SHIFT,
+    backend: Annotated[list[str] | None, typer.Option(help="What runs it; repeat. As for evaluate.")] = None,
+    target: BundleTarget = None,
+    precision: OpenVinoForm = "f32",
 ) -> None:
     """Hold every artefact that runs here against the float network; exit code 1 when it must not be trusted."""
     from tools.verification import VerifyRequest, report_text, verify_bundle
 
-    request = VerifyRequest(bundle, network, data, out, quantized, motif, prior_shift)
+    named: list[str | None] = [*backend] if backend else [None]
+    predictors = tuple(predictor_of(name, target, precision) for name in named)
+    request = VerifyRequest(bundle, network, data, out, quantized, motif, prior_shift, predictors)
     with progress_bar("comparing") as advance:
         report = verify_bundle(request, advance)
     Console().print(report_text(report, with_pictures=False), highlight=False, markup=False)

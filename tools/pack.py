@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.inference.bundle import Bundle, NewArtefact, write_bundle
+from edge_runtime.inference.bundle import Bundle, write_bundle
 from edge_runtime.inference.golden import GoldenTile
 from edge_runtime.inference.manifest import (
     Accuracy,
@@ -26,20 +26,21 @@ from edge_runtime.inference.manifest import (
 from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
 from edge_runtime.interfaces import Segmenter
 from edge_runtime.values import DefectClass, Mask
+from tools.artefacts import Wanted, make_artefacts
 from tools.bundle_readme import bundle_readme
-from tools.convert import Converted, convert_model
+from tools.calibration import load_tiles
 from tools.crops import MEAN, STD
 from tools.dataset import Dataset, check_pictures, load_dataset, same_classes
 from tools.errors import ToolError
 from tools.evaluate import choose_thresholds, score_candidates, score_masks, scores_by_class, segment_all
 from tools.evaluation.cell_thresholds import choose_cell_thresholds
-from tools.export import export_network
 from tools.forms import PRIOR_SHIFT, Motif, ThresholdsBy
 from tools.golden_pictures import golden_tiles, made_pictures
 from tools.graph import Graph, Weights, count_macs, count_parameters, receptive_radius_px
 from tools.machine import cpu_name
 from tools.network_file import load_network
 from tools.paddle_segmenter import PaddleSegmenter
+from tools.repack import proved_artefacts
 from tools.runs import load_settings
 from tools.tile_form import TILE_PX, with_prior
 from tools.verify import (
@@ -56,7 +57,7 @@ from tools.verify import (
 COLORS_BGR = ((60, 60, 230), (40, 160, 250), (60, 220, 240), (80, 200, 60), (230, 160, 40), (200, 80, 200))
 FIRST_THRESHOLD = 128
 X86_FILE = "model.x86.nb"
-DEFAULT_TARGETS = ("x86", "arm", "arm+fp16")
+DEFAULT_TARGETS = ("x86", "arm", "arm+fp16", "onnx")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class PackRequest:
 
     `network`: a network.npz or a run's folder. `thresholds_on`: data sets to choose thresholds on, never the
     evaluation's; `thresholds_by`: the F score of boxes, or the Dice of cells. `evaluation` maps a label to a data set
-    folder. `quantized`: an INT8 program for the target arm+int8. `notes` goes into the bundle's README.
+    folder. `quantized`: an INT8 program for the target arm+int8. `calibration`: tiles for the target onnx+int8.
+    `allow`: OpenVINO's coarser precisions that may run the target onnx. `notes` goes into the bundle's README.
     """
 
     network: Path
@@ -77,6 +79,8 @@ class PackRequest:
     evaluation: tuple[tuple[str, Path], ...] = ()
     targets: tuple[str, ...] = DEFAULT_TARGETS
     quantized: Path | None = None
+    calibration: Path | None = None
+    allow: tuple[str, ...] = ()
     motif: Motif = "boards"
     thresholds_by: ThresholdsBy = "boxes"
     prior_shift: float = PRIOR_SHIFT
@@ -87,17 +91,25 @@ class PackRequest:
 def pack_network(request: PackRequest) -> Bundle:
     """Export, convert, measure and write the bundle. Raises ToolError or BundleError; `request.out` must not exist."""
     graph, weights = load_network(request.network)
-    evaluation = _checked_data(request, graph)
+    evaluation, wanted = _checked_data(request, graph), _wanted(request)
     weights = with_prior(graph, weights, request.prior_shift)
     with tempfile.TemporaryDirectory(prefix="pack-") as scratch:
-        artefacts = _artefacts(request, graph, weights, Path(scratch))
+        artefacts = make_artefacts(wanted, graph, weights, request.tile_px, Path(scratch))
         draft = _first_draft(request, graph, weights)
         blank = write_bundle(Path(scratch) / "blank" / "1", draft, artefacts, [_blank_tile(draft)])
         segmenter = PaddleLiteSegmenter(blank, threads=1)
         draft = _with_thresholds(draft, segmenter, blank.classes, request)
         draft = _with_figures(draft, (graph, weights), segmenter, evaluation, request, Path(scratch))
         golden = golden_tiles(segmenter, request.motif)
+        artefacts = proved_artefacts(draft, artefacts, golden, request.allow, Path(scratch))
     return write_bundle(request.out, draft, artefacts, golden, bundle_readme(draft, request.notes))
+
+
+def _wanted(request: PackRequest) -> Wanted:
+    tiles = None if request.calibration is None else load_tiles(request.calibration)
+    wanted = Wanted(request.targets, request.quantized, tiles)
+    wanted.check()
+    return wanted
 
 
 def held_out(network: Path, folders: Sequence[Path] | None, holdout_every: int) -> tuple[Dataset, ...]:
@@ -123,19 +135,6 @@ def _checked_data(request: PackRequest, graph: Graph) -> dict[str, Dataset]:
     for dataset in (*request.thresholds_on, *evaluation.values()):
         check_pictures(dataset, with_template=graph.input_channels == 2)
     return evaluation
-
-
-def _artefacts(request: PackRequest, graph: Graph, weights: Weights, scratch: Path) -> list[NewArtefact]:
-    program = export_network(graph, weights, scratch / "model", request.tile_px)
-    made = convert_model(program, scratch, request.targets)
-    if request.quantized is not None:
-        made += convert_model(request.quantized, scratch, ["arm+int8"])
-    return [_artefact(one) for one in made]
-
-
-def _artefact(made: Converted) -> NewArtefact:
-    name = f"model.{made.target.replace('+', '-').replace(',', '-')}.nb"
-    return NewArtefact(name, made.path.read_bytes(), made.target, made.precision, made.opt_version)  # type: ignore[arg-type]
 
 
 def _first_draft(request: PackRequest, graph: Graph, weights: Weights) -> Draft:

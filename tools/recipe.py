@@ -162,13 +162,15 @@ def _packing(recipe: Recipe) -> Step:
     notes = recipe.work / "compare" / "stages.md"
     targets = [word for target in recipe.pack.targets for word in ("--target", target)]
     quantized, program = _quantized(recipe)
+    calibrated, tiles = _calibrated(recipe)
     evaluation = [word for entry in recipe.validation for word in ("--data", f"{entry.label}={entry.folder}")]
     command = _pack_command(recipe, network, out, recipe.name)
+    allowed = [word for precision in recipe.pack.allow for word in ("--allow", precision)]
     return Step(
         "pack",
         out,
-        (*command, "--notes", str(notes), *targets, *quantized, *evaluation),
-        (*_packed_from(recipe, network), notes, *program, *(entry.folder for entry in recipe.validation)),
+        (*command, "--notes", str(notes), *targets, *quantized, *calibrated, *allowed, *evaluation),
+        (*_packed_from(recipe, network), notes, *program, *tiles, *(entry.folder for entry in recipe.validation)),
         permanent=True,
     )
 
@@ -179,6 +181,14 @@ def _quantized(recipe: Recipe) -> tuple[tuple[str, ...], tuple[Path, ...]]:
         return (), ()
     folder = recipe.work / "quantize"
     return ("--quantized", str(folder)), (folder / "model.pdmodel", folder / "model.pdiparams")
+
+
+def _calibrated(recipe: Recipe) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+    """The option that names the calibration tiles of onnx+int8, and their file; both empty without that target."""
+    if "onnx+int8" not in recipe.pack.targets:
+        return (), ()
+    tiles = recipe.work / "tiles" / TILES_NAME
+    return ("--calibration", str(tiles)), (tiles,)
 
 
 def _packed_from(recipe: Recipe, network: Path) -> tuple[Path, ...]:

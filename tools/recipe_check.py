@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from edge_runtime.inference.manifest import ONNX_TARGETS
 from tools.architectures.choice import build_network
 from tools.dataset import check_every_class_occurs, check_pictures, load_dataset, same_classes
 from tools.errors import ToolError
@@ -32,7 +33,7 @@ def check_recipe(recipe: Recipe, where: str) -> None:
             raise ToolError(f"{where}: {key}: {folder} holds no annotations.json, and no [[synthesize]] makes it")
     network = _check_trainings(recipe, stages, where)
     _check_pruning(recipe, network, where)
-    for target in recipe.pack.targets:
+    for target in set(recipe.pack.targets) - set(ONNX_TARGETS):
         choose_precision(target, None, False, f"{where}: pack.targets")
 
 

@@ -93,7 +93,8 @@ class Quantize(StrictModel):
 class Pack(StrictModel):
     """What goes into the bundle beside the network."""
 
-    targets: tuple[Target, ...] = ("x86", "arm", "arm+fp16")
+    targets: tuple[Target, ...] = ("x86", "arm", "arm+fp16", "onnx")
+    allow: tuple[Literal["bf16", "f16"], ...] = ()
     motif: Literal["boards", "scans", "cells"] = "boards"
     thresholds_by: Literal["boxes", "cells"] = "boxes"
     prior_shift: float = 4.0
@@ -102,6 +103,8 @@ class Pack(StrictModel):
     def _x86_is_measured(self) -> Self:
         if "x86" not in self.targets:
             raise ValueError("targets must name x86: thresholds, figures and golden tiles are computed on it")
+        if self.allow and "onnx" not in self.targets:
+            raise ValueError("allow is for the target onnx; add it to targets")
         return self
 
 
@@ -122,6 +125,12 @@ class Recipe(StrictModel):
     distill: Table | None = None
     quantize: Quantize | None = None
     pack: Pack = Pack()
+
+    @model_validator(mode="after")
+    def _int8_is_calibrated(self) -> Self:
+        if "onnx+int8" in self.pack.targets and (self.quantize is None or self.quantize.train is not None):
+            raise ValueError("pack.targets: onnx+int8 needs the tiles of [quantize], without train")
+        return self
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -14,7 +14,6 @@ import numpy as np
 
 from edge_runtime.files import write_atomically
 from edge_runtime.inference.bundle import Bundle, load_bundle
-from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
 from edge_runtime.interfaces import Segmenter
 from edge_runtime.values import DefectClass
 from edge_runtime.vision.overlay import draw_overlay
@@ -30,7 +29,9 @@ from tools.markdown import as_html, code, table
 from tools.model_files import find_model
 from tools.network_file import load_network
 from tools.paddle_segmenter import PaddleSegmenter, ProgramSegmenter
+from tools.predictors import PADDLE_LITE, Predictor
 from tools.progress import Advance
+from tools.repack import check_network
 from tools.tile_form import with_prior
 from tools.verify import (
     PARITY_TILES,
@@ -98,7 +99,7 @@ class Report:
 
 @dataclass(frozen=True)
 class VerifyRequest:
-    """What to verify: a bundle, the network it was packed from, and a data set.
+    """What to verify: a bundle, the network it was packed from, and a data set; `predictors` are what runs it.
 
     `quantized` is an INT8 program to compare too; `motif` of the made-up pictures and `prior_shift` as in `pack`.
     """
@@ -110,6 +111,7 @@ class VerifyRequest:
     quantized: Path | None = None
     motif: Motif = "boards"
     prior_shift: float = PRIOR_SHIFT
+    predictors: tuple[Predictor, ...] = (PADDLE_LITE,)
 
 
 def verify_bundle(request: VerifyRequest, advance: Advance) -> Report:
@@ -121,13 +123,16 @@ def verify_bundle(request: VerifyRequest, advance: Advance) -> Report:
     bundle = load_bundle(request.bundle)
     graph, weights = load_network(request.network)
     weights = with_prior(graph, weights, request.prior_shift)
-    _check_network(bundle, graph)
+    check_network(bundle, graph)
     dataset = labelled_for(request.data, bundle)
     request.out.mkdir(parents=True, exist_ok=True)
     contract = bundle.input_contract
     made = prepared_tiles(contract, made_pictures(request.motif, contract.tile_px, contract.template))
     tiles = made + prepared_tiles(contract, sample_pictures(dataset, contract.tile_px, PARITY_TILES, contract.template))
-    reference, subjects = PaddleSegmenter(graph, weights, contract), _subjects(bundle, request.quantized)
+    reference, subjects = (
+        PaddleSegmenter(graph, weights, contract),
+        _subjects(bundle, request.predictors, request.quantized),
+    )
     compared = _compare_pictures(reference, subjects, dataset, bundle.classes, advance)
     report = Report(
         model_id=bundle.model_id,
@@ -151,19 +156,9 @@ def verify_bundle(request: VerifyRequest, advance: Advance) -> Report:
     return report
 
 
-def _check_network(bundle: Bundle, graph: Graph) -> None:
-    contract = bundle.input_contract
-    expected = (contract.channel_count, len(bundle.classes) + 1, bundle.mask_stride_px)
-    found = (graph.input_channels, graph.class_count, graph.output_stride_px)
-    if expected != found:
-        raise ToolError(
-            f"{bundle.folder}: takes {expected[0]} channels and answers {expected[1]} classes at stride {expected[2]}, "
-            f"the network {found[0]}, {found[1]} and {found[2]}; give the network it was packed from"
-        )
-
-
-def _subjects(bundle: Bundle, quantized: Path | None) -> list[Subject]:
-    subjects = [Subject(bundle.artefact_for("x86").file, PaddleLiteSegmenter(bundle, threads=1), exact=True)]
+def _subjects(bundle: Bundle, predictors: Sequence[Predictor], quantized: Path | None) -> list[Subject]:
+    """Arithmetic for which the bundle allows nothing must be exact."""
+    subjects = [Subject(one.name(bundle), one.open(bundle), one.allowed_share(bundle) == 0) for one in predictors]
     if quantized is not None:
         model = find_model(quantized)
         simulated = ProgramSegmenter(model, bundle.input_contract, bundle.mask_stride_px)

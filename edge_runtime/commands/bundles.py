@@ -5,38 +5,39 @@ from __future__ import annotations
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from edge_runtime.config import InspectionSettings
-from edge_runtime.engines import build_segmenter
+from edge_runtime.engines import allowed_share, build_segmenter
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.bundle import Bundle, VerifyReport, verify_bundle
 from edge_runtime.interfaces import Segmenter
 
 
-def verify(folder: Path) -> None:
-    """Print the golden tiles' figures. Raises BundleError when the bundle must not be used here."""
-    report = _verify_in_child(folder)
+def verify(inspection: InspectionSettings) -> None:
+    """Print the golden tiles' figures. Raises BundleError when the bundle must not be used here in this way."""
+    report = _verify_in_child(inspection)
     table = Table("golden tile", title=f"{report.model_id}: in order")
     for tile in report.tiles:
         table.add_row(str(tile))
     Console().print(table)
 
 
-def _verify_in_child(folder: Path) -> VerifyReport:
+def _verify_in_child(inspection: InspectionSettings) -> VerifyReport:
     """The predictor answers a bad model with abort(), so it runs in a process of its own."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as child:
         try:
-            return child.submit(_verify, folder).result()
+            return child.submit(_verify, inspection).result()
         except BrokenProcessPool as exc:
-            raise BundleError(f"{folder}: the predictor crashed on this model; do not use it on this machine") from exc
+            raise BundleError(
+                f"{inspection.bundle}: the predictor crashed on this model; do not use it on this machine"
+            ) from exc
 
 
-def _verify(folder: Path) -> VerifyReport:
+def _verify(inspection: InspectionSettings) -> VerifyReport:
     def open_segmenter(bundle: Bundle) -> Segmenter:
-        return build_segmenter(InspectionSettings(bundle=folder), bundle)
+        return build_segmenter(inspection, bundle)
 
-    return verify_bundle(folder, open_segmenter)
+    return verify_bundle(inspection.bundle, open_segmenter, lambda bundle: allowed_share(inspection, bundle))

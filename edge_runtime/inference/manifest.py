@@ -62,6 +62,8 @@ Target = Literal[
     "imagination_nna,arm",
 ]
 ONNX_TARGETS = ("onnx", "onnx+int8")
+Arithmetic = Literal["f16", "bf16", "int8"]
+MAX_ALLOWED_SHARE = 0.05
 Precision = Literal["fp32", "fp16", "int8", "int8_weights", "int16_weights"]
 
 
@@ -119,7 +121,8 @@ class FileEntry(StrictModel):
 class Artefact(FileEntry):
     """A compiled network for one target; a bundle has at most one per target.
 
-    `opt_version` of a Paddle Lite file, `opset` of an ONNX file: what reads it must know that.
+    `opt_version` of a Paddle Lite file, `opset` of an ONNX file: what reads it must know that. `allowed_shares`: for
+    coarser arithmetic, the share of a golden tile's cells that it may move; without an entry, none.
     """
 
     target: Target
@@ -127,6 +130,7 @@ class Artefact(FileEntry):
     tile_px: Pixels
     opt_version: Label | None = None
     opset: Annotated[int, Field(strict=True, ge=13, le=100)] | None = None
+    allowed_shares: dict[Arithmetic, Annotated[float, Field(ge=0, le=MAX_ALLOWED_SHARE)]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check_maker(self) -> Self:

@@ -12,8 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edge_runtime.config import InspectionSettings
+from edge_runtime.engines import allowed_share
 from edge_runtime.errors import BundleError, InferenceError
 from edge_runtime.inference.bundle import check_golden, load_bundle
+from edge_runtime.inference.golden import compare
 from edge_runtime.inference.onnx_runtime import OnnxRuntimeSegmenter
 from edge_runtime.inference.open_vino import OpenVinoSegmenter
 from edge_runtime.inference.planes import Port, check_ports
@@ -50,6 +53,50 @@ def test_it_passes_the_golden_tiles(engine, onnx_bundle, comparing_onnx_bundle, 
     for bundle in (onnx_bundle, comparing_onnx_bundle):
         (report,) = check_golden(bundle, engine(bundle, threads=threads))
         assert report.passed
+
+
+# -- coarser arithmetic -----------------------------------------------------------------------------------------------
+
+
+def with_moved_golden(bundle, cells):
+    """The golden scores of `cells` cells are 100 off, as coarser arithmetic would find them."""
+    golden = bundle.read_golden(bundle.manifest.golden[0]).mask
+    scores = golden.scores.copy()
+    scores.ravel()[:cells] = scores.ravel()[:cells] ^ np.uint8(100)
+    return Mask(golden.class_ids, scores, 2)
+
+
+@pytest.mark.parametrize(
+    ("cells", "allowed_share", "passes"), [(0, 0.0, True), (1, 0.0, False), (10, 0.01, True), (11, 0.01, False)]
+)
+def test_a_share_of_the_cells_may_move_where_the_bundle_allows_it(onnx_bundle, cells, allowed_share, passes):
+    golden = onnx_bundle.read_golden(onnx_bundle.manifest.golden[0]).mask
+    report = compare("0.png", with_moved_golden(onnx_bundle, cells), golden, onnx_bundle.classes, allowed_share)
+    assert (report.passed, report.moved_share) == (passes, cells / golden.scores.size)
+
+
+ALLOWED = {"onnx": {"bf16": 0.004}, "onnx+int8": {"int8": 0.003}}
+
+
+@pytest.mark.parametrize(
+    ("told", "share"),
+    [
+        ({"backend": "onnxruntime"}, 0.0),
+        ({"backend": "onnxruntime", "openvino_precision": "bf16"}, 0.0),
+        ({"backend": "openvino"}, 0.0),
+        ({"backend": "openvino", "openvino_precision": "bf16"}, 0.004),
+        ({"backend": "openvino", "openvino_precision": "f16"}, 0.0),
+        ({"backend": "openvino", "target": "onnx+int8"}, 0.003),
+        ({"backend": "onnxruntime", "target": "onnx+int8"}, 0.003),
+    ],
+)
+def test_the_bundle_allows_a_share_for_one_arithmetic(onnx_bundle, told, share):
+    (artefact,) = onnx_bundle.manifest.artefacts
+    artefacts = tuple(
+        artefact.model_copy(update={"target": target, "allowed_shares": shares}) for target, shares in ALLOWED.items()
+    )
+    bundle = replace(onnx_bundle, manifest=onnx_bundle.manifest.model_copy(update={"artefacts": artefacts}))
+    assert allowed_share(InspectionSettings(bundle=bundle.folder, **told), bundle) == share
 
 
 # -- files that are not the network ---------------------------------------------------------------------------------

@@ -5,8 +5,6 @@ from math import prod
 import numpy as np
 import pytest
 
-from tools.architectures.layers import GraphBuilder
-from tools.architectures.regnet import RegnetSettings, build_regnet
 from tools.graph import (
     INPUT,
     Graph,
@@ -18,36 +16,6 @@ from tools.graph import (
     macs_by_node,
     receptive_radius_px,
 )
-
-
-def tiny_regnet(**changes):
-    settings = {"w_0": 16, "w_a": 12.0, "w_m": 2.0, "depth": 4, "group_width": 8, "stem_width": 16, "fpn_width": 16}
-    return build_regnet(RegnetSettings(**{**settings, **changes}), 1, 3)
-
-
-def pooling():
-    builder = GraphBuilder(1)
-    fine = builder.conv_bn_relu("fine", INPUT, 8, kernel=5)
-    pooled = builder.add(Node("pooled", "maxpool", (fine,)))
-    coarse = builder.add(Node("four", "resize", (builder.conv_bn_relu("coarse", pooled, 8, stride=2),), stride=4))
-    return builder.graph(builder.head(builder.add(Node("both", "concat", (fine, coarse))), 2))
-
-
-@pytest.fixture(
-    params=["add", "concat", "separable", "resize", "fine stem", "regnetx", "regnety", "fpn", "pooling"], scope="module"
-)
-def graph(request, make_unet):
-    return {
-        "add": make_unet,
-        "concat": lambda: make_unet(skip="concat", block="plain"),
-        "separable": lambda: make_unet(block="separable"),
-        "resize": lambda: make_unet(upsampling="resize", class_count=3),
-        "fine stem": lambda: make_unet(stem_stride=1),
-        "regnetx": tiny_regnet,
-        "regnety": lambda: tiny_regnet(se_ratio=0.25, upsampling="resize"),
-        "fpn": lambda: tiny_regnet(decoder="fpn", group_width=16),
-        "pooling": pooling,
-    }[request.param]()
 
 
 def computed_shapes(graph, network, side_px):

@@ -1,5 +1,6 @@
 """A network becomes a bundle that the device accepts, measures true, and never replaces another."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,7 @@ def request_of(run, folder, boards, **changes):
         terms="Made-up boards.",
         thresholds_on=held_out(run, None, 16),
         evaluation=(("boards", boards),),
-        targets=("x86", "arm"),
+        targets=("x86", "arm", "onnx"),
         tile_px=128,
         notes="Notes of the test.",
     )
@@ -74,7 +75,7 @@ def test_the_manifest_says_what_was_packed(packed):
     run, boards, bundle = packed
     manifest, graph = load_bundle(bundle.folder).manifest, load_network(run)[0]
     assert manifest.input.template == (graph.input_channels == 2)
-    assert [artefact.file for artefact in manifest.artefacts] == ["model.x86.nb", "model.arm.nb"]
+    assert [artefact.file for artefact in manifest.artefacts] == ["model.x86.nb", "model.arm.nb", "model.onnx"]
     assert [entry.name for entry in manifest.classes] == list(load_dataset(boards).class_names)
     assert (manifest.terms, manifest.output.mask_stride_px, len(manifest.golden)) == ("Made-up boards.", 2, 4)
     assert manifest.figures.accuracy[0].data_set == "boards"
@@ -124,6 +125,118 @@ def test_verify_refuses_a_network_of_another_shape(packed, make_unet, tmp_path):
     done = verify(packed, tmp_path / "report", tmp_path)
     assert isinstance(done.exception, ToolError)
     assert "give the network it was packed from" in str(done.exception)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_verify_and_evaluate_run_the_onnx_network_too(packed, tmp_path, backend):
+    pytest.importorskip(backend)
+    done = verify(packed, tmp_path / "report", packed[0], "--backend", backend, "--backend", "paddle_lite")
+    assert (done.exit_code, done.exception) == (0, None), done.output
+    told = json.loads((tmp_path / "report" / "verify.json").read_text())["subjects"]
+    assert [(one["subject"], one["exact"]) for one in told] == [
+        (f"model.onnx by {backend}", True),
+        ("model.x86.nb", True),
+    ]
+    figures = [
+        evaluate(packed, tmp_path / f"{number}", *words) for number, words in enumerate(((), ("--backend", backend)))
+    ]
+    assert [one.pop("run") for one in figures] == ["model.x86.nb", f"model.onnx by {backend}"]
+    assert figures[0]["by_picture"] == figures[1]["by_picture"]
+
+
+def evaluate(packed, out, *words):
+    from tools.__main__ import build_app
+
+    _, boards, bundle = packed
+    options = ["evaluate", str(bundle.folder), "--data", str(boards), "--out", str(out), "--workers", "1", *words]
+    done = CliRunner().invoke(build_app("evaluate"), [*options, "--allow-absent", "--overlays", "0"])
+    assert done.exit_code == 0, done.output
+    return json.loads((out / "figures.json").read_text())
+
+
+# -- repack -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def calibration(packed, tmp_path_factory):
+    from tools.calibration_tiles import write_tiles
+
+    run, boards, _ = packed
+    return write_tiles(tmp_path_factory.mktemp("tiles"), [boards] * 2, run, 8, 128)
+
+
+def repack(bundle, run, out, *words):
+    from tools.__main__ import build_app
+
+    options = ["repack", str(bundle.folder), "--network", str(run), "--out", str(out)]
+    return CliRunner().invoke(build_app("repack"), [*options, *words])
+
+
+def test_repack_adds_networks_and_changes_nothing_else(packed, tmp_path):
+    run, _, bundle = packed
+    plain = write_without_onnx(bundle, tmp_path / "tiny" / "3")
+    done = repack(plain, run, tmp_path / "tiny" / "4")
+    assert done.exit_code == 0, done.output
+    made = load_bundle(tmp_path / "tiny" / "4")
+    old, new = bundle.manifest, made.manifest
+    assert new == old.model_copy(update={"version": "4"})
+    readme = (made.folder / "README.md").read_text()
+    assert readme.startswith("# tiny, version 4\n\nVersion 3 with networks for onnx; nothing else changed.\n\nSegments")
+
+
+def test_int8_that_moves_too_much_is_refused(packed, calibration, tmp_path):
+    """As that of a network after two steps does: all its answers lie close together."""
+    run, _, bundle = packed
+    words = ["--target", "onnx+int8", "--calibration", str(calibration)]
+    done = repack(bundle, run, tmp_path / "tiny" / "4", *words)
+    assert isinstance(done.exception, ToolError)
+    assert "of a golden tile's cells; twice that is more than a bundle may allow (5%)" in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_gets_what_it_may_move_and_passes_with_it(packed, calibration, tmp_path):
+    from tools.pack import pack_network
+
+    run, boards, _ = packed
+    sure_of_nothing = request_of(
+        run, tmp_path, boards, targets=("x86", "onnx", "onnx+int8"), calibration=calibration, prior_shift=40.0
+    )
+    made = pack_network(replace(sure_of_nothing, motif="scans" if made_template(packed) else "boards"))
+    assert {one.target: one.allowed_shares for one in made.manifest.artefacts} == {
+        "x86": {},
+        "onnx": {},
+        "onnx+int8": {"int8": 0.0005},
+    }
+    for backend in ("onnxruntime", "openvino"):
+        done = edge_runtime("bundle", "verify", made.folder, "--backend", backend, "--target", "onnx+int8")
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+def made_template(packed):
+    return packed[2].input_contract.template
+
+
+def test_repack_refuses_what_would_not_be_the_same_model(packed, tmp_path):
+    run, _, bundle = packed
+    graph = load_network(run)[0]
+    out = tmp_path / "tiny" / "4"
+    assert "has a network for onnx already" in str(repack(bundle, run, out).exception)
+    assert "needs calibration tiles" in str(repack(bundle, run, out, "--target", "onnx+int8").exception)
+    plain = write_without_onnx(bundle, tmp_path / "plain" / "1")
+    save_network(tmp_path / "network.npz", graph, initial_weights(graph, 77))
+    assert "golden tiles came out differently" in str(repack(plain, tmp_path, out).exception)
+    assert not out.exists()
+
+
+def write_without_onnx(bundle, folder):
+    from edge_runtime.inference.bundle import write_bundle
+    from edge_runtime.inference.manifest import Draft
+    from tools.artefacts import kept_artefacts
+
+    draft = Draft(**bundle.manifest.model_dump(exclude={"artefacts", "golden", "signature"}))
+    golden = [bundle.read_golden(entry) for entry in bundle.manifest.golden]
+    kept = [one for one in kept_artefacts(bundle) if one.target != "onnx"]
+    return write_bundle(folder, draft, kept, golden, (bundle.folder / "README.md").read_text())
 
 
 def refused(request, message):

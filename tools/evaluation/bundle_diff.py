@@ -23,6 +23,7 @@ from tools.evaluate import segment_labelled
 from tools.evaluation.comparison import MaskComparison, Totals, compare_masks, total
 from tools.evaluation.examine import ModelSpec, fitting_manifest, opened
 from tools.evaluation.processes import map_in_processes
+from tools.predictors import PADDLE_LITE, Predictor
 
 Value = float | int | str | bool
 
@@ -64,7 +65,7 @@ def diff_bundles(
     recipe_file: Path | None,
     workers: int,
     advance: Callable[[int, int], None] = lambda done, total: None,
-    backend: str = "paddle_lite",
+    predictors: tuple[Predictor, Predictor] = (PADDLE_LITE, PADDLE_LITE),
 ) -> BundleDiff:
     """Both bundles on every picture of `data`; `advance` is told after each.
 
@@ -77,7 +78,7 @@ def diff_bundles(
         check_recipe(recipe, bundle.manifest.class_names())
     dataset = load_dataset(data)
     check_pictures(dataset, a.input_contract.template or b.input_contract.template)
-    specs = [ModelSpec(bundle.folder, bundle.digest, backend) for bundle in (a, b)]
+    specs = [ModelSpec(one.folder, one.digest, how) for one, how in zip((a, b), predictors, strict=True)]
     comparisons: dict[str, MaskComparison] = {}
     work = partial(_diff_picture, specs[0], specs[1], recipe)
     answers = map_in_processes(work, dataset.pictures, workers, lambda picture: str(picture.image_path))

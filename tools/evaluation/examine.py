@@ -13,7 +13,6 @@ import cv2
 
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.bundle import Bundle, load_bundle
-from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
 from edge_runtime.inference.scripted import ScriptedSegmenter
 from edge_runtime.interfaces import Segmenter
 from edge_runtime.values import Defect, DefectClass, Outcome
@@ -24,16 +23,17 @@ from tools.evaluate import RECIPE, Segmented, segment_labelled
 from tools.evaluation.candidates import find_candidates
 from tools.evaluation.cells import Confusion, cell_confusion
 from tools.evaluation.kept_masks import PackedMask, pack_mask
+from tools.predictors import PADDLE_LITE, Predictor
 from tools.scoring import ScoredPicture, scored_picture
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A bundle as a worker opens it. `backend` is `paddle_lite`, or `scripted` for tests without a network."""
+    """A bundle as a worker opens it. The backend `scripted` is for tests without a network."""
 
     folder: Path
     digest: str
-    backend: str = "paddle_lite"
+    predictor: Predictor = PADDLE_LITE
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def opened(spec: ModelSpec) -> tuple[Bundle, Segmenter]:
     bundle = load_bundle(spec.folder)
     if bundle.digest != spec.digest:
         raise BundleError(f"{spec.folder}: changed while it was evaluated; start again")
-    if spec.backend == "scripted":
+    if spec.predictor.backend == "scripted":
         class_ids = [known.class_id for known in bundle.classes]
         return bundle, ScriptedSegmenter(bundle.input_contract, bundle.mask_stride_px, classes=class_ids)
-    return bundle, PaddleLiteSegmenter(bundle)
+    return bundle, spec.predictor.open(bundle)

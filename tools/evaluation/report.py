@@ -46,6 +46,7 @@ def _head(done: Evaluation) -> list[str]:
     absent = absent_classes(done.dataset, done.bundle.classes)
     rows = [
         ("model", code(done.bundle.model_id)),
+        ("run", escape(done.predictor.name(done.bundle))),
         ("data", code(str(done.dataset.folder))),
         ("pictures", f"{len(done.dataset.pictures):,}"),
         ("seconds", f"{done.seconds:.1f}"),

@@ -49,7 +49,8 @@ def evaluate_bundle(request: Request, advance: Advance = lambda done, total: Non
         thresholds = _choose(dataset, kept, examined, bundle.classes) if request.choose_thresholds else None
     finally:
         kept.close()
-    done = Evaluation(request.out, bundle, dataset, tuple(examined), figures, thresholds, time.monotonic() - began_s)
+    seconds = time.monotonic() - began_s
+    done = Evaluation(request.out, bundle, dataset, tuple(examined), figures, thresholds, seconds, request.predictor)
     _write(done, request.overlays)
     return done
 
@@ -62,7 +63,7 @@ def _prepare(out: Path) -> None:
 
 
 def _examine(request: Request, bundle: Bundle, dataset: Dataset, kept: KeptMasks, advance: Advance) -> list[Examined]:
-    spec = ModelSpec(bundle.folder, bundle.digest, request.backend)
+    spec = ModelSpec(bundle.folder, bundle.digest, request.predictor)
     work = partial(examine_picture, spec, dataset.label_margin_px, request.choose_thresholds)
     examined: list[Examined] = []
     for one in map_in_processes(work, dataset.pictures, request.workers, _path_of):
@@ -121,6 +122,7 @@ def _candidate_rows(done: Evaluation) -> Iterator[tuple[object, ...]]:
 def _json(done: Evaluation) -> dict[str, Any]:
     return {
         "model": done.bundle.model_id,
+        "run": done.predictor.name(done.bundle),
         "data": str(done.dataset.folder),
         "pictures": len(done.examined),
         "label_margin_px": done.dataset.label_margin_px,

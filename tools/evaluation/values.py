@@ -10,6 +10,7 @@ from edge_runtime.values import DefectClass
 from tools.dataset import Dataset
 from tools.evaluation.examine import Examined
 from tools.evaluation.summary import Figures
+from tools.predictors import PADDLE_LITE, Predictor
 from tools.scoring import Scores
 
 
@@ -24,7 +25,7 @@ class Request:
     overlays: int = 20
     choose_thresholds: bool = False
     allow_absent: bool = False
-    backend: str = "paddle_lite"
+    predictor: Predictor = PADDLE_LITE
 
 
 @dataclass(frozen=True)
@@ -47,3 +48,4 @@ class Evaluation:
     figures: Figures
     thresholds: Thresholds | None
     seconds: float
+    predictor: Predictor = PADDLE_LITE

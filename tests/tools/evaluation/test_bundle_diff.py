@@ -11,8 +11,11 @@ from edge_runtime.values import DefectClass
 from tools.__main__ import build_app
 from tools.errors import ToolError
 from tools.evaluation.bundle_diff import align_classes, as_json, diff_bundles, manifest_facts
+from tools.predictors import Predictor
 
 PICTURES = {"defect": ([(1, 20, 20, 40, 40)], [(1, 20, 20, 40, 40)]), "clean": ([], [])}
+
+SCRIPTED = (Predictor("scripted"), Predictor("scripted"))
 
 
 @pytest.fixture
@@ -36,14 +39,14 @@ def rename_open(manifest):
 
 
 def test_a_bundle_does_not_differ_from_itself(shipped_folder, make_data):
-    done = diff_bundles(shipped_folder, shipped_folder, make_data(PICTURES), None, 1, backend="scripted")
+    done = diff_bundles(shipped_folder, shipped_folder, make_data(PICTURES), None, 1, predictors=SCRIPTED)
     assert not any(fact.changed for fact in done.facts)
     assert all(one.equal for one in done.comparisons.values())
     assert (done.totals.pictures, done.totals.same, done.totals.verdicts_changed) == (2, 1, 0)
 
 
 def test_a_class_of_another_name_is_a_changed_class(shipped_folder, other_folder, make_data):
-    done = diff_bundles(shipped_folder, other_folder(rename_open), make_data(PICTURES), None, 1, backend="scripted")
+    done = diff_bundles(shipped_folder, other_folder(rename_open), make_data(PICTURES), None, 1, predictors=SCRIPTED)
     changed = {fact.name: (fact.a, fact.b) for fact in done.facts if fact.changed}
     threshold = load_bundle(shipped_folder).classes[0].threshold
     assert changed["open"] == (threshold, None)
@@ -58,11 +61,11 @@ def test_a_class_of_another_name_is_a_changed_class(shipped_folder, other_folder
 def test_the_recipe_decides_about_verdicts_and_must_fit_both(shipped_folder, other_folder, make_data, tmp_path):
     recipe, other, data = tmp_path / "recipe.toml", other_folder(rename_open), make_data(PICTURES)
     recipe.write_text("[rules.short]\nmax_count = 2\n[default_rule]\nmax_count = 1\n")
-    done = diff_bundles(shipped_folder, other, data, recipe, 1, backend="scripted")
+    done = diff_bundles(shipped_folder, other, data, recipe, 1, predictors=SCRIPTED)
     assert {one.outcome_a.value for one in done.comparisons.values()} == {"PASS"}
     recipe.write_text("[rules.open]\nmax_count = 2\n")
     with pytest.raises(ConfigError, match="open"):
-        diff_bundles(shipped_folder, other, data, recipe, 1, backend="scripted")
+        diff_bundles(shipped_folder, other, data, recipe, 1, predictors=SCRIPTED)
 
 
 def test_what_only_one_manifest_says_is_a_difference(shipped):

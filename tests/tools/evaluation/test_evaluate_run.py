@@ -10,6 +10,7 @@ from tools.errors import DatasetError, ToolError
 from tools.evaluation.data import labelled_for
 from tools.evaluation.run import evaluate_bundle
 from tools.evaluation.values import Request
+from tools.predictors import Predictor
 
 OPEN, SHORT = 1, 2
 PICTURES = {
@@ -23,7 +24,7 @@ PICTURES = {
 @pytest.fixture(scope="module")
 def request_for(shipped_folder, tmp_path_factory):
     def make(data, **changes):
-        wanted = {"workers": 1, "allow_absent": True, "backend": "scripted", **changes}
+        wanted = {"workers": 1, "allow_absent": True, "predictor": Predictor("scripted"), **changes}
         return Request(shipped_folder, data, tmp_path_factory.mktemp("evaluation") / "out", **wanted)
 
     return make
@@ -129,7 +130,7 @@ def test_a_bundle_that_changed_meanwhile_is_refused(shipped):
     from tools.evaluation.examine import ModelSpec, opened
 
     with pytest.raises(BundleError, match="changed while"):
-        opened(replace(ModelSpec(shipped.folder, "0" * 64), backend="scripted"))
+        opened(replace(ModelSpec(shipped.folder, "0" * 64), predictor=Predictor("scripted")))
 
 
 def test_the_command_measures_a_real_network(shipped_folder, painted_board, tmp_path):
