@@ -22,7 +22,7 @@ from edge_runtime.config import (
     SyntheticCameraSettings,
 )
 from edge_runtime.config_mqtt import MqttSettings
-from edge_runtime.config_signals import OutputLineSettings
+from edge_runtime.config_signals import GpioSettings, OutputLineSettings
 from edge_runtime.errors import ConfigError
 from edge_runtime.interfaces import Input
 from edge_runtime.recipe_table import digest_of, facts_of, read_manifest, recipe_facts
@@ -45,10 +45,12 @@ if TYPE_CHECKING:
     from edge_runtime.protocol.mqtt_topics import TopicRules
     from edge_runtime.runtime.capture import CodeRule
     from edge_runtime.runtime.ejection import Ejection
-    from edge_runtime.runtime.fieldlink import FieldLink
+    from edge_runtime.runtime.field_wire import FieldWire
+    from edge_runtime.runtime.gpio_wire import GpioWire
     from edge_runtime.runtime.line import Line
     from edge_runtime.runtime.pool import InspectionPool
-    from edge_runtime.runtime.serial_link import SerialLink
+    from edge_runtime.runtime.recipe_inputs import RecipeInputs
+    from edge_runtime.runtime.serial_wire import SerialWire
     from edge_runtime.runtime.signals import Signals
 
 log = logging.getLogger(__name__)
@@ -180,38 +182,46 @@ def _ring_layout(settings: Settings) -> RingLayout:
 
 
 def build_signals(settings: Settings) -> Signals:
-    """Serial link and output lines as configured."""
-    from edge_runtime.runtime.outputs import OutputLines
-    from edge_runtime.runtime.recipe_inputs import RecipeInputs
+    """The wires to the controller, as configured."""
     from edge_runtime.runtime.signals import Signals
 
-    lines = build_lines(settings)
-    gpio = settings.gpio
-    recipe_inputs = None
-    if gpio is not None and gpio.recipe_bits:
-        settle_ns = round(gpio.recipe_settle_ms * NS_PER_MS)
-        recipe_inputs = RecipeInputs(gpio.recipe_bits, Input.RECIPE_STROBE in gpio.inputs, settle_ns)
-    pulses = {output: wiring.pulse_ms for output, wiring in settings.gpio.outputs.items()} if settings.gpio else {}
     return Signals(
-        serial=build_serial_link(settings),
-        lines=OutputLines(lines, pulses) if lines is not None else None,
+        lines=build_gpio_wire(settings),
+        serial=build_serial_wire(settings),
+        field=build_field_wire(settings),
         heartbeat_ms=settings.line.heartbeat_ms,
-        serial_triggers=settings.line.trigger == "serial",
-        field=build_field_link(settings),
-        ejection=_build_ejection(settings),
-        recipe_inputs=recipe_inputs,
-        handshake=build_handshake(settings),
     )
 
 
-def build_field_link(settings: Settings) -> FieldLink | None:
+def build_gpio_wire(settings: Settings) -> GpioWire | None:
+    from edge_runtime.runtime.gpio_wire import GpioWire
+    from edge_runtime.runtime.outputs import OutputLines
+
+    gpio, lines = settings.gpio, build_lines(settings)
+    if gpio is None or lines is None:
+        return None
+    pulses = {output: wiring.pulse_ms for output, wiring in gpio.outputs.items()}
+    outputs = OutputLines(lines, pulses)
+    return GpioWire(outputs, _build_ejection(settings), _build_recipe_inputs(gpio), build_handshake(settings))
+
+
+def _build_recipe_inputs(gpio: GpioSettings) -> RecipeInputs | None:
+    from edge_runtime.runtime.recipe_inputs import RecipeInputs
+
+    if not gpio.recipe_bits:
+        return None
+    settle_ns = round(gpio.recipe_settle_ms * NS_PER_MS)
+    return RecipeInputs(gpio.recipe_bits, Input.RECIPE_STROBE in gpio.inputs, settle_ns)
+
+
+def build_field_wire(settings: Settings) -> FieldWire | None:
     """The line's end of the field bus."""
-    from edge_runtime.runtime.fieldlink import FieldLink
+    from edge_runtime.runtime.field_wire import FieldWire
 
     modbus = settings.modbus
     if modbus is None:
         return None
-    return FieldLink(settings.line.trigger == "modbus", modbus.acknowledge, modbus.max_unacknowledged)
+    return FieldWire(settings.line.trigger == "modbus", modbus.acknowledge, modbus.max_unacknowledged)
 
 
 def build_register_server(settings: Settings, bank: RegisterBank) -> RegisterServer:
@@ -260,9 +270,10 @@ def build_handshake(settings: Settings) -> Handshake[PartResult] | None:
     return Handshake(rules)
 
 
-def build_serial_link(settings: Settings) -> SerialLink | None:
+def build_serial_wire(settings: Settings) -> SerialWire | None:
     from edge_runtime.protocol.outbox import Outbox
     from edge_runtime.runtime.serial_link import SerialLink, WireSpeed
+    from edge_runtime.runtime.serial_wire import SerialWire
 
     serial, port, codec = settings.serial, build_serial_port(settings), build_codec(settings)
     if serial is None or port is None:
@@ -271,7 +282,7 @@ def build_serial_link(settings: Settings) -> SerialLink | None:
     ack_timeout_ns = speed.ack_timeout_ns(round(serial.ack_timeout_ms * NS_PER_MS), codec.max_bytes)
     acknowledge = serial.acknowledge and (serial.ascii is None or bool(serial.ascii.ack))
     outbox = Outbox(ack_timeout_ns, serial.max_unacknowledged, acknowledge, encode=codec.encode)
-    return SerialLink(port, outbox, codec, speed)
+    return SerialWire(SerialLink(port, outbox, codec, speed), settings.line.trigger == "serial")
 
 
 def build_codec(settings: Settings) -> Codec:

@@ -71,7 +71,7 @@ def test_the_field_bus_loads_only_its_protocol():
 def test_the_line_does_not_load_the_field_bus_library(tmp_path):
     (tmp_path / "settings.toml").write_text(settings_text(BUNDLES[0], 'driver = "synthetic"', "[modbus]\n"))
     modules = modules_of(BUILD_LINE, tmp_path / "settings.toml")
-    assert "edge_runtime.runtime.fieldlink" in modules
+    assert "edge_runtime.runtime.field_wire" in modules
     assert [name for name in ("pymodbus", "asyncio", *HEAVY) if name in modules] == []
 
 

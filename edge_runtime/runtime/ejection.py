@@ -95,11 +95,17 @@ class Ejection:
             return None
         return self.tracker.next_change(now_ns)
 
-    def counts(self) -> dict[str, int]:
-        """What went wrong on the way, by name, for the Snapshot."""
+    def counts(self, now_ns: int) -> dict[str, float]:
+        """What was seen on the way, by name, for the Snapshot."""
         counters = vars(self.tracker.counters) if self.tracker is not None else {}
-        encoder = {} if self.encoder is None else {"belt_stops": self.encoder.stops, "encoder_lost": self.encoder.lost}
-        return {**counters, **encoder, "tracked": len(self.tracker or ())}
+        return {**counters, **self._belt(now_ns), "tracked": len(self.tracker or ())}
+
+    def _belt(self, now_ns: int) -> dict[str, float]:
+        encoder = self.encoder
+        if encoder is None:
+            return {}
+        speed = round(encoder.speed_per_s(now_ns), 1)
+        return {"belt_stops": encoder.stops, "encoder_lost": encoder.lost, "pulses_per_s": speed}
 
     # -- inside -------------------------------------------------------------------------------------------------
 

@@ -48,7 +48,14 @@ class RecipeQueried:
     source: str
 
 
-ControllerEvent = PartSeen | ResetAsked | RecipeAsked | RecipeQueried
+@dataclass(frozen=True)
+class StatusAsked:
+    """Tell state and counts."""
+
+    source: str
+
+
+ControllerEvent = PartSeen | ResetAsked | RecipeAsked | RecipeQueried | StatusAsked
 
 
 def missing_between(last: int | None, line_seqno: int) -> int:

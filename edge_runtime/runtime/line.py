@@ -6,24 +6,20 @@ import logging
 import select
 import signal
 import socket
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
 
-from edge_runtime.clock import NS_PER_MS, NS_PER_S, Clock
+from edge_runtime.clock import NS_PER_MS, Clock
 from edge_runtime.runtime.channel import ChannelClosed
 from edge_runtime.runtime.children import Child, Role
-from edge_runtime.runtime.events import ControllerEvent, PartSeen, RecipeAsked, RecipeQueried, ResetAsked
+from edge_runtime.runtime.desk import Desk
 from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.line_control import (
     Action,
-    Announce,
     CancelFrame,
-    Counters,
     LineControl,
     LineRules,
-    RecipeSelected,
     StartFrame,
 )
 from edge_runtime.runtime.messages import (
@@ -49,7 +45,6 @@ from edge_runtime.runtime.messages import (
     SlotRead,
     StorageTrouble,
 )
-from edge_runtime.runtime.recipes import NO_RECIPE
 from edge_runtime.runtime.signals import Signals
 from edge_runtime.runtime.snapshot import Snapshot, shown, to_json
 from edge_runtime.runtime.stop_rules import StopRule
@@ -92,17 +87,14 @@ class Line:
         self._ring = ring
         self._signals = signals
         self._clock = clock
-        self._stop_rule = stop_rule
-        self._control: LineControl | None = None
+        self._desk = Desk(signals, stop_rule, clock, self._carry_out, self._keep_recipe)
         self._digests = {recipe.number: recipe.digest for recipe in rules.recipes}
-        self._last_refused: tuple[int, str] | None = None
         self._kept_recipe: int | None = None  # as the office that is ready now was told
         self._stop_asked_ns: int | None = None
         self._end_children_at_ns: int | None = None  # after the request to stop
         self._repeat_records = False
         self._next_tick_ns = 0
         self._next_publish_ns = 0
-        self._trigger_times_ns: deque[int] = deque(maxlen=6000)
         self._wake, self._waker = socket.socketpair()
 
     def run(self) -> int:
@@ -125,17 +117,13 @@ class Line:
     def _turn(self) -> None:
         self._wait_and_serve()
         now_ns = self._now_ns()
-        for event in self._signals.settled(now_ns):
-            self._on_event(event)
-        if self._control is not None:
-            self._do(self._control.give_up(self._signals.undecided(now_ns), "at_ejector", now_ns))
-            self._do(self._control.expire(now_ns))
-            if self._stop_asked_ns is None:
-                self._do(self._control.ask_free_run())
-        self._signals.work(self._supervisor.state, now_ns)
+        self._desk.state = self._supervisor.state
+        self._desk.work()
+        if self._control is not None and self._stop_asked_ns is None:
+            self._desk.do(self._control.ask_free_run())
         if now_ns >= self._next_tick_ns:
             self._tick(now_ns)
-        self._tell_condition()
+        self._desk.tell_condition()
         self._show_field()
 
     def _wait_and_serve(self) -> None:
@@ -148,11 +136,8 @@ class Line:
 
     def _wait_ms(self) -> float:
         now_ns = self._now_ns()
-        wakes_ns = [self._next_tick_ns, self._signals.next_wake_ns(now_ns)]
-        if self._control is not None:
-            expiry_ns = self._control.next_expiry_ns()
-            wakes_ns += [expiry_ns] if expiry_ns is not None else []
-        return max(0.0, (min(wakes_ns) - now_ns) / NS_PER_MS)
+        wake_ns = min(self._next_tick_ns, self._desk.next_wake_ns(now_ns))
+        return max(0.0, (wake_ns - now_ns) / NS_PER_MS)
 
     def _sources(self) -> dict[int, Source]:
         """What to wait for now: file descriptor -> (poll events, what to do)."""
@@ -165,15 +150,8 @@ class Line:
         return sources | self._signal_sources()
 
     def _signal_sources(self) -> dict[int, Source]:
-        sources: dict[int, Source] = {}
-        serial, lines = self._signals.serial, self._signals.lines
-        if serial is not None and serial.is_open:
-            events = select.POLLIN | (select.POLLOUT if serial.wants_to_write else 0)
-            sources[serial.fileno()] = (events, self._hear_controller)
-        edges_fd = lines.fileno() if lines is not None and self._signals.lines_open else None
-        if edges_fd is not None:
-            sources[edges_fd] = (select.POLLIN, self._see_edges)
-        return sources
+        wishes = [(wire, wire.poll_wish()) for wire in self._signals.wires]
+        return {wish[0]: (wish[1], partial(self._desk.hear, wire)) for wire, wish in wishes if wish is not None}
 
     def _tick(self, now_ns: int) -> None:
         more_to_start = self._supervisor.tick(now_ns)
@@ -182,88 +160,14 @@ class Line:
         self._keep_recipe()
         if self._control is not None:
             self._control.sweep()
-        self._supervisor.judge(self._control, self._signals, self._stop_rule.reason, now_ns)
-        busy = self._control is not None and self._control.parts_in_flight > 0
-        self._signals.levels(self._supervisor.state, busy, bool(self._stop_rule.reason), now_ns)
+        self._supervisor.judge(self._control, self._signals, self._desk.stop_rule.reason, now_ns)
+        self._desk.state = self._supervisor.state
+        self._desk.show()
         if now_ns >= self._next_publish_ns and self._supervisor.ready(Role.OFFICE):
             self._next_publish_ns = now_ns + PUBLISH_EVERY_NS
             self._supervisor.one(Role.OFFICE).tell(Publish(to_json(self.snapshot(now_ns))))
 
-    # -- the controller -----------------------------------------------------------------------------------------
-
-    def _hear_controller(self) -> None:
-        now_ns = self._now_ns()
-        counters = self._control.counters if self._control is not None else Counters()
-        for event in self._signals.sentences(self._supervisor.state, counters, now_ns):
-            self._on_event(event)
-
-    def _see_edges(self) -> None:
-        for event in self._signals.edges(self._now_ns()):
-            self._on_event(event)
-
-    def _on_event(self, event: ControllerEvent) -> None:
-        """The one place that acts on what the controller asks, whichever wire it came by."""
-        if isinstance(event, PartSeen):
-            self._part_seen(event)
-        elif isinstance(event, ResetAsked):
-            self._stop_rule.reset()
-            self._signals.reset(event, self._now_ns())
-            if event.source != "modbus" and self._signals.field is not None:
-                self._signals.field.reset_by_other()
-        elif isinstance(event, (RecipeAsked, RecipeQueried)):
-            self._recipe_asked(event)
-
-    def _recipe_asked(self, asked: RecipeAsked | RecipeQueried) -> None:
-        now_ns = self._now_ns()
-        if self._control is None:
-            self._signals.refuse_recipe(asked, "starting", now_ns)
-        elif isinstance(asked, RecipeQueried):
-            self._signals.recipe_active(self._control.recipes.selected)
-        else:
-            refusal, actions = self._control.recipe_asked(asked, now_ns)
-            if refusal:
-                self._log_refusal(asked, refusal)
-                self._signals.refuse_recipe(asked, refusal, now_ns)
-            self._do(actions)
-
-    def _log_refusal(self, asked: RecipeAsked, refusal: str) -> None:
-        """The first of a row of equal ones."""
-        if (asked.number, asked.source) != self._last_refused:
-            log.warning("recipe %d, asked by %s, is refused: %s", asked.number, asked.source, refusal)
-        self._last_refused = (asked.number, asked.source)
-
-    def _recipe_selected(self, selected: RecipeSelected) -> None:
-        """Kept first: whoever was told finds it again, even if this process is killed in between."""
-        recipe = selected.recipe
-        if selected.is_new:
-            log.info("recipe %d (%s, %s) from the next part on", recipe.number, recipe.name, recipe.digest)
-        self._keep_recipe()
-        self._signals.recipe_active(recipe)
-
-    def _part_seen(self, seen: PartSeen) -> None:
-        if self._control is None:  # no ids yet; read all the same, or an old trigger would later pass for a new part
-            self._signals.refuse(seen)
-            if self._signals.field is not None:
-                self._signals.field.triggered(None, seen.line_seqno)
-            return
-        if self._signals.ignores(seen):
-            return
-        now_ns = self._now_ns()
-        self._tell_condition()
-        self._trigger_times_ns.append(seen.at_ns)
-        part_id, actions = self._control.trigger(seen.at_ns, now_ns, self._clock.utc_now(), seen.line_seqno)
-        self._signals.accepted(seen, part_id)
-        if self._signals.field is not None:
-            self._signals.field.triggered(part_id, seen.line_seqno)
-        doubled = self._signals.track(part_id, seen)
-        self._do(actions)
-        self._do(self._control.give_up(doubled, "doubled_trigger", now_ns))
-        if self._stop_asked_ns is not None:
-            self._do(self._control.give_up_all("stopping", now_ns))
-
-    def _tell_condition(self) -> None:
-        has_room = self._control is not None and self._control.has_room
-        self._signals.condition(self._supervisor.state, has_room, self._now_ns())
+    # -- the field bus ------------------------------------------------------------------------------------------
 
     def _ask_field(self, message: FieldCommands | FieldTrouble) -> None:
         field = self._signals.field
@@ -272,8 +176,8 @@ class Line:
         if isinstance(message, FieldTrouble):
             field.trouble = message.reason
             return
-        for event in field.hear(message, self._now_ns()):
-            self._on_event(event)
+        for event in field.obey(message, self._now_ns()):
+            self._desk.on_event(event)
 
     def _show_field(self) -> None:
         """Tell the field bus what has changed; one that is slow gets the newest state when it has read the last."""
@@ -282,8 +186,7 @@ class Line:
         child = self._supervisor.one(Role.FIELDBUS)
         if child.has_unsent:
             return
-        counters = self._control.counters if self._control is not None else Counters()
-        state = self._signals.field_state(self._supervisor.state, counters)
+        state = self._signals.field.news(self._supervisor.state, self._desk.counters)
         if state is not None:
             child.tell(FieldImage(state))
 
@@ -298,10 +201,10 @@ class Line:
         if self._control is None:
             return
         if child.spec.role is Role.CAPTURE:
-            self._do(self._control.camera_lost(now_ns))
+            self._desk.do(self._control.camera_lost(now_ns))
         elif child.spec.role is Role.INSPECTION:
             self._ring.rest(child.spec.index)
-            self._do(self._control.worker_lost(child.spec.index, working_on, now_ns))
+            self._desk.do(self._control.worker_lost(child.spec.index, working_on, now_ns))
         elif child.spec.role is Role.OFFICE:
             self._control.office_lost()
 
@@ -339,7 +242,7 @@ class Line:
         elif self._control is not None:
             if isinstance(message, (Captured, NotCaptured, Left)):
                 child.answered(now_ns)
-            self._do(self._follow(self._control, child, message, now_ns))
+            self._desk.do(self._follow(self._control, child, message, now_ns))
 
     def _follow(self, control: LineControl, child: Child, message: Message, now_ns: int) -> list[Action]:
         """What line control makes of a child's message about a part."""
@@ -347,7 +250,7 @@ class Line:
             if message.part_id == 0 and self._stop_asked_ns is not None:
                 return control.not_captured(0, "stopping", False, now_ns)
             if message.part_id == 0:
-                self._trigger_times_ns.append(now_ns)
+                self._desk.part_began(now_ns)
             return control.captured(message, now_ns)
         if isinstance(message, NotCaptured):
             return control.not_captured(message.part_id, message.reason, message.end, now_ns)
@@ -390,12 +293,7 @@ class Line:
     def _begin(self, office: Ready) -> None:
         """The office knows which ids are used and which recipe was selected: line control can begin."""
         first_part_id, kept = max(1, office.next_part_id), office.kept_recipe
-        self._control = LineControl(self._rules, first_part_id, self._ring.working_on, kept)
-        selected = self._control.recipes.selected
-        if selected is NO_RECIPE:
-            log.error("no recipe is selected (the last one was number %s): nothing is inspected until one is", kept)
-        self._signals.begin_tracking(self._now_ns())
-        self._signals.recipe_active(selected)
+        self._desk.begin(LineControl(self._rules, first_part_id, self._ring.working_on, kept))
 
     def _keep_recipe(self) -> None:
         """Have the selected number remembered by an office that does not know it yet."""
@@ -412,29 +310,22 @@ class Line:
         if child.spec.role is Role.CAPTURE:
             self._control.camera_ready = True
         elif child.spec.role is Role.INSPECTION:
-            self._do(self._control.worker_ready(child.spec.index))
+            self._desk.do(self._control.worker_ready(child.spec.index))
         elif child.spec.role is Role.OFFICE:
             self._repeat_records = True
 
-    def _do(self, actions: list[Action]) -> None:
-        """Carry out what line control decided, in its order."""
-        now_ns = self._now_ns()
-        for action in actions:
-            if isinstance(action, Announce):
-                self._signals.announce(action, now_ns)
-                self._stop_rule.concluded(action.verdict.outcome)
-            elif isinstance(action, StartFrame):
-                self._ring.start(action.request.slot, action.request.part_id)
-                for index in action.workers:
-                    self._supervisor.workers[index].ask(action.request, now_ns)
-            elif isinstance(action, CancelFrame):
-                self._ring.cancel(action.slot)
-            elif isinstance(action, Capture):
-                self._supervisor.one(Role.CAPTURE).ask(action, now_ns)
-            elif isinstance(action, Archive):
-                self._archive(action)
-            elif isinstance(action, RecipeSelected):
-                self._recipe_selected(action)
+    def _carry_out(self, action: Action, now_ns: int) -> None:
+        """What line control decided about children and slots."""
+        if isinstance(action, StartFrame):
+            self._ring.start(action.request.slot, action.request.part_id)
+            for index in action.workers:
+                self._supervisor.workers[index].ask(action.request, now_ns)
+        elif isinstance(action, CancelFrame):
+            self._ring.cancel(action.slot)
+        elif isinstance(action, Capture):
+            self._supervisor.one(Role.CAPTURE).ask(action, now_ns)
+        elif isinstance(action, Archive):
+            self._archive(action)
 
     def _archive(self, action: Archive) -> None:
         assert self._control is not None
@@ -463,6 +354,7 @@ class Line:
         def ask_to_stop(signum: int, frame: FrameType | None) -> None:
             if self._stop_asked_ns is None:
                 self._stop_asked_ns = self._now_ns()
+                self._desk.is_stopping = True
 
         self._wake.setblocking(False)
         self._waker.setblocking(False)
@@ -483,11 +375,12 @@ class Line:
                 return False
             log.info("no more pictures")
             self._stop_asked_ns = self._now_ns()
+            self._desk.is_stopping = True
         self._supervisor.stop()
         since_ns = self._now_ns() - self._stop_asked_ns
         if control is not None and control.parts_in_flight:
             if since_ns > OPEN_PARTS_GRACE_NS:
-                self._do(control.give_up_all("stopping", self._now_ns()))
+                self._desk.do(control.give_up_all("stopping", self._now_ns()))
             return False
         if self._signals.unheard and since_ns < ACKNOWLEDGE_GRACE_NS:
             return False
@@ -518,7 +411,6 @@ class Line:
     def snapshot(self, now_ns: int) -> Snapshot:
         control = self._control or LineControl(self._rules)
         counters, outcomes, recipe = control.counters, control.counters.outcomes, control.recipes.selected
-        recent = sum(now_ns - at_ns < 60 * NS_PER_S for at_ns in self._trigger_times_ns)
         return Snapshot(
             at=self._clock.utc_now(),
             station=self._station,
@@ -531,7 +423,7 @@ class Line:
             not_inspected_by_reason=dict(counters.not_inspected_by_reason),
             in_flight=control.parts_in_flight,
             late=counters.late,
-            triggers_per_minute=float(recent),
+            triggers_per_minute=float(self._desk.triggers_per_minute(now_ns)),
             pending_records=control.pending_records,
             pictures_dropped=counters.pictures_dropped,
             records_dropped=counters.records_dropped,
@@ -543,11 +435,15 @@ class Line:
             recipe_number=recipe.number,
             recipe_digest=recipe.digest,
             last_verdicts=shown(control.last_verdicts),
-            stop_reason=self._stop_rule.reason,
-            stop_demands=self._stop_rule.demands,
+            stop_reason=self._desk.stop_rule.reason,
+            stop_demands=self._desk.stop_rule.demands,
             tracking=self._signals.tracking(now_ns),
             reporter_trouble=self._supervisor.reporter_trouble,
         )
+
+    @property
+    def _control(self) -> LineControl | None:
+        return self._desk.control
 
     def _now_ns(self) -> int:
         return self._clock.monotonic_ns()

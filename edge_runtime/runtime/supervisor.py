@@ -128,12 +128,12 @@ class Supervisor:
             Fault.STORAGE: bool(self.storage_trouble),
             Fault.RECORDS: control is not None and control.records_full,
             Fault.SERIAL: serial is not None and not serial.is_open,
-            Fault.ACKNOWLEDGE: signals.unheeded or (field is not None and field.takes_no_results),
+            Fault.ACKNOWLEDGE: signals.unheeded,
             Fault.FIELDBUS: field is not None and (not self.ready(Role.FIELDBUS) or bool(field.trouble)),
             Fault.REJECTS: bool(stop_reason),
             Fault.ENCODER: signals.encoder_is_silent,
             Fault.RECIPE: control is not None and control.recipe_missing,
-            Fault.GPIO: signals.lines is not None and not signals.lines_open,
+            Fault.GPIO: signals.lines is not None and not signals.lines.is_open,
         }
         return (fault for fault, stands in facts.items() if stands)
 

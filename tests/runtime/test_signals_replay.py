@@ -17,16 +17,18 @@ from edge_runtime.protocol.ascii_codec import AsciiCodec
 from edge_runtime.protocol.handshake import Handshake, HandshakeRules
 from edge_runtime.protocol.outbox import Outbox
 from edge_runtime.protocol.sentence import SentenceCodec
+from edge_runtime.runtime.desk import Desk
 from edge_runtime.runtime.ejection import Ejection
 from edge_runtime.runtime.encoder import Encoder
-from edge_runtime.runtime.events import ControllerEvent, PartSeen, RecipeAsked, RecipeQueried, ResetAsked
+from edge_runtime.runtime.gpio_wire import GpioWire
 from edge_runtime.runtime.health import State
-from edge_runtime.runtime.line_control import Announce, LineControl, LineRules, RecipeSelected
+from edge_runtime.runtime.line_control import Action, LineControl, LineRules
 from edge_runtime.runtime.messages import Capture, Captured, Inspected
 from edge_runtime.runtime.outputs import OutputLines
 from edge_runtime.runtime.recipe_inputs import RecipeInputs
 from edge_runtime.runtime.recipes import RecipeFacts
 from edge_runtime.runtime.serial_link import SerialLink, WireSpeed
+from edge_runtime.runtime.serial_wire import SerialWire
 from edge_runtime.runtime.signals import Signals
 from edge_runtime.runtime.stop_rules import StopLimits, StopRule
 from edge_runtime.runtime.tracking import TrackRules
@@ -84,9 +86,10 @@ class Replay:
         self.control = LineControl(rules, config["first_part_id"], kept_recipe=1)
         self.control.camera_ready = config["camera_ready"]
         self.control.worker_ready(0)
-        self.stop_rule = StopRule(StopLimits(**config["stop"]))
-        self.signals.begin_tracking(self.now_ns)
         self.state = State(config["state"])
+        stop_rule = StopRule(StopLimits(**config["stop"]))
+        self.desk = Desk(self.signals, stop_rule, self.clock, self._carry_out, keep_recipe=lambda: None)
+        self.desk.begin(self.control)
         self.encoder_active = False
 
     def _build_lines(self, config: dict) -> RecordingLines:
@@ -101,17 +104,16 @@ class Replay:
         times = config["handshake"]
         rules = HandshakeRules(8, times["setup_ms"] * NS_PER_MS, times["off_ms"] * NS_PER_MS) if times else None
         pulses = {Output(name): ms for name, ms in config["pulse_ms"].items()}
-        return Signals(
-            SerialLink(self.port, outbox, codec, speed) if self.port else None,
-            OutputLines(self.lines, pulses) if self.lines else None,
-            config["heartbeat_ms"],
-            config["serial_triggers"],
+        link = SerialLink(self.port, outbox, codec, speed) if self.port else None
+        strobe = RecipeInputs(RECIPE_BITS, config["strobe"], 50 * NS_PER_MS)
+        gpio = GpioWire(
+            OutputLines(self.lines, pulses),
             ejection=_build_ejection(config["ejection"]) if config["ejection"] else None,
+            recipe_inputs=strobe if config["recipe_inputs"] else None,
             handshake=Handshake(rules) if rules else None,
-            recipe_inputs=RecipeInputs(RECIPE_BITS, config["strobe"], 50 * NS_PER_MS)
-            if config["recipe_inputs"]
-            else None,
         )
+        serial = SerialWire(link, config["serial_triggers"]) if link else None
+        return Signals(gpio if self.lines else None, serial, None, config["heartbeat_ms"])
 
     @property
     def now_ns(self) -> int:
@@ -129,63 +131,20 @@ class Replay:
 
     def _next_due_ns(self) -> int:
         tick_ns = (self.now_ns // TICK_NS + 1) * TICK_NS
-        expiry_ns = self.control.next_expiry_ns()
-        return max(
-            self.now_ns,
-            min(tick_ns, self.signals.next_wake_ns(self.now_ns), tick_ns if expiry_ns is None else expiry_ns),
-        )
+        return max(self.now_ns, min(tick_ns, self.desk.next_wake_ns(self.now_ns)))
 
     def _turn(self) -> None:
-        for event in [*self._sentences(), *self.signals.edges(self.now_ns), *self.signals.settled(self.now_ns)]:
-            self._on_event(event)
-        self._do(self.control.give_up(self.signals.undecided(self.now_ns), "at_ejector", self.now_ns))
-        self._do(self.control.expire(self.now_ns))
-        self._tell_condition()
-        self.signals.work(self.state, self.now_ns)
-        self.signals.levels(self.state, self.control.parts_in_flight > 0, bool(self.stop_rule.reason), self.now_ns)
+        for wire in (self.signals.serial, self.signals.lines):
+            if wire is not None and wire.is_open:
+                self.desk.hear(wire)
+        self.desk.state = self.state
+        self.desk.tell_condition()
+        self.desk.work()
+        self.desk.show()
 
-    def _sentences(self) -> list[ControllerEvent]:
-        """What the link gives when it is open; a closed port is not read."""
-        if self.signals.serial is None or not self.signals.serial.is_open:
-            return []
-        return self.signals.sentences(self.state, self.control.counters, self.now_ns)
-
-    def _on_event(self, event: ControllerEvent) -> None:
-        if isinstance(event, PartSeen):
-            self._part_seen(event)
-        elif isinstance(event, ResetAsked):
-            self.stop_rule.reset()
-            self.signals.reset(event, self.now_ns)
-        elif isinstance(event, RecipeQueried):
-            self.signals.recipe_active(self.control.recipes.selected)
-        elif isinstance(event, RecipeAsked):
-            refusal, actions = self.control.recipe_asked(event, self.now_ns)
-            if refusal:
-                self.signals.refuse_recipe(event, refusal, self.now_ns)
-            self._do(actions)
-
-    def _part_seen(self, seen: PartSeen) -> None:
-        if self.signals.ignores(seen):
-            return
-        self._tell_condition()
-        part_id, actions = self.control.trigger(seen.at_ns, self.now_ns, UTC, seen.line_seqno)
-        self.signals.accepted(seen, part_id)
-        doubled = self.signals.track(part_id, seen)
-        self._do(actions)
-        self._do(self.control.give_up(doubled, "doubled_trigger", self.now_ns))
-
-    def _tell_condition(self) -> None:
-        self.signals.condition(self.state, self.control.has_room, self.now_ns)
-
-    def _do(self, actions: list) -> None:
-        for action in actions:
-            if isinstance(action, Announce):
-                self.signals.announce(action, self.now_ns)
-                self.stop_rule.concluded(action.verdict.outcome)
-            elif isinstance(action, RecipeSelected):
-                self.signals.recipe_active(action.recipe)
-            elif isinstance(action, Capture):
-                self.asked_recipes[action.part_id] = action.recipe
+    def _carry_out(self, action: Action, now_ns: int) -> None:
+        if isinstance(action, Capture):
+            self.asked_recipes[action.part_id] = action.recipe
 
     # -- events -------------------------------------------------------------------------------------------------
 
@@ -214,10 +173,10 @@ class Replay:
 
     def _captured(self, part_id: int, event: dict) -> None:
         picture = Captured(0, part_id, (480, 640), self.now_ns, UTC, self.asked_recipes[part_id])
-        self._do(self.control.captured(picture, self.now_ns))
+        self.desk.do(self.control.captured(picture, self.now_ns))
 
     def _not_captured(self, part_id: int, event: dict) -> None:
-        self._do(self.control.not_captured(part_id, event["reason"], False, self.now_ns))
+        self.desk.do(self.control.not_captured(part_id, event["reason"], False, self.now_ns))
 
     def _inspected(self, part_id: int, event: dict) -> None:
         found = tuple(Defect(class_id, (0, 0, 9, 9), area_px, None, 0.9) for class_id, area_px in event["defects"])
@@ -225,14 +184,14 @@ class Replay:
         outcome = Outcome(event["outcome"])
         recipe = self.control.recipes.get(self.asked_recipes[part_id]).name
         verdict = Verdict(part_id, outcome, reasons, found, len(found), self.now_ns, "model", recipe)
-        self._do(self.control.inspected(Inspected(verdict), self.now_ns))
+        self.desk.do(self.control.inspected(Inspected(verdict), self.now_ns))
 
     def _left(self, part_id: int, event: dict) -> None:
-        self._do(self.control.left(0, part_id))
+        self.desk.do(self.control.left(0, part_id))
 
     def _camera(self, state: str, event: dict) -> None:
         if state == "lost":
-            self._do(self.control.camera_lost(self.now_ns))
+            self.desk.do(self.control.camera_lost(self.now_ns))
         self.control.camera_ready = state == "ready"
 
     def _state(self, state: str, event: dict) -> None:
@@ -268,8 +227,8 @@ class Replay:
         return {
             "triggers": counters.triggers,
             "late": counters.late,
-            "unannounced": self.signals.unannounced,
-            "missed_edges": self.signals.missed_edges,
+            "unannounced": wire.unannounced,
+            "missed_edges": wire.missed_edges,
             "in_flight": self.control.parts_in_flight,
             "rejected": sum(wire.rejected.values()),
             "irregular": sum(wire.irregular.values()),

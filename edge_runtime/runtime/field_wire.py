@@ -1,31 +1,28 @@
-"""The line's end of a field bus: what the registers show, results until they are acknowledged, what masters ask."""
+"""The field bus as a wire, the line's end of it: what the registers show, and what masters ask."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
-
-from edge_runtime.protocol.handshake import Handshake, HandshakeFull, HandshakeRules
+from edge_runtime.protocol.handshake import Handshake, HandshakeRules
 from edge_runtime.protocol.modbus_image import FieldResult, FieldState
 from edge_runtime.protocol.modbus_map import COMMANDS, WORD_MAX
-from edge_runtime.runtime.events import ControllerEvent, PartSeen, RecipeAsked, ResetAsked, missing_between
+from edge_runtime.runtime.events import (
+    ControllerEvent,
+    PartSeen,
+    RecipeAsked,
+    RecipeQueried,
+    ResetAsked,
+    missing_between,
+)
 from edge_runtime.runtime.handshake_lines import condition_of
 from edge_runtime.runtime.health import State
-from edge_runtime.runtime.line_control import Counters
+from edge_runtime.runtime.line_control import Announce, Counters
 from edge_runtime.runtime.messages import FieldCommands
-from edge_runtime.values import Outcome, Verdict
+from edge_runtime.runtime.recipes import RecipeFacts
+from edge_runtime.runtime.wire import Wire
+from edge_runtime.values import Outcome
 
-log = logging.getLogger(__name__)
 SOURCE = "modbus"
 IN_ONE_WRITE = ("acknowledge", "reset", "select_recipe", "trigger")  # a part triggered with them comes after them
-
-
-@dataclass(frozen=True)
-class RecipeShown:
-    """The recipe of the next part, as the registers name it."""
-
-    number: int
-    digest: int
 
 
 def result_id_of(part_id: int) -> int:
@@ -33,7 +30,7 @@ def result_id_of(part_id: int) -> int:
     return part_id % WORD_MAX + 1
 
 
-class FieldLink:
+class FieldWire(Wire):
     """Everything a master may see or ask, whether or not a field bus process is there. One thread owns it.
 
     Results wait in a `Handshake` and are shown one at a time until the master acknowledges their id; a new process is
@@ -42,77 +39,84 @@ class FieldLink:
     """
 
     def __init__(self, takes_triggers: bool, acknowledge_required: bool, max_results: int) -> None:
+        super().__init__()
         self.has_news = True
         self.trouble = ""
-        self.takes_no_results = False  # results were lost because nobody acknowledges; only a reset helps
+        self._takes_no_results = False  # results were lost because nobody acknowledges; only a reset helps
         self._takes_triggers = takes_triggers
         self._acknowledge_required = acknowledge_required
         self._handshake: Handshake[FieldResult] = Handshake(HandshakeRules(max_results))
         self._newest: FieldResult | None = None  # without acknowledgements
         self._last = dict.fromkeys(COMMANDS, 0)
         self._accepted = (0, 0)
-        self._recipe = RecipeShown(0, 0)
+        self._recipe = (0, 0)  # number and digest
+        self._beats = 0
         self._stop = False
-        self._lost_results = 0
         self._closed = False
 
     @property
     def waiting(self) -> int:
         return self._handshake.waiting
 
+    @property
+    def takes_no_results(self) -> bool:
+        return self._takes_no_results
+
     # -- what happens on the line -------------------------------------------------------------------------------
 
-    def recipe(self, shown: RecipeShown) -> None:
-        """From the next part on."""
-        self._recipe, self.has_news = shown, True
+    def recipe_active(self, recipe: RecipeFacts) -> None:
+        self._recipe, self.has_news = (recipe.number, int(recipe.digest or "0", 16)), True
 
-    def recipe_refused(self) -> None:
+    def recipe_refused(self, asked: RecipeAsked | RecipeQueried, reason: str, now_ns: int) -> None:
         """The same number may be written again."""
-        self._last["select_recipe"] = 0
+        if asked.source == SOURCE and reason == "starting":
+            self._last["select_recipe"] = 0
 
-    def stop(self, demanded: bool) -> None:
-        if demanded is not self._stop:
-            self._stop, self.has_news = demanded, True
+    def levels(self, state: State, busy: bool, stop: bool, now_ns: int) -> None:
+        if stop is not self._stop:
+            self._stop, self.has_news = stop, True
 
-    def condition(self, state: State, has_room: bool) -> None:
-        """Whether a trigger would be inspected now."""
+    def beat(self, count: int, state: State, is_alive: bool, now_ns: int) -> None:
+        self._beats, self.has_news = count + 1, True
+
+    def condition(self, state: State, has_room: bool, now_ns: int) -> None:
         before = self._handshake.signals
         self._handshake.condition(condition_of(state, has_room))
         self.has_news |= self._handshake.signals != before
 
-    def reset_by_other(self) -> None:
-        """Another wire asked for a reset: this wire's results stand."""
-        self._handshake.reset_overrun()
-        self.has_news = True
+    def reset(self, asked: ResetAsked, now_ns: int) -> None:
+        """This wire's own reset was obeyed when it was read; by another's the results here stand."""
+        if asked.source != SOURCE:
+            self._handshake.reset_overrun()
+            self.has_news = True
 
-    def triggered(self, part_id: int | None, line_seqno: int | None) -> None:
-        """A trigger, by whichever wire, became this part; None: it was refused and may be sent again."""
+    def accepted(self, seen: PartSeen, part_id: int) -> None:
         self._handshake.trigger(part_id if self._acknowledge_required else None)
-        if part_id is None:
-            self._last["trigger"] = 0
-        elif line_seqno is not None:
-            self._accepted = (line_seqno, part_id)
+        if seen.line_seqno is not None:
+            self._accepted = (seen.line_seqno, part_id)
         self.has_news = True
 
-    def announce(self, verdict: Verdict, line_seqno: int | None, now_ns: int, mm_per_px: float | None = None) -> None:
-        """A part's verdict; one that finds no room is lost, counted, and was never PASS for a master.
+    def refused(self, seen: PartSeen) -> None:
+        self._handshake.trigger(None)
+        self._last["trigger"] = 0
+        self.has_news = True
 
-        `mm_per_px` is that of the part's recipe; None: defects are told in pixels.
-        """
-        result = FieldResult.of(verdict, line_seqno, mm_per_px)
+    def announce(self, announcement: Announce, now_ns: int) -> None:
+        """A part's verdict; one that finds no room is lost, counted, and was never PASS for a master."""
+        result = FieldResult.of(announcement.verdict, announcement.line_seqno, announcement.recipe.mm_per_px)
         if self._acknowledge_required:
             self._put(result, now_ns)
         else:
             self._newest = result
         self.has_news = True
 
-    def close(self) -> None:
-        """For good: masters see a box that is down."""
+    def close(self, reason: str, now_ns: int) -> None:
+        """Masters see a box that is down."""
         self._closed = self.has_news = True
 
     # -- what masters ask ---------------------------------------------------------------------------------------
 
-    def hear(self, message: FieldCommands, now_ns: int) -> list[ControllerEvent]:
+    def obey(self, message: FieldCommands, now_ns: int) -> list[ControllerEvent]:
         """What the line must act on, what concerns a part last; acknowledgements are taken here."""
         events: list[ControllerEvent] = []
         for command in sorted(message.commands, key=lambda command: IN_ONE_WRITE.index(command.name)):
@@ -134,14 +138,21 @@ class FieldLink:
 
     # -- what masters see ---------------------------------------------------------------------------------------
 
-    def state(self, state: State, beats: int, counters: Counters) -> FieldState:
+    def news(self, state: State, counters: Counters) -> FieldState | None:
+        """What the registers are to show, when that has changed since the last call."""
+        if not self.has_news:
+            return None
+        self.has_news = False
+        return self.image(state, counters)
+
+    def image(self, state: State, counters: Counters) -> FieldState:
         """Everything the registers show, now."""
         if self._closed:
             return FieldState()
         signals, result = self._handshake.signals, self._shown
         return FieldState(
             state=state.value,
-            heartbeat=beats % (WORD_MAX + 1),
+            heartbeat=self._beats % (WORD_MAX + 1),
             ready=signals.ready and not self._stop,
             busy=signals.busy,
             fault=signals.fault,
@@ -150,8 +161,8 @@ class FieldLink:
             takes_triggers=self._takes_triggers,
             accepted_seqno=self._accepted[0],
             accepted_part_id=self._accepted[1],
-            recipe_number=self._recipe.number,
-            recipe_digest=self._recipe.digest,
+            recipe_number=self._recipe[0],
+            recipe_digest=self._recipe[1],
             waiting=min(self._handshake.waiting, WORD_MAX),
             counters=self._counters(counters),
             result_id=result_id_of(result.part_id) if result is not None else 0,
@@ -163,7 +174,7 @@ class FieldLink:
 
     def _counters(self, counters: Counters) -> tuple[int, ...]:
         outcomes = counters.outcomes
-        lost = self._lost_results + self._handshake.voided
+        lost = self.unannounced + self._handshake.voided
         return (counters.triggers, *(outcomes[each] for each in Outcome), counters.late, lost)
 
     def _missing_before(self, line_seqno: int) -> int:
@@ -172,13 +183,8 @@ class FieldLink:
         return max(0, missing_between(last or None, line_seqno) - (line_seqno < last))
 
     def _put(self, result: FieldResult, now_ns: int) -> None:
-        try:
-            self._handshake.put_or_fault(result, now_ns)
-        except HandshakeFull as exc:
-            self._lost_results += 1
-            if not self.takes_no_results:
-                log.error("modbus: %s", exc)
-            self.takes_no_results = True
+        if not self._put_or_count(lambda: self._handshake.put_or_fault(result, now_ns)):
+            self._takes_no_results = True
         self._handshake.work(now_ns)
 
     def _acknowledge(self, result_id: int, is_new: bool, now_ns: int) -> None:
@@ -194,7 +200,7 @@ class FieldLink:
         self._handshake.reset(now_ns)
         self._handshake.work(now_ns)
         self._newest = None
-        self.takes_no_results = False
+        self._takes_no_results = False
 
     @property
     def _shown(self) -> FieldResult | None:

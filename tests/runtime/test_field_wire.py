@@ -9,13 +9,17 @@ from hypothesis import strategies as st
 from edge_runtime.protocol.modbus_bank import Command
 from edge_runtime.protocol.modbus_image import FieldState
 from edge_runtime.runtime.events import PartSeen, RecipeAsked, ResetAsked
-from edge_runtime.runtime.fieldlink import FieldLink, RecipeShown, result_id_of
+from edge_runtime.runtime.field_wire import FieldWire, result_id_of
 from edge_runtime.runtime.health import State
-from edge_runtime.runtime.line_control import Counters
+from edge_runtime.runtime.line_control import Announce, Counters
 from edge_runtime.runtime.messages import FieldCommands
-from edge_runtime.values import Outcome, Verdict
+from edge_runtime.runtime.recipes import RecipeFacts
+from edge_runtime.values import Outcome, Trigger, Verdict
 
 NOW_NS = 1000
+
+
+RECIPE = RecipeFacts(2, "strict", "model", "00000005")
 
 
 def verdict(part_id: int, outcome: Outcome = Outcome.PASS) -> Verdict:
@@ -23,21 +27,26 @@ def verdict(part_id: int, outcome: Outcome = Outcome.PASS) -> Verdict:
     return Verdict(part_id, outcome, reasons, (), 0, 0, "model", "recipe")
 
 
-def link(acknowledge: bool = True, max_results: int = 100) -> FieldLink:
-    made = FieldLink(takes_triggers=True, acknowledge_required=acknowledge, max_results=max_results)
-    made.condition(State.READY, has_room=True)
+def announce(field: FieldWire, verdict: Verdict, line_seqno: int | None) -> None:
+    trigger = Trigger(verdict.part_id, 0, 1)
+    field.announce(Announce(verdict, line_seqno, trigger, RECIPE), NOW_NS)
+
+
+def link(acknowledge: bool = True, max_results: int = 100) -> FieldWire:
+    made = FieldWire(takes_triggers=True, acknowledge_required=acknowledge, max_results=max_results)
+    made.condition(State.READY, has_room=True, now_ns=NOW_NS)
     return made
 
 
-def shown(field: FieldLink, state: State = State.READY) -> FieldState:
-    return field.state(state, 1, Counters())
+def shown(field: FieldWire, state: State = State.READY) -> FieldState:
+    return field.image(state, Counters())
 
 
-def write(field: FieldLink, now_ns: int = NOW_NS, at_ns: int = 500, **values: int) -> list[object]:
-    return field.hear(FieldCommands(tuple(Command(name, v) for name, v in values.items()), at_ns), now_ns)
+def write(field: FieldWire, now_ns: int = NOW_NS, at_ns: int = 500, **values: int) -> list[object]:
+    return field.obey(FieldCommands(tuple(Command(name, v) for name, v in values.items()), at_ns), now_ns)
 
 
-def take_all(field: FieldLink) -> list[int]:
+def take_all(field: FieldWire) -> list[int]:
     """Read and acknowledge until nothing is shown."""
     parts = []
     while result := shown(field).result:
@@ -50,10 +59,10 @@ def take_all(field: FieldLink) -> list[int]:
 def test_results_come_in_the_order_of_the_triggers_each_once(order: list[int], taken_between: set[int]) -> None:
     field = link()
     for part_id in range(1, 9):
-        field.triggered(part_id, part_id)
+        field.accepted(PartSeen(NOW_NS, part_id), part_id)
     parts = []
     for part_id in order:
-        field.announce(verdict(part_id), part_id, NOW_NS)
+        announce(field, verdict(part_id), part_id)
         if part_id in taken_between:
             parts += take_all(field)
     assert parts + take_all(field) == list(range(1, 9))
@@ -62,8 +71,8 @@ def test_results_come_in_the_order_of_the_triggers_each_once(order: list[int], t
 
 def test_a_result_stands_until_its_own_id_comes_back() -> None:
     field = link()
-    field.announce(verdict(7), 1, NOW_NS)
-    field.announce(verdict(8), 2, NOW_NS)
+    announce(field, verdict(7), 1)
+    announce(field, verdict(8), 2)
     for wrong in (0, 9, 100, 9):
         write(field, acknowledge=wrong)
         assert (shown(field).result_id, shown(field).waiting) == (8, 2)
@@ -88,7 +97,7 @@ def test_a_trigger_acts_when_its_number_changes() -> None:
     for again in (17, 0, 17):
         assert write(field, trigger=again) == []
     assert write(field, trigger=18) == [PartSeen(500, 18)]
-    field.triggered(None, 18)
+    field.refused(PartSeen(NOW_NS, 18))
     assert write(field, trigger=18) == [PartSeen(500, 18)], "a refused trigger may be sent again"
 
 
@@ -120,22 +129,22 @@ def test_reset_and_recipe_act_on_a_change_and_0_arms_them_anew() -> None:
 def test_too_many_results_raise_a_fault_until_a_reset_and_are_counted() -> None:
     field = link(max_results=3)
     for part_id in range(1, 6):
-        field.announce(verdict(part_id), part_id, NOW_NS)
+        announce(field, verdict(part_id), part_id)
     state = shown(field)
     assert (state.fault, state.ready, state.result, field.takes_no_results) == (True, False, None, True)
     assert state.counters[-1] == 5
     write(field, reset=1)
-    field.announce(verdict(6), 6, NOW_NS)
+    announce(field, verdict(6), 6)
     assert (shown(field).fault, shown(field).ready, take_all(field)) == (False, True, [6])
 
 
 def test_another_wire_s_reset_leaves_the_results() -> None:
     field = link()
-    field.condition(State.READY, has_room=False)
-    field.triggered(1, None)
-    field.announce(verdict(1, Outcome.NOT_INSPECTED), None, NOW_NS)
+    field.condition(State.READY, has_room=False, now_ns=NOW_NS)
+    field.accepted(PartSeen(NOW_NS, None), 1)
+    announce(field, verdict(1, Outcome.NOT_INSPECTED), None)
     assert shown(field).overrun
-    field.reset_by_other()
+    field.reset(ResetAsked("gpio"), NOW_NS)
     assert not shown(field).overrun
     assert take_all(field) == [1]
 
@@ -143,8 +152,8 @@ def test_another_wire_s_reset_leaves_the_results() -> None:
 def test_where_nobody_acknowledges_the_newest_result_stands() -> None:
     field = link(acknowledge=False, max_results=1)
     for part_id in range(1, 500):
-        field.triggered(part_id, None)
-        field.announce(verdict(part_id), None, NOW_NS)
+        field.accepted(PartSeen(NOW_NS, None), part_id)
+        announce(field, verdict(part_id), None)
         assert shown(field).result_id == result_id_of(part_id)
     assert (field.waiting, field.takes_no_results) == (0, False)
 
@@ -164,30 +173,30 @@ def test_ready_busy_and_fault_exclude_each_other(
     state: State, has_room: bool, expected: tuple[bool, bool, bool]
 ) -> None:
     field = link()
-    field.condition(state, has_room)
+    field.condition(state, has_room, NOW_NS)
     told = shown(field, state)
     assert (told.ready, told.busy, told.fault) == expected
 
 
 def test_a_line_that_must_stand_is_not_ready() -> None:
     field = link()
-    field.stop(True)
+    field.levels(State.READY, False, True, NOW_NS)
     assert (shown(field).stop, shown(field).ready) == (True, False)
 
 
 def test_news_is_what_has_changed() -> None:
     field = link()
     field.has_news = False
-    field.condition(State.READY, has_room=True)
+    field.condition(State.READY, has_room=True, now_ns=NOW_NS)
     assert not field.has_news
     for change in (
-        lambda: field.condition(State.FAULT, has_room=True),
-        lambda: field.announce(verdict(1), None, NOW_NS),
+        lambda: field.condition(State.FAULT, has_room=True, now_ns=NOW_NS),
+        lambda: announce(field, verdict(1), None),
         lambda: write(field, acknowledge=2),
-        lambda: field.recipe(RecipeShown(2, 5)),
-        lambda: field.stop(True),
-        lambda: field.triggered(3, 4),
-        lambda: field.close(),
+        lambda: field.recipe_active(RECIPE),
+        lambda: field.levels(State.READY, False, True, NOW_NS),
+        lambda: field.accepted(PartSeen(NOW_NS, 4), 3),
+        lambda: field.close("stopped", NOW_NS),
     ):
         field.has_news = False
         change()
@@ -196,6 +205,6 @@ def test_news_is_what_has_changed() -> None:
 
 def test_after_the_end_the_box_is_down() -> None:
     field = link()
-    field.announce(verdict(1), None, NOW_NS)
-    field.close()
+    announce(field, verdict(1), None)
+    field.close("stopped", NOW_NS)
     assert shown(field) == FieldState()
