@@ -68,9 +68,10 @@ def recipes(config: Annotated[Path, typer.Argument(help="Settings file (TOML).")
 @app.command("make-safe")
 def make_safe(config: ConfigOption) -> None:
     """Drive the outputs to their safe level and tell the controller, while no daemon runs (systemd's ExecStopPost)."""
-    from edge_runtime.app import build_lines, build_serial_port, last_words, set_up_logging
+    from edge_runtime.app import set_up_logging
     from edge_runtime.config import load_settings
     from edge_runtime.runtime import guard
+    from edge_runtime.wires import build_lines, build_serial_port, last_words
 
     set_up_logging("make-safe")
     settings = load_settings(config)
