@@ -19,6 +19,7 @@ from edge_runtime.simulation.wires import Wires
 
 log = logging.getLogger(__name__)
 NOTICED_AFTER_NS = 150 * NS_PER_MS
+TOLD_WITHIN_NS = 20 * NS_PER_S
 DISTURBANCES = ("noise", "cut_sentence", "lost_ack", "late_ack")
 DAEMON_ENDS = frozenset({"daemon_kill", "daemon_stop", "daemon_freeze"})
 
@@ -29,16 +30,18 @@ class _Going:
     from_ns: int
     ends_ns: int
     has_ended: bool = False
+    untold: bool = False
 
 
 class Injector:
-    """One thread owns it; `work` does what is due. `windows` grows as faults are over."""
+    """One thread owns it; `work` does what is due. `windows` and `problems` grow as faults are over."""
 
     def __init__(
         self, plan: RunPlan, start_ns: int, station: Station, cable: Cable, far_end: FarEnd, wires: Wires
     ) -> None:
         self.windows: list[Window] = []
         self.times: dict[str, int] = {}
+        self.problems: list[str] = []
         self._own_parts = {injection: plan.own_parts(injection) for injection in plan.injections}
         self._start_ns = start_ns
         self._far_end = far_end
@@ -82,14 +85,15 @@ class Injector:
                 self._end.get(going.injection.kind.name, _nothing)()
             if going.has_ended and self._is_over(going, now_ns):
                 self._going.remove(going)
+                self.problems += [f"the daemon never told of {going.injection.kind.name}"] if going.untold else []
                 self._close(going, now_ns + self._pitch_ns)
 
-    def give_up(self) -> list[str]:
-        """The run is over: the kinds of fault after which the line was never well again."""
-        unhealed = [going for going in self._going if not (going.has_ended and self._is_over(going, FOR_EVER_NS))]
+    def give_up(self) -> None:
+        """The run is over: what is not well now, never was again."""
         for going in self._going:
+            if not (going.has_ended and self._is_over(going, FOR_EVER_NS)):
+                self.problems.append(f"after {going.injection.kind.name} the line was not well again")
             self._close(going, FOR_EVER_NS)
-        return [going.injection.kind.name for going in unhealed]
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -98,20 +102,21 @@ class Injector:
 
     def _begin_one(self, injection: Injection, now_ns: int) -> None:
         name = injection.kind.name
-        self.times[name] = self.times.get(name, 0) + 1
         self._kills += 1
-        self._begin.get(name, _nothing)()
+        if self._begin.get(name, _nothing)() is False:
+            return
+        self.times[name] = self.times.get(name, 0) + 1
         self._going.append(_Going(injection, now_ns, max(now_ns, self._start_ns + round(injection.until_s * NS_PER_S))))
 
     def _is_over(self, going: _Going, now_ns: int) -> bool:
-        """Whether the daemon has noticed the fault, or has had all the time to, and the line is well again."""
+        """Whether the daemon has told of the fault, or would have long ago, and the line is well again."""
         kind = going.injection.kind
         if kind.of_belt:
             return True
         if kind.raises and not self._far_end.has_noticed(kind.raises, going.from_ns):
-            late_ns = now_ns - going.ends_ns
-            if late_ns < round(kind.settle_s * NS_PER_S):
+            if now_ns - going.ends_ns < TOLD_WITHIN_NS:
                 return False
+            going.untold = True
         return self._far_end.is_well_since(going.ends_ns + NOTICED_AFTER_NS)
 
     def _close(self, going: _Going, to_ns: int) -> None:

@@ -98,7 +98,8 @@ class Machine:
             self._keep_daemon(injector)
             self.far_end.listen(self._wait_ms(injector))
             on_progress((self._clock.monotonic_ns() - start_ns) / NS_PER_S)
-        self.seen.problems += [f"after {name} the line was not well again" for name in injector.give_up()]
+        injector.give_up()
+        self.seen.problems += injector.problems
 
     def stop(self) -> None:
         """End the daemon as a service manager does, and hear it out."""
