@@ -93,6 +93,21 @@ def bundle_verify(
     verify(inspection_of(folder, backend, target, precision))
 
 
+@bundle_app.command("measure")
+def bundle_measure(
+    folder: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    threads: Annotated[int, typer.Option(min=1, max=64, help="Threads of each engine.")] = 1,
+    coarse: Annotated[bool, typer.Option("--coarse", help="INT8 and bf16, too, where the bundle allows them.")] = False,
+) -> None:
+    """How fast each engine that is installed here runs the bundle. Exit code 1: none can."""
+    from edge_runtime.commands.bundles import measure
+    from edge_runtime.config import InspectionSettings
+
+    told = InspectionSettings(bundle=folder.absolute(), backend="auto", threads=threads, auto_coarse=coarse)
+    if not measure(told):
+        raise typer.Exit(EXIT_NO)
+
+
 @app.command()
 def inspect(
     pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],

@@ -42,7 +42,7 @@ from edge_runtime.wires import (
 
 if TYPE_CHECKING:
     from edge_runtime.inference.bundle import Bundle
-    from edge_runtime.interfaces import Camera
+    from edge_runtime.interfaces import Camera, Segmenter
     from edge_runtime.runtime.capture import CodeRule
     from edge_runtime.runtime.line import Line
     from edge_runtime.runtime.pool import InspectionPool
@@ -55,6 +55,7 @@ OFFICE_HANG_TIMEOUT_MS = 15_000.0
 GUARD_HANG_TIMEOUT_MS = 5_000.0
 FIELDBUS_HANG_TIMEOUT_MS = 2_000.0
 FIELDBUS_STALE_MS = 3_000.0
+MEASURE_SHARE = 0.6  # of the time to start: the rest is for opening what was chosen
 REPORTER_HANG_TIMEOUT_MS = 60_000.0  # a name server or a broker may be slow to say nothing
 NICENESS = {Role.GUARD: 0, Role.CAPTURE: 2, Role.INSPECTION: 5, Role.OFFICE: 8, Role.FIELDBUS: 1, Role.REPORTER: 8}
 
@@ -235,21 +236,25 @@ def _build_code_rule(settings: Settings) -> CodeRule | None:
 
 
 def _serve_inspection(channel: Channel, ring: FrameRing, settings: Settings, index: int) -> None:
-    from edge_runtime.engines import allowed_share, build_segmenter
-    from edge_runtime.inference.bundle import check_golden
     from edge_runtime.runtime.inspection import InspectionPlan, InspectionWorker
 
     bundles = _load_bundles(settings)
-    segmenters = {folder: build_segmenter(settings.inspection, bundle) for folder, bundle in bundles.items()}
-    if settings.inspection.backend != "scripted":
-        for folder, segmenter in segmenters.items():
-            check_golden(bundles[folder], segmenter, allowed_share(settings.inspection, bundles[folder]))
+    segmenters = _open_segmenters(settings, bundles)
     plans = {}
     for number, entry in settings.numbered_recipes.items():
         bundle, digest = bundles[entry.bundle], digest_of(entry.recipe, bundles[entry.bundle].model_id)
         segmenter = segmenters[entry.bundle]
         plans[number] = InspectionPlan(segmenter, bundle.classes, entry.recipe.value(), bundle.model_id, digest)
     InspectionWorker(index, channel, ring, plans, SystemClock()).serve()
+
+
+def _open_segmenters(settings: Settings, bundles: dict[Path, Bundle]) -> dict[Path, Segmenter]:
+    """The predictors by the folders of their bundles, each after it has passed the golden tiles."""
+    from edge_runtime.fastest_engine import open_proved
+
+    inspection, data_dir = settings.inspection, settings.station.data_dir
+    limit_s = MEASURE_SHARE * inspection.start_timeout_ms / 1000 / len(bundles)
+    return {folder: open_proved(inspection, bundle, data_dir, limit_s) for folder, bundle in bundles.items()}
 
 
 def _serve_office(channel: Channel, ring: FrameRing, settings: Settings, index: int) -> None:

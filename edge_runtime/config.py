@@ -98,9 +98,13 @@ class InspectionSettings(StrictModel):
         default=None,
         description="Which of its networks; unset: x86 or arm, as the machine, or onnx",
     )
-    backend: Literal["paddle_lite", "onnxruntime", "openvino", "scripted"] = Field(
+    backend: Literal["paddle_lite", "onnxruntime", "openvino", "auto", "scripted"] = Field(
         default="paddle_lite",
-        description="What runs the network. scripted: for tests, its answers are marks in the picture",
+        description="What runs the network. auto: the fastest here, measured once. scripted: for tests, it answers by "
+        "marks in the picture",
+    )
+    auto_coarse: bool = Field(
+        default=False, description="auto only: INT8 and bf16 are tried, too, where the bundle allows them"
     )
     workers: int = Field(default=2, ge=1, le=64, description="Processes that share a picture's tiles")
     threads: int = Field(default=1, ge=1, le=64, description="Threads of each predictor; paddle_lite on x86 has 1")
@@ -125,6 +129,8 @@ class InspectionSettings(StrictModel):
 
     @model_validator(mode="after")
     def _target_fits_backend(self) -> InspectionSettings:
+        if self.backend == "auto" and self.openvino_precision != "f32":
+            raise ValueError("openvino_precision is not for backend 'auto': set auto_coarse, and it tries bf16, too")
         if self.target is None or self.backend not in READS_ONNX:
             return self
         if READS_ONNX[self.backend] != (self.target in ONNX_TARGETS):

@@ -11,13 +11,31 @@ from rich.table import Table
 
 from edge_runtime.config import InspectionSettings
 from edge_runtime.engines import allowed_share, build_segmenter
-from edge_runtime.errors import BundleError
-from edge_runtime.inference.bundle import Bundle, VerifyReport, verify_bundle
+from edge_runtime.errors import BundleError, ConfigError
+from edge_runtime.fastest_engine import measured
+from edge_runtime.inference.bundle import Bundle, VerifyReport, load_bundle, verify_bundle
 from edge_runtime.interfaces import Segmenter
+
+MEASURE_LIMIT_S = 600.0
+
+
+def measure(inspection: InspectionSettings) -> bool:
+    """Print how fast each engine runs the bundle here, one after the other; whether any can. Raises BundleError."""
+    bundle = load_bundle(inspection.bundle)
+    choice = measured(inspection, bundle, MEASURE_LIMIT_S)
+    title = f"{bundle.model_id}: one tile, {inspection.threads} threads"
+    table = Table("engine", "network", "ms, or what is wrong", title=title)
+    for trial in choice.trials:
+        told = trial.problem if trial.tile_ms is None else f"{trial.tile_ms:.1f}"
+        table.add_row(trial.name, bundle.artefact_for(trial.target).file, told)
+    Console().print(table)
+    return choice.best is not None
 
 
 def verify(inspection: InspectionSettings) -> None:
     """Print the golden tiles' figures. Raises BundleError when the bundle must not be used here in this way."""
+    if inspection.backend == "auto":
+        raise ConfigError("backend auto: name one to verify; `edge-runtime bundle measure` tries all")
     report = _verify_in_child(inspection)
     table = Table("golden tile", title=f"{report.model_id}: in order")
     for tile in report.tiles:

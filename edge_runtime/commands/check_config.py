@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_runtime.config import FolderCameraSettings, NumberedRecipe, Settings, load_settings
-from edge_runtime.engines import target_of
 from edge_runtime.errors import ConfigError
+from edge_runtime.fastest_engine import told_engine
 from edge_runtime.inference.bundle import load_bundle
 from edge_runtime.pictures import read_picture
 from edge_runtime.protocol.mqtt_topics import Kind
@@ -53,11 +53,10 @@ def _bundle_folders(settings: Settings) -> list[Path]:
 
 def _model(settings: Settings, folder: Path) -> str:
     bundle, camera = load_bundle(folder), settings.camera
-    artefact, contract = bundle.artefact_for(target_of(settings.inspection)), bundle.input_contract
+    contract, engine = bundle.input_contract, told_engine(settings.inspection, bundle, settings.station.data_dir)
     grid = plan_grid((camera.height_px, camera.width_px), contract.tile_px, contract.margin_px, contract.stride_px)
     tiles = f"{len(grid)} tiles of {grid.tile_px} px"
-    backend = settings.inspection.backend
-    return f"{bundle.model_id}, {artefact.file} by {backend}, {tiles}, {settings.inspection.workers} workers"
+    return f"{bundle.model_id}, {engine}, {tiles}, {settings.inspection.workers} workers"
 
 
 def _recipe(settings: Settings, facts: RecipeFacts, entry: NumberedRecipe) -> list[tuple[str, str]]:

@@ -19,8 +19,9 @@ from rich.table import Table
 
 from edge_runtime.config import Settings, load_settings
 from edge_runtime.engines import PACKAGES as PREDICTORS
-from edge_runtime.engines import engine_version, target_of
+from edge_runtime.engines import engine_version
 from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.fastest_engine import told_engine
 from edge_runtime.inference.bundle import load_bundle
 from edge_runtime.signal_io.serial_address import find_device, list_serial_ports
 
@@ -143,8 +144,8 @@ def _attempt(topic: str, look: Callable[[], str]) -> Observation:
 
 
 def _model(settings: Settings) -> str:
-    bundle, inspection = load_bundle(settings.inspection.bundle), settings.inspection
-    return f"{bundle.model_id}, {bundle.artefact_for(target_of(inspection)).file} by {inspection.backend}"
+    bundle = load_bundle(settings.inspection.bundle)
+    return f"{bundle.model_id}, {told_engine(settings.inspection, bundle, settings.station.data_dir)}"
 
 
 def _mqtt(settings: Settings) -> str:

@@ -1,0 +1,148 @@
+"""The backend `auto`: the fastest engine that passes a bundle's golden tiles on this machine, measured once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from edge_runtime.clock import SystemClock
+from edge_runtime.config import READS_ONNX, InspectionSettings
+from edge_runtime.engines import PACKAGES, allowed_share, build_segmenter, engine_version, target_of
+from edge_runtime.errors import EdgeRuntimeError, InferenceError
+from edge_runtime.inference.bundle import Bundle, check_golden, machine_target
+from edge_runtime.inference.engine_choice import Choice, Trial, keep_choice, machine_key, only_one, read_choice
+from edge_runtime.inference.manifest import ONNX_TARGETS
+
+if TYPE_CHECKING:
+    from edge_runtime.interfaces import Segmenter
+
+log = logging.getLogger(__name__)
+CHOICES_NAME = "engines"
+
+
+def open_proved(inspection: InspectionSettings, bundle: Bundle, data_dir: Path, limit_s: float) -> Segmenter:
+    """A predictor that has passed the golden tiles here. Raises BundleError, InferenceError.
+
+    `data_dir` and `limit_s` as in `settled`. A choice that did not hold is forgotten: the next start measures again.
+    """
+    chosen = settled(inspection, bundle, data_dir, limit_s)
+    try:
+        segmenter = build_segmenter(chosen, bundle)
+        if chosen.backend != "scripted":
+            check_golden(bundle, segmenter, allowed_share(chosen, bundle))
+    except EdgeRuntimeError:
+        if inspection.backend == "auto":
+            _choice_path(bundle, data_dir).unlink(missing_ok=True)
+        raise
+    return segmenter
+
+
+def settled(inspection: InspectionSettings, bundle: Bundle, data_dir: Path, limit_s: float) -> InspectionSettings:
+    """The same settings with one backend in place of `auto`, measured by one process where no choice is kept.
+
+    `limit_s` is for all engines together. Raises InferenceError when none passes. A disk that cannot be written costs a
+    measurement at each start.
+    """
+    if inspection.backend != "auto":
+        return inspection
+    path, key = _choice_path(bundle, data_dir), _choice_key(inspection, bundle)
+    choice = read_choice(path, key)
+    if choice is None:
+        try:
+            with only_one(path.parent):
+                choice = read_choice(path, key) or keep_choice(path, measured(inspection, bundle, limit_s, key))
+        except OSError as exc:
+            log.warning("%s cannot be written (%s): the engines are measured at each start", path, exc)
+            choice = measured(inspection, bundle, limit_s, key)
+    best = choice.best
+    if best is None:
+        raise InferenceError(f"{bundle.folder}: no engine can be used: {choice}")
+    log.info("%s: auto takes %s", bundle.model_id, choice)
+    return _with_engine(inspection, bundle, best.backend, best.target, best.precision)
+
+
+def told_engine(inspection: InspectionSettings, bundle: Bundle, data_dir: Path) -> str:
+    """What runs the bundle, in words, without measuring. Raises BundleError for a network that the bundle lacks."""
+    if inspection.backend == "auto":
+        choice = read_choice(_choice_path(bundle, data_dir), _choice_key(inspection, bundle))
+        return f"auto: {choice or 'measured at the next start'}"
+    return f"{bundle.artefact_for(target_of(inspection)).file} by {inspection.backend}"
+
+
+def candidates(inspection: InspectionSettings, bundle: Bundle) -> Iterator[InspectionSettings]:
+    """Every way to run this bundle that is installed here and as exact as wanted, one backend each."""
+    targets = {artefact.target: artefact.allowed_shares for artefact in bundle.manifest.artefacts}
+    wanted = [name for name in (machine_target(), *ONNX_TARGETS) if name in targets]
+    for target in wanted if inspection.target is None else [inspection.target]:
+        if target == "onnx+int8" and not inspection.auto_coarse and inspection.target is None:
+            continue
+        for backend, reads_onnx in READS_ONNX.items():
+            if reads_onnx != (target in ONNX_TARGETS) or engine_version(backend) is None:
+                continue
+            yield _with_engine(inspection, bundle, backend, target, "f32")
+            if backend == "openvino" and target == "onnx" and inspection.auto_coarse and "bf16" in targets[target]:
+                yield _with_engine(inspection, bundle, backend, target, "bf16")
+
+
+def measured(
+    inspection: InspectionSettings, bundle: Bundle, limit_s: float, key: dict[str, str] | None = None
+) -> Choice:
+    """Every candidate tried, one after the other; none may take another's share of the time."""
+    log.info("%s: measuring the engines of this machine", bundle.model_id)
+    until_s = time.monotonic() + limit_s
+    waiting, trials = list(candidates(inspection, bundle)), []
+    while waiting:
+        share_s = (until_s - time.monotonic()) / len(waiting)
+        trials.append(try_engine(waiting.pop(0), share_s))
+    return Choice(key=key or {}, measured_at=SystemClock().utc_now(), trials=tuple(trials))
+
+
+def try_engine(inspection: InspectionSettings, limit_s: float) -> Trial:
+    """Import, load, golden tiles and the time of a tile, in a process of its own that may abort or hang."""
+    named: dict[str, Any] = {
+        "backend": inspection.backend,
+        "target": target_of(inspection),
+        "precision": inspection.openvino_precision,
+    }
+    command = [sys.executable, "-m", "edge_runtime.engine_trial"]
+    text = inspection.model_dump_json().encode()
+    try:
+        done = subprocess.run(command, input=text, stdout=subprocess.PIPE, timeout=limit_s, check=False)
+    except subprocess.TimeoutExpired:
+        return Trial(**named, problem=f"no answer within {limit_s:.1f} s; raise inspection.start_timeout_ms")
+    try:
+        return Trial(**named, **_answer(done.stdout))
+    except (ValidationError, ValueError, TypeError):
+        return Trial(**named, problem=f"its process died (exit code {done.returncode})")
+
+
+def _answer(data: bytes) -> dict[str, Any]:
+    answer = json.loads(data)
+    return {name: answer[name] for name in ("tile_ms", "problem") if name in answer}
+
+
+def _with_engine(
+    inspection: InspectionSettings, bundle: Bundle, backend: str, target: str, precision: str
+) -> InspectionSettings:
+    changes = {"bundle": bundle.folder, "backend": backend, "target": target, "openvino_precision": precision}
+    return InspectionSettings.model_validate({**inspection.model_dump(), "auto_coarse": False, **changes})
+
+
+def _choice_path(bundle: Bundle, data_dir: Path) -> Path:
+    return data_dir / CHOICES_NAME / f"{bundle.manifest.name}-{bundle.digest[:16]}.json"
+
+
+def _choice_key(inspection: InspectionSettings, bundle: Bundle) -> dict[str, str]:
+    """All that the measurement depends on."""
+    versions = {backend: engine_version(backend) or "none" for backend in PACKAGES}
+    told = inspection.model_dump_json(exclude={"bundle", "workers", "hang_timeout_ms", "backend"})
+    return {"bundle": bundle.digest, **machine_key(), **versions, "numpy": version("numpy"), "settings": told}

@@ -1,0 +1,226 @@
+"""The backend `auto`: the fastest engine that passes, measured once, again when anything changes."""
+
+import json
+import logging
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import datetime, timezone
+
+import numpy as np
+import pytest
+
+from edge_runtime import fastest_engine
+from edge_runtime.app import build_pool
+from edge_runtime.config import FolderCameraSettings, InspectionSettings, LineSettings, Settings, StationSettings
+from edge_runtime.errors import BundleError, InferenceError
+from edge_runtime.fastest_engine import candidates, open_proved, settled, told_engine, try_engine
+from edge_runtime.inference.bundle import NewArtefact, load_bundle, write_bundle
+from edge_runtime.inference.engine_choice import Choice, Trial, keep_choice, read_choice
+from edge_runtime.inference.golden import GoldenTile
+from edge_runtime.values import Mask, Outcome
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("openvino")
+LIMIT_S = 60.0
+
+
+def auto(bundle, **told):
+    return InspectionSettings(bundle=bundle.folder, backend="auto", **told)
+
+
+def kept(folder):
+    (path,) = (folder / "engines").glob("*.json")
+    return path
+
+
+def no_process(*arguments, **options):
+    raise AssertionError("a process was started")
+
+
+# -- the file -------------------------------------------------------------------------------------------------------
+
+TRIALS = (
+    Trial(backend="paddle_lite", target="x86", precision="f32", tile_ms=30.0),
+    Trial(backend="onnxruntime", target="onnx", precision="f32", problem="broken"),
+    Trial(backend="openvino", target="onnx+int8", precision="f32", tile_ms=5.5),
+    Trial(backend="openvino", target="onnx", precision="bf16", tile_ms=7.0),
+)
+KEY = {"bundle": "ab", "cpu": "cd"}
+CHOICE = Choice(key=KEY, measured_at=datetime(2026, 1, 31, 12, tzinfo=timezone.utc), trials=TRIALS)
+
+
+def test_the_fastest_that_passed_is_best_and_all_are_told():
+    assert CHOICE.best == TRIALS[2]
+    assert str(CHOICE) == (
+        "openvino onnx+int8 5.5 ms (paddle_lite 30.0 ms; onnxruntime: broken; openvino bf16 7.0 ms), "
+        "measured 2026-01-31 12:00 UTC"
+    )
+
+
+def test_a_choice_is_read_as_it_was_kept_and_for_the_same_key_only(tmp_path):
+    path = tmp_path / "engines" / "tiny.json"
+    assert read_choice(path, KEY) is None
+    keep_choice(path, CHOICE)
+    assert read_choice(path, KEY) == CHOICE
+    for other in ({**KEY, "cpu": "ce"}, {**KEY, "numpy": "2"}, {"bundle": "ab"}, {}):
+        assert read_choice(path, other) is None
+    assert [each.name for each in path.parent.iterdir()] == ["tiny.json"]
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, -3])
+def test_a_cut_file_is_no_choice(tmp_path, length):
+    keep_choice(tmp_path / "tiny.json", CHOICE)
+    data = (tmp_path / "tiny.json").read_bytes()
+    (tmp_path / "tiny.json").write_bytes(data[:length])
+    assert read_choice(tmp_path / "tiny.json", KEY) is None
+
+
+def test_a_choice_of_nothing_is_no_choice(tmp_path):
+    keep_choice(tmp_path / "tiny.json", CHOICE.model_copy(update={"trials": TRIALS[1:2]}))
+    assert read_choice(tmp_path / "tiny.json", KEY) is None
+
+
+# -- what is tried --------------------------------------------------------------------------------------------------
+
+
+def with_artefacts(bundle, **shares):
+    (artefact,) = bundle.manifest.artefacts
+    artefacts = tuple(artefact.model_copy(update={"target": name, "allowed_shares": of}) for name, of in shares.items())
+    return replace(bundle, manifest=bundle.manifest.model_copy(update={"artefacts": artefacts}))
+
+
+def tried(bundle, **told):
+    return [(one.backend, one.target, one.openvino_precision) for one in candidates(auto(bundle, **told), bundle)]
+
+
+def test_exact_engines_are_tried_and_coarse_ones_where_both_sides_allow_it(onnx_bundle):
+    exact = [("onnxruntime", "onnx", "f32"), ("openvino", "onnx", "f32")]
+    assert tried(onnx_bundle) == exact
+    bundle = with_artefacts(onnx_bundle, **{"onnx": {"bf16": 0.01}, "onnx+int8": {"int8": 0.01}})
+    small = [("onnxruntime", "onnx+int8", "f32"), ("openvino", "onnx+int8", "f32")]
+    assert tried(bundle) == exact
+    assert tried(bundle, auto_coarse=True) == [*exact, ("openvino", "onnx", "bf16"), *small]
+    assert tried(bundle, target="onnx+int8") == small
+    assert tried(with_artefacts(onnx_bundle, onnx={}), auto_coarse=True) == exact
+
+
+def test_a_process_that_dies_or_hangs_is_a_problem_not_an_end(tmp_path, scripted_bundle, scripted_golden):
+    told = {"backend": "scripted"}
+    for grey, limit_s, problem in ((241, 60, "its process died (exit code -11)"), (243, 3, "no answer within 3.0 s")):
+        picture = np.full_like(scripted_golden.picture, grey)
+        bundle = write_bundle(
+            tmp_path / f"{grey}" / "1",
+            scripted_bundle.manifest,
+            [NewArtefact("model.x86.bin", b"none", "x86", "fp32", "none")],
+            [GoldenTile(picture, scripted_golden.mask)],
+        )
+        trial = try_engine(InspectionSettings(bundle=bundle.folder, **told), limit_s)
+        assert trial.tile_ms is None
+        assert problem in trial.problem
+
+
+# -- the choice -----------------------------------------------------------------------------------------------------
+
+
+def test_it_measures_once_and_then_starts_no_process(onnx_bundle, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    assert told_engine(auto(onnx_bundle), onnx_bundle, tmp_path) == "auto: measured at the next start"
+    chosen = settled(auto(onnx_bundle), onnx_bundle, tmp_path, LIMIT_S)
+    choice = json.loads(kept(tmp_path).read_text())
+    times = {trial["backend"]: trial["tile_ms"] for trial in choice["trials"]}
+    assert set(times) == {"onnxruntime", "openvino"}
+    assert chosen.backend == min(times, key=times.get)
+    assert f"auto takes {chosen.backend} " in caplog.text
+    monkeypatch.setattr(subprocess, "run", no_process)
+    assert settled(auto(onnx_bundle), onnx_bundle, tmp_path, LIMIT_S) == chosen
+    assert told_engine(auto(onnx_bundle), onnx_bundle, tmp_path).startswith(f"auto: {chosen.backend} ")
+
+
+def rewritten(folder, **changes):
+    raw = json.loads(kept(folder).read_text())
+    raw["key"].update(changes)
+    for trial in raw["trials"]:
+        trial["tile_ms"] = 0.001 if trial["backend"] == "onnxruntime" else 100.0
+    raw["measured_at"] = "2020-01-01T00:00:00Z"
+    kept(folder).write_text(json.dumps(raw))
+
+
+def test_it_measures_again_when_a_version_changed_and_not_before(onnx_bundle, tmp_path):
+    settled(auto(onnx_bundle), onnx_bundle, tmp_path, LIMIT_S)
+    rewritten(tmp_path)
+    assert settled(auto(onnx_bundle), onnx_bundle, tmp_path, LIMIT_S).backend == "onnxruntime"
+    assert "2020-01-01" in kept(tmp_path).read_text()
+    rewritten(tmp_path, openvino="2023.0")
+    settled(auto(onnx_bundle), onnx_bundle, tmp_path, LIMIT_S)
+    assert "2020-01-01" not in kept(tmp_path).read_text()
+
+
+def with_other_golden(bundle, folder):
+    golden = bundle.read_golden(bundle.manifest.golden[0])
+    moved = Mask(golden.mask.class_ids, golden.mask.scores ^ np.uint8(64), 2)
+    artefact = NewArtefact("model.onnx", (bundle.folder / "model.onnx").read_bytes(), "onnx", "fp32", opset=17)
+    return write_bundle(folder, bundle.manifest, [artefact], [GoldenTile(golden.picture, moved)])
+
+
+def test_where_no_engine_passes_each_ones_reason_is_told_and_nothing_is_trusted(onnx_bundle, tmp_path):
+    wrong = with_other_golden(onnx_bundle, tmp_path / "wrong" / "1")
+    with pytest.raises(InferenceError, match=r"no engine can be used: none \(onnxruntime: .*differently.*; openvino: "):
+        settled(auto(wrong), wrong, tmp_path, LIMIT_S)
+    assert told_engine(auto(wrong), wrong, tmp_path) == "auto: measured at the next start"
+
+
+def test_a_choice_that_does_not_hold_is_forgotten(onnx_bundle, tmp_path):
+    settled(auto(onnx_bundle), onnx_bundle, tmp_path, LIMIT_S)
+    path = kept(tmp_path)
+    wrong = with_other_golden(onnx_bundle, tmp_path / "wrong" / "1")
+    impostor = replace(wrong, digest=onnx_bundle.digest)
+    with pytest.raises(BundleError, match="came out differently"):
+        open_proved(auto(onnx_bundle), impostor, tmp_path, LIMIT_S)
+    assert not path.exists()
+
+
+def test_a_disk_that_takes_nothing_costs_only_the_measurement(onnx_bundle, tmp_path, caplog):
+    (tmp_path / "data").write_text("a file where the folder should be")
+    assert settled(auto(onnx_bundle), onnx_bundle, tmp_path / "data", LIMIT_S).backend in ("onnxruntime", "openvino")
+    assert "the engines are measured at each start" in caplog.text
+
+
+TOGETHER = """
+import logging, sys
+from pathlib import Path
+from edge_runtime.config import InspectionSettings
+from edge_runtime.fastest_engine import settled
+from edge_runtime.inference.bundle import load_bundle
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+bundle = load_bundle(Path(sys.argv[1]))
+settled(InspectionSettings(bundle=bundle.folder, backend="auto"), bundle, Path(sys.argv[2]), 60.0)
+"""
+
+
+def test_workers_that_start_together_measure_once(onnx_bundle, tmp_path):
+    command = [sys.executable, "-c", TOGETHER, str(onnx_bundle.folder), str(tmp_path)]
+    workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    outputs = [worker.communicate(timeout=120)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0, 0]
+    assert sum(output.count("measuring the engines") for output in outputs) == 1
+    assert len({output.splitlines()[-1] for output in outputs}) == 1
+
+
+def test_workers_inspect_with_the_engine_that_auto_takes(onnx_bundle, tmp_path, stripes):
+    settings = Settings(
+        station=StationSettings(data_dir=tmp_path / "data"),
+        camera=FolderCameraSettings(driver="folder", path=tmp_path, width_px=64, height_px=64),
+        inspection=auto(onnx_bundle, workers=2),
+        line=LineSettings(ring_slots=2),
+    )
+    for _ in range(2):
+        with build_pool(settings, onnx_bundle.mask_stride_px) as pool:
+            result = pool.inspect(stripes([250, 250, 250, 250]), None)
+        assert result.verdict.outcome is Outcome.REJECT
+    assert load_bundle(onnx_bundle.folder).model_id == result.verdict.model_id
+    assert len(json.loads(kept(tmp_path / "data").read_text())["trials"]) == 2
+
+
+def test_every_engine_is_known_to_the_settings():
+    assert set(fastest_engine.PACKAGES) == set(fastest_engine.READS_ONNX)
