@@ -62,6 +62,63 @@ def scaling(
 
 
 @bench.command()
+def start(
+    bundle: BundleFolder = BUNDLE,
+    other: Annotated[
+        Path | None, typer.Option(help="The bundle that a change of recipe goes to and back from; none: no changes.")
+    ] = None,
+    workers: Workers = None,
+    rounds: Rounds = 7,
+    backend: Backend = "paddle_lite",
+    json: JsonFile = None,
+    picture: PictureFile = None,
+) -> None:
+    """From the daemon's start to READY, step by step, and what a change of recipe and model costs."""
+    from tools.benchmarks.output import deliver
+    from tools.benchmarks.start import StartWish, bench_start
+
+    deliver(bench_start(StartWish(bundle, other, workers or [1, 2], rounds, backend)), json, picture)
+
+
+@bench.command()
+def memory(
+    bundle: BundleFolder = BUNDLE,
+    side: Annotated[
+        list[int] | None,
+        typer.Option(min=64, max=16384, help="Side in pixels; repeat (default 512, 1024, 2048, 4096)."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Inspection processes.")] = 2,
+    parts: Annotated[int, typer.Option(min=1, help="Parts for each size; at least one more than the ring has.")] = 10,
+    backend: Backend = "paddle_lite",
+    json: JsonFile = None,
+    picture: PictureFile = None,
+) -> None:
+    """What all processes of the daemon hold together, and how it grows with the picture."""
+    from tools.benchmarks.memory import MemoryWish, bench_memory
+    from tools.benchmarks.output import deliver
+
+    wish = MemoryWish(bundle, side or [512, 1024, 2048, 4096], workers, parts, backend)
+    deliver(bench_memory(wish), json, picture)
+
+
+@bench.command()
+def limit(
+    bundle: Annotated[list[Path] | None, typer.Option(help="Bundle folder; repeat for several.")] = None,
+    backend: Annotated[
+        list[str] | None, typer.Option(help="Value of inspection.backend; repeat for several (default paddle_lite).")
+    ] = None,
+    rounds: Rounds = 5,
+    json: JsonFile = None,
+    picture: PictureFile = None,
+) -> None:
+    """The predictor's GFLOP/s on one thread over those of a large float32 matrix product."""
+    from tools.benchmarks.limit import LimitWish, bench_limit
+    from tools.benchmarks.output import deliver
+
+    deliver(bench_limit(LimitWish(bundle or [BUNDLE], backend or ["paddle_lite"], rounds)), json, picture)
+
+
+@bench.command()
 def modbus(
     bundle: Annotated[Path, typer.Option(help="Bundle folder.")] = Path("opt_models/board-unet/1"),
     workers: Annotated[int, typer.Option(min=1, max=64, help="Inspection processes, all kept busy.")] = 2,

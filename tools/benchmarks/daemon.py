@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,22 @@ from tools.golden_pictures import MadePicture
 READY_WITHIN_S, ANSWER_WITHIN_S, STOP_WITHIN_S = 120.0, 180.0, 15.0
 HANG_MS = 60_000
 LOOK_EVERY_S = 0.005
+
+
+@contextmanager
+def scratch(purpose: str) -> Iterator[Path]:
+    """A folder for a daemon. One that had to be killed leaves an office behind that may still write there."""
+    with tempfile.TemporaryDirectory(prefix=f"bench-{purpose}-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+def end(station: Station) -> None:
+    """Stop the daemon as a service manager does, and make sure that it is gone."""
+    station.signal(signal.SIGTERM)
+    end_s = time.monotonic() + STOP_WITHIN_S
+    while not station.has_ended and time.monotonic() < end_s:
+        time.sleep(LOOK_EVERY_S)
+    station.end()
 
 
 @dataclass(frozen=True)
@@ -88,10 +107,7 @@ class Daemon:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if exc == (None, None, None):
-            self._station.ask_to_stop()
-            self._until(lambda: self._station.has_ended, STOP_WITHIN_S, "did not stop", while_running=False)
-        self._station.end()
+        end(self._station)
         self._sender.close()
 
     def processes(self) -> list[psutil.Process]:
@@ -140,9 +156,9 @@ class Daemon:
             self._heard_bytes = size_bytes
         return self._heard
 
-    def _until(self, condition: Callable[[], bool], within_s: float, what: str, while_running: bool = True) -> None:
+    def _until(self, condition: Callable[[], bool], within_s: float, what: str) -> None:
         end_s = time.monotonic() + within_s
         while not condition():
-            if time.monotonic() > end_s or (while_running and self._station.has_ended):
+            if time.monotonic() > end_s or self._station.has_ended:
                 raise EdgeRuntimeError(f"the daemon {what}; its log ends:\n{self._station.log_tail()}")
             time.sleep(LOOK_EVERY_S)

@@ -104,6 +104,75 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
             Curves("megapixels", "ms_per_megapixel", "workers", "megapixels", "ms per megapixel", log_x=True),
             {"flatness": "flatness by workers"},
         ),
+        "start": Layout(
+            "Start",
+            (
+                {
+                    "workers": "workers",
+                    "guard_ms": "guard ms",
+                    "office_ms": "office ms",
+                    "capture_ms": "capture ms",
+                    "inspection_ms": "last worker ms",
+                    "ready_ms": "READY ms",
+                },
+            ),
+            Bars(("workers",), {"ready_ms": "READY"}, "milliseconds from start to READY"),
+            {"worker_ms": "steps of a worker, ms", "switch_ms": "change of recipe and model, ms"},
+        ),
+        "memory": Layout(
+            "Memory of the whole daemon",
+            (
+                {
+                    "megapixels": "megapixels",
+                    "pss_mb": "PSS MB",
+                    "uss_mb": "USS MB",
+                    "ring_mb": "frame ring MB",
+                    "rest_mb": "rest MB",
+                    "slots": "slots",
+                    "parts": "parts",
+                },
+                {
+                    "megapixels": "megapixels",
+                    "line_mb": "line MB",
+                    "guard_mb": "guard MB",
+                    "capture_mb": "capture MB",
+                    "inspection_mb": "workers MB",
+                    "office_mb": "office MB",
+                },
+            ),
+            Bars(
+                ("megapixels",),
+                {
+                    "ring_mb": "frame ring",
+                    "inspection_mb": "workers",
+                    "capture_mb": "capture",
+                    "office_mb": "office",
+                    "guard_mb": "guard",
+                    "line_mb": "line",
+                },
+                "PSS in MB, each shared page once",
+            ),
+            {
+                "growth_mb_per_megapixel": "growth, MB per megapixel",
+                "at_zero_mb": "at 0 megapixels, MB",
+                "worst_residual_mb": "farthest from the line, MB",
+            },
+        ),
+        "limit": Layout(
+            "Share of the processor's arithmetic",
+            (
+                {
+                    "model": "model",
+                    "backend": "backend",
+                    "gmacs": "GMAC a tile",
+                    "tile_ms": "tile ms",
+                    "gflops": "GFLOP/s",
+                    "peak_gflops": "sgemm GFLOP/s",
+                    "share": "share",
+                },
+            ),
+            Bars(("model", "backend"), {"share": "share"}, "share of sgemm's GFLOP/s, one thread"),
+        ),
     }
 )
 

@@ -34,7 +34,7 @@ def print_report(report: Report, console: Console) -> None:
     for headings, rows in tables(layout, report):
         table = Table(box=box.SIMPLE_HEAD)
         for heading in headings:
-            table.add_column(heading, justify="right")
+            table.add_column(heading, justify="right", overflow="fold")
         for row in rows:
             table.add_row(*row)
         console.print(table)

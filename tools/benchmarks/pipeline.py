@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from edge_runtime.app import build_pool
 from edge_runtime.inference.bundle import Bundle, load_bundle
 from edge_runtime.vision.tiling import plan_grid
 from tools.benchmarks.arithmetic import busiest_share, medians
-from tools.benchmarks.daemon import Daemon, PartTimes, daemon_settings
+from tools.benchmarks.daemon import Daemon, PartTimes, daemon_settings, scratch
 from tools.benchmarks.frames import made_frame, workers_settings
 from tools.benchmarks.predictors import Predictors
 from tools.benchmarks.report import Clerk, Report, Row
@@ -97,8 +96,7 @@ def _daemon_row(wish: PipelineWish, picture: MadePicture, workers: int, step: St
     capture: until the picture is in its slot and stamped. tiles: from the first worker's start to the last tile's
     end. wire: from the decision to the write. handover: what is left, waits and pipes between the processes.
     """
-    with tempfile.TemporaryDirectory(prefix="bench-pipeline-") as name:
-        folder = Path(name)
+    with scratch("pipeline") as folder:
         daemon = Daemon(folder, daemon_settings(folder, wish.bundle, picture, workers, wish.backend))
         with daemon:
             for _ in range(WARM_UP_ROUNDS + wish.rounds):

@@ -41,11 +41,48 @@ def test_scaling_has_a_row_for_each_size_and_worker_count():
     assert report["summary"]["flatness"] == {"1": pytest.approx(most / least, rel=0.01)}
 
 
+def test_start_tells_ready_each_child_each_step_and_a_change_of_model():
+    other = ROOT / "opt_models" / "pcb-unet" / "2"
+    report = rows_of("start", "--workers", 1, "--rounds", 1, "--other", other)
+    (row,) = report["rows"]
+    assert all(0 < row[f"{role}_ms"] <= row["ready_ms"] + 50 for role in ("guard", "office", "capture", "inspection"))
+    steps = report["summary"]["worker_ms"]
+    assert list(steps) == ["interpreter", "imports", "bundle", "predictor", "golden tiles", "all"]
+    assert sum(steps.values()) == pytest.approx(2 * steps["all"], abs=1)
+    assert list(report["summary"]["switch_ms"]) == ["answer", "first part", "next part"]
+
+
+def test_memory_tells_the_ring_apart():
+    report = rows_of("memory", "--side", 256, "--side", 768, "--parts", 1, "--workers", 1)
+    small, large = report["rows"]
+    for row in (small, large):
+        assert row["parts"] == row["slots"] + 1
+        assert row["pss_mb"] == pytest.approx(row["ring_mb"] + row["rest_mb"], abs=0.2)
+        roles = sum(row[f"{role}_mb"] for role in ("line", "guard", "office", "capture", "inspection"))
+        assert roles == pytest.approx(row["rest_mb"], abs=0.5)
+        assert 0 < row["uss_mb"] < row["pss_mb"]
+    # Every slot holds the picture and two planes of a quarter of its pixels.
+    for row in (small, large):
+        assert row["ring_mb"] == pytest.approx(row["slots"] * row["megapixels"] * 3.5, rel=0.25)
+    assert report["summary"]["growth_mb_per_megapixel"]["frame ring"] > 10
+
+
+def test_limit_compares_with_a_matrix_product():
+    (row,) = rows_of("limit", "--rounds", 1)["rows"]
+    assert row["gflops"] == pytest.approx(2 * row["gmacs"] / row["tile_ms"] * 1000, rel=0.02)
+    assert row["share"] == pytest.approx(row["gflops"] / row["peak_gflops"], rel=0.02)
+    assert 0 < row["share"] < 1
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("pipeline", "--bundle", "gone"), "gone"),
         (("pipeline", "--backend", "abacus"), "backend 'abacus' with 1 workers"),
+        (("start", "--other", "opt_models/pcb-template/1"), "take no template"),
+        (("start", "--bundle", "gone"), "gone"),
+        (("memory", "--bundle", "gone"), "gone"),
+        (("limit", "--bundle", "gone"), "gone"),
         (("scaling", "--backend", "abacus", "--side", "64"), "backend 'abacus' with 1 workers"),
     ],
 )

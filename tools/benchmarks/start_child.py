@@ -1,0 +1,35 @@
+"""Run as a script: what an inspection worker does before it is ready, with the time after each step, as JSON.
+
+Arguments: bundle folder, backend. Times are of the monotonic clock, in ns, so that they fit the parent's.
+"""
+
+import time
+
+BEGAN_NS = time.monotonic_ns()
+
+import json  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+
+def main() -> None:
+    stamps = {"interpreter": BEGAN_NS}
+    from edge_runtime import app as app
+    from edge_runtime.engines import build_segmenter
+    from edge_runtime.inference.bundle import check_golden, load_bundle
+    from edge_runtime.runtime import inspection as inspection
+    from tools.benchmarks.frames import inspection as settings_for
+
+    stamps["imports"] = time.monotonic_ns()
+    folder, backend = Path(sys.argv[1]), sys.argv[2]
+    bundle = load_bundle(folder)
+    stamps["bundle"] = time.monotonic_ns()
+    segmenter = build_segmenter(settings_for(folder, 1, backend), bundle)
+    stamps["predictor"] = time.monotonic_ns()
+    check_golden(bundle, segmenter)
+    stamps["golden tiles"] = time.monotonic_ns()
+    print(json.dumps(stamps))
+
+
+if __name__ == "__main__":
+    main()
