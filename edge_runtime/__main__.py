@@ -21,6 +21,7 @@ app.add_typer(bundle_app, name="bundle")
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="Settings file (TOML).")]
 BundleOption = Annotated[Path, typer.Option("--bundle", "-b", help="Folder of the model bundle.")]
+BackendOption = Annotated[str, typer.Option(help="paddle_lite, onnxruntime or openvino.")]
 WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="Inspection processes.")]
 
 
@@ -82,7 +83,7 @@ def make_safe(config: ConfigOption) -> None:
 @bundle_app.command("verify")
 def bundle_verify(
     folder: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
-    backend: Annotated[str, typer.Option(help="paddle_lite, onnxruntime or openvino.")] = "paddle_lite",
+    backend: BackendOption = "paddle_lite",
     target: Annotated[str | None, typer.Option(help="Which of its networks, as inspection.target.")] = None,
     precision: Annotated[str, typer.Option(help="openvino only: f32, bf16 or f16.")] = "f32",
 ) -> None:
@@ -119,11 +120,12 @@ def inspect(
     workers: WorkersOption = 2,
     overlays: Annotated[Path | None, typer.Option(help="Write an overlay picture for each here.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each picture.")] = False,
+    backend: BackendOption = "paddle_lite",
 ) -> None:
     """Inspect picture files: 0 all passed, 1 any reject, 2 trouble."""
     from edge_runtime.commands.inspect import inspect_files
 
-    raise typer.Exit(inspect_files(pictures, bundle, recipe, template, workers, overlays, json))
+    raise typer.Exit(inspect_files(pictures, bundle, recipe, template, workers, overlays, json, backend))
 
 
 @app.command()

@@ -306,7 +306,7 @@ def load_settings(path: Path) -> Settings:
     return settings
 
 
-def inspection_of(bundle: Path, backend: str, target: str | None, precision: str) -> InspectionSettings:
+def inspection_of(bundle: Path, backend: str, target: str | None = None, precision: str = "f32") -> InspectionSettings:
     """How a command is told to run a bundle. Raises ConfigError that names what is allowed."""
     values = {"bundle": str(bundle), "backend": backend, "target": target, "openvino_precision": precision}
     try:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from edge_runtime.app import build_pool
 from edge_runtime.commands.templates import match_templates, read_template
-from edge_runtime.config import FolderCameraSettings, InspectionSettings, LineSettings, Settings, load_recipe
+from edge_runtime.config import FolderCameraSettings, LineSettings, Settings, inspection_of, load_recipe
 from edge_runtime.config_recipe import MAX_SIDE_PX, RecipeSettings
 from edge_runtime.errors import CameraError, ConfigError, StorageError
 from edge_runtime.files import write_atomically
@@ -51,12 +51,14 @@ def inspect_files(
     workers: int,
     overlays: Path | None,
     as_json: bool,
+    backend: str = "paddle_lite",
 ) -> int:
     """Inspect and print; 0 all passed, 1 any reject, 2 any trouble. Raises ConfigError, BundleError, InferenceError,
     CameraError."""
     files = find_pictures(paths)
     bundle = load_bundle(bundle_folder)
-    settings = pool_settings(bundle_folder, load_recipe(recipe_file) if recipe_file else RecipeSettings(), workers)
+    chosen_recipe = load_recipe(recipe_file) if recipe_file else RecipeSettings()
+    settings = pool_settings(bundle_folder, chosen_recipe, workers, backend)
     recipe = settings.recipe.value()
     check_recipe(recipe, {each.class_id: each.name for each in bundle.classes})
     templates = match_templates(files, template or settings.recipe.template, bundle.input_contract.template)
@@ -71,13 +73,13 @@ def inspect_files(
     return 2 if Outcome.NOT_INSPECTED in outcomes else int(Outcome.REJECT in outcomes)
 
 
-def pool_settings(bundle_folder: Path, recipe: RecipeSettings, workers: int) -> Settings:
-    """Settings for inspecting single pictures of any size without a line."""
+def pool_settings(bundle_folder: Path, recipe: RecipeSettings, workers: int, backend: str = "paddle_lite") -> Settings:
+    """Settings for inspecting single pictures of any size without a line. Raises ConfigError for an unknown backend."""
+    inspection = inspection_of(bundle_folder.absolute(), backend)
+    changes = {"workers": workers, "hang_timeout_ms": FILE_HANG_TIMEOUT_MS}
     return Settings(
         camera=FolderCameraSettings(driver="folder", path=Path(), width_px=MAX_SIDE_PX, height_px=MAX_SIDE_PX),
-        inspection=InspectionSettings(
-            bundle=bundle_folder.absolute(), workers=workers, hang_timeout_ms=FILE_HANG_TIMEOUT_MS
-        ),
+        inspection=inspection.model_copy(update=changes),
         line=LineSettings(ring_slots=2),
         recipe=recipe,
     )

@@ -28,6 +28,7 @@ from edge_runtime.inference.manifest import (
     parse_manifest,
 )
 from edge_runtime.inference.nb_file import check_nb, read_nb_header
+from edge_runtime.inference.onnx_file import check_onnx
 from edge_runtime.interfaces import Segmenter
 from edge_runtime.validation import describe
 from edge_runtime.values import DefectClass, InputContract, Mask
@@ -89,6 +90,15 @@ class Bundle:
             raise BundleError(
                 f"{self.folder / entry.file}: sha256 is {digest[:8]}…, the manifest says {entry.sha256[:8]}…; {ANSWER}"
             )
+        return data
+
+    def read_onnx(self, artefact: Artefact) -> bytes:
+        """The proved bytes of an ONNX network that needs no other file. Raises BundleError for any other network."""
+        where = str(self.folder / artefact.file)
+        if artefact.opset is None:
+            raise BundleError(f"{where}: made for {artefact.target}, not an ONNX file; choose another target")
+        data = self.read(artefact)
+        check_onnx(data, artefact.opset, where)
         return data
 
     def read_golden(self, entry: Golden) -> GoldenTile:
@@ -157,7 +167,8 @@ def verify_bundle(
     """
     bundle = load_bundle(folder)
     for artefact in bundle.manifest.artefacts:
-        _check_network(artefact.file, bundle.read(artefact), artefact.target, str(bundle.folder / artefact.file))
+        where = str(bundle.folder / artefact.file)
+        _check_network(artefact.file, bundle.read(artefact), artefact.target, artefact.opset, where)
     segmenter = open_segmenter(bundle)
     try:
         return VerifyReport(bundle.model_id, check_golden(bundle, segmenter, allowed_share(bundle)))
@@ -195,7 +206,7 @@ def write_bundle(
     if folder.exists():
         raise BundleError(f"{folder}: this version exists and a version never changes; choose the next one")
     for artefact in artefacts:
-        _check_network(artefact.file, artefact.data, artefact.target, artefact.file)
+        _check_network(artefact.file, artefact.data, artefact.target, artefact.opset, artefact.file)
     files, manifest = _lay_out(folder, draft, artefacts, golden, readme)
     temporary = temporary_sibling(folder)
     try:
@@ -250,9 +261,11 @@ def _write_files(folder: Path, files: dict[str, bytes]) -> None:
         write_atomically(path, data)
 
 
-def _check_network(file: str, data: bytes, target: str, where: str) -> None:
+def _check_network(file: str, data: bytes, target: str, opset: int | None, where: str) -> None:
     if file.endswith(".nb"):
         check_nb(read_nb_header(data, where), target, where)
+    elif opset is not None:
+        check_onnx(data, opset, where)
 
 
 def _run_golden(bundle: Bundle, segmenter: Segmenter, entry: Golden, allowed_share: float) -> TileReport:

@@ -46,7 +46,7 @@ class OnnxRuntimeSegmenter:
         engine = _import_onnxruntime()
         chosen = _provider_options(engine, providers, cache)
         options = _options(engine, threads, spinning)
-        session = _open(engine, bundle.read(artefact), options, chosen, self._where)
+        session = _open(engine, bundle.read_onnx(artefact), options, chosen, self._where)
         check_ports(bundle, artefact.file, _ports(session.get_inputs()), _ports(session.get_outputs()))
         self._session: Any = session
 

@@ -35,7 +35,7 @@ class OpenVinoSegmenter:
         artefact = bundle.artefact_for(target)
         self._where = str(bundle.folder / artefact.file)
         engine = _import_openvino()
-        model = _compile(engine, bundle.read(artefact), _properties(threads, precision), self._where)
+        model = _compile(engine, bundle.read_onnx(artefact), _properties(threads, precision), self._where)
         _check_precision(model, precision, self._where)
         check_ports(bundle, artefact.file, _ports(model.inputs), _ports(model.outputs))
         self._request: Any = model.create_infer_request()
