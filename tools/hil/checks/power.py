@@ -45,7 +45,7 @@ def _told(told: list[int], before: int, kept: set[int]) -> str:
     """The controller may know of parts whose records were still on their way to the disk."""
     new = [part_id for part_id in told if part_id > before]
     missing = [part_id for part_id in new if part_id not in kept]
-    return f"{len(missing)} of {len(new)} told ones not"
+    return f"{len(missing)} of {len(new)} told results without a record"
 
 
 def _jump(station: Station, last: int) -> str:
