@@ -42,10 +42,11 @@ def kill_line_and_guard(station: Station) -> str:
 
 
 def freeze_line_and_guard(station: Station) -> str:
-    """With the guard frozen as well, systemd's watchdog ends both, and ExecStopPost makes the outputs safe."""
+    """With the guard frozen as well, systemd's watchdog aborts the line and wakes the guard, which then does its work."""
     station.become_ready()
-    safe_after_s = _lose(station, "STOP", [station.child_pid("guard"), station.line_pid])
-    return f"make-safe drove all lines {safe_after_s:.1f} s after the freeze"
+    guard = station.child_pid("guard")
+    safe_after_s = _lose(station, "STOP", [guard, station.line_pid], guard)
+    return f"guard, woken by systemd's watchdog, made all lines safe {safe_after_s:.1f} s after the freeze"
 
 
 def _lose(station: Station, signal_name: str, pids: list[int], rescuer: int | None = None) -> float:
