@@ -42,7 +42,7 @@ def kill_line_and_guard(station: Station) -> str:
 
 
 def freeze_line_and_guard(station: Station) -> str:
-    """With the guard frozen as well, systemd's watchdog aborts the line and wakes the guard, which then does its work."""
+    """With the guard frozen, too, systemd's watchdog aborts the line and wakes the guard, which then does its work."""
     station.become_ready()
     guard = station.child_pid("guard")
     safe_after_s = _lose(station, "STOP", [guard, station.line_pid], guard)
