@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import tomli
 from pydantic import Field, ValidationError, model_validator
 
+from edge_runtime.config_checks import check_ejection, check_gpio, check_serial
 from edge_runtime.config_mqtt import MqttSettings
 from edge_runtime.config_recipe import (
     MAX_SIDE_PX,
@@ -223,6 +224,11 @@ class Settings(StrictModel):
             raise ValueError("line.trigger 'modbus' needs a [modbus] section")
         if self.ejection is not None:
             self._check_ejection(self.ejection)
+            check_ejection(self.ejection, self.line.trigger)
+        if self.gpio is not None:
+            check_gpio(self.gpio, self.line.trigger, self.ejection)
+        if self.serial is not None:
+            check_serial(self.serial, self.line.trigger, self.modbus)
         if self.mqtt is not None:
             self.mqtt.topics(self.station.name)
         self._check_recipes()

@@ -76,6 +76,10 @@ class SerialSettings(StrictModel):
     def _port_is_named(self) -> SerialSettings:
         if self.driver == "serial" and not self.port:
             raise ValueError("driver 'serial' needs a port, for example /dev/serial/by-id/usb-…")
+        if self.driver == "recording" and self.port:
+            raise ValueError("driver 'recording' says nothing on a port: remove port, or set driver = \"serial\"")
+        if self.driver == "serial" and self.journal is not None:
+            raise ValueError("journal is for driver 'recording' alone: remove it")
         if self.port.startswith("usb:") and not re.fullmatch("usb(:[0-9A-Fa-f]{4}){2}(:.+)?", self.port):
             raise ValueError("port: write usb:VENDOR:PRODUCT or usb:VENDOR:PRODUCT:SERIALNO, such as usb:0403:6001")
         return self
@@ -134,6 +138,12 @@ class GpioSettings(StrictModel):
     recipe_settle_ms: float = Field(
         default=50, ge=1, le=10_000, description="Without recipe_strobe: how long the code must stand to count"
     )
+
+    @model_validator(mode="after")
+    def _files_are_for_recording(self) -> GpioSettings:
+        if self.driver == "gpio" and (self.journal is not None or self.feed is not None):
+            raise ValueError("journal and feed are for driver 'recording' alone: remove them")
+        return self
 
     @model_validator(mode="after")
     def _strobe_has_a_code(self) -> GpioSettings:
@@ -221,12 +231,20 @@ class EjectionSettings(StrictModel):
             raise ValueError("mode 'delay' needs delay_ms, the time from trigger to ejector")
         if self.mode == "encoder" and self.pulses is None:
             raise ValueError("mode 'encoder' needs pulses, the encoder pulses from trigger to ejector")
+        if foreign := self._of_the_other_mode():
+            raise ValueError(f"{foreign} has no meaning in mode '{self.mode}': give it in the mode's own unit")
         travel, min_gap, eye, tolerance = self.in_axis_units()
         if min_gap > travel:
             raise ValueError("min_gap must not exceed the way from trigger to ejector")
         if tolerance > eye or eye + tolerance > travel:
             raise ValueError("the eye and its tolerance must lie between trigger and ejector")
         return self
+
+    def _of_the_other_mode(self) -> str:
+        """A key in the unit of the other mode that was set; empty without one."""
+        foreign = "_pulses" if self.mode == "delay" else "_ms"
+        own = {"standstill_ms"}
+        return next((k for k, v in self if f"_{k}".endswith(foreign) and k not in own and v not in (None, 0)), "")
 
     @property
     def has_eye(self) -> bool:

@@ -14,6 +14,9 @@ INSPECTION = '[inspection]\nbundle = "models/pcb"\n'
 MINIMAL = CAMERA + INSPECTION
 RULE = "[recipe.rules.open]\n"
 EJECTION = '[ejection]\nmode = "delay"\ndelay_ms = 500\n'
+EYE = "[gpio.inputs.eye]\nline = 5\n"
+ENCODER = "[gpio.inputs.encoder_a]\nline = 6\ndebounce_us = 0\n"
+SERIAL = '[line]\ntrigger = "serial"\ndeadline_ms = 400\n[serial]\nport = "/dev/ttyS9"\n'
 TRACKED = (
     MINIMAL
     + """
@@ -193,6 +196,50 @@ WRONG = {
     "pulse too long": (TRACKED + EJECTION + "min_gap_ms = 40\n", "a pulse of 50 ms would reach into the next part"),
     "no eye": (TRACKED + EJECTION + "eye_ms = 300\n", "eye_ms and eye_pulses need [gpio.inputs.eye]"),
     "eye behind": (TRACKED + EJECTION + "eye_ms = 501\n", "must lie between trigger and ejector"),
+    "eye that takes one part for another": (
+        TRACKED + EYE + EJECTION + "min_gap_ms = 60\neye_ms = 300\neye_tolerance_ms = 30\n",
+        "the eye needs a tolerance above 0 and below half of min_gap",
+    ),
+    "eye that meets none": (TRACKED + EYE + EJECTION + "min_gap_ms = 60\neye_ms = 300\n", "a tolerance above 0"),
+    "eye somewhere": (TRACKED + EYE + EJECTION, "gpio.inputs.eye needs ejection.eye_ms or eye_pulses"),
+    "gap in the other unit": (TRACKED + EJECTION + "min_gap_pulses = 60\n", "min_gap_pulses has no meaning in mode 'd"),
+    "way in the other unit": (TRACKED + EJECTION + "pulses = 60\n", "pulses has no meaning in mode 'delay'"),
+    "gap in ms, way in pulses": (
+        TRACKED + ENCODER + '[ejection]\nmode = "encoder"\npulses = 9\nmin_gap_ms = 5\n',
+        "min_gap_ms has no meaning in mode 'encoder'",
+    ),
+    "slow encoder": (
+        TRACKED + ENCODER.replace("debounce_us = 0", ""),
+        "gpio.inputs.encoder_a: debounce_us 1000 swallows the pulses of a fast belt",
+    ),
+    "channel B alone": (TRACKED + ENCODER.replace("_a", "_b"), "gpio.inputs.encoder_b needs gpio.inputs.encoder_a"),
+    "one line for two": (
+        TRACKED + "[gpio.outputs.reject]\nline = 1\n",
+        "gpio.outputs.reject and gpio.inputs.trigger both have line 1: give each one of its own",
+    ),
+    "permission of a dead box": (TRACKED + "safe_active = true\n", "gpio.outputs.ok: with safe_active = true"),
+    "two kinds of trigger": (
+        TRACKED.replace('"gpio"', '"free_run"'),
+        "gpio.inputs.trigger would start parts beside line.trigger 'free_run'",
+    ),
+    "doubles without an answer": (
+        MINIMAL + SERIAL + "[gpio.outputs.ok]\nline = 2\n" + EJECTION + 'on_doubled = "ignore"\n',
+        "ejection.on_doubled 'ignore' would leave a trigger of line.trigger 'serial' without any answer",
+    ),
+    "no words for a trigger": (
+        MINIMAL + SERIAL + 'protocol = "ascii"\n[serial.ascii]\nresult = "{part_id}{outcome}"\n',
+        "line.trigger 'serial' needs a template serial.ascii.trigger",
+    ),
+    "two wires on one port": (
+        MINIMAL + SERIAL + '[modbus]\nmode = "rtu"\nserial_port = "/dev/ttyS9"\n',
+        "serial.port and modbus.serial_port are both '/dev/ttyS9'",
+    ),
+    "recording with a port": (
+        MINIMAL + '[serial]\ndriver = "recording"\nport = "/dev/ttyS9"\n',
+        "serial: driver 'recording' says nothing on a port",
+    ),
+    "port with a journal": (MINIMAL + SERIAL + 'journal = "j"\n', "serial: journal is for driver 'recording' alone"),
+    "chip with a feed": (MINIMAL + '[gpio]\nfeed = "f"\n', "gpio: journal and feed are for driver 'recording' alone"),
     "stop rate": (MINIMAL + "[stop]\nreject_rate = 2\n", "stop.reject_rate"),
     "too much shared memory": (
         MINIMAL.replace("[insp", "width_px = 8192\nheight_px = 8192\n[insp") + "[line]\nring_slots = 64\n",

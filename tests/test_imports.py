@@ -26,6 +26,9 @@ port = "/dev/serial/by-id/none"
 [mqtt]
 host = "broker"
 
+[line]
+trigger = "gpio"
+
 [gpio.outputs.ok]
 line = 1
 

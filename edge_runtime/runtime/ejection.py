@@ -115,11 +115,14 @@ class Ejection:
         return self.encoder.position if seen.position is None else seen.position
 
     def _notice_silence(self, seen: PartSeen) -> None:
-        """Parts with time between them but no pulse. A moving belt ends it, but tells nothing of those parts."""
+        """Parts with time between them but no pulse, or pulses of one channel of two.
+
+        A moving belt ends it, but tells nothing of those parts.
+        """
         if self.encoder is None:
             return
         place, last = self._place(seen), self._last_trigger
-        stuck = last is not None and last[1] == place and self.encoder.is_stopped(seen.at_ns)
+        stuck = last is not None and abs(place - last[1]) <= 1 and self.encoder.is_stopped(seen.at_ns)
         was_silent = self.encoder_is_silent
         self._silent_triggers = max(1, self._silent_triggers) + 1 if stuck else 0
         self._last_trigger = (seen.at_ns, place)

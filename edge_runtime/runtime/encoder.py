@@ -8,6 +8,7 @@ from edge_runtime.clock import NS_PER_MS, NS_PER_S
 from edge_runtime.interfaces import Edge, Input
 
 SPEED_OVER_PULSES = 32
+CHANNELS = (Input.ENCODER_A, Input.ENCODER_B)
 
 
 class Encoder:
@@ -23,6 +24,7 @@ class Encoder:
         self._quadrature = quadrature
         self._standstill_ns = round(standstill_ms * NS_PER_MS)
         self._active = {Input.ENCODER_A: False, Input.ENCODER_B: False}
+        self._edge_at_ns: dict[Input, int | None] = dict.fromkeys(CHANNELS if quadrature else CHANNELS[:1])
         self._direction = 1
         self._recent: deque[tuple[int, int]] = deque(maxlen=SPEED_OVER_PULSES)
         self._stop_counted = True
@@ -31,6 +33,7 @@ class Encoder:
         """Take the channels' levels as they are, before the first edge."""
         self._active = {Input.ENCODER_A: a_active, Input.ENCODER_B: b_active}
         self._recent.clear()
+        self._edge_at_ns = dict.fromkeys(self._edge_at_ns)
 
     def feed(self, edge: Edge, lost_before: int = 0) -> None:
         """An edge of channel A or B; edges lost before it are counted on in the direction the belt had."""
@@ -41,11 +44,15 @@ class Encoder:
             self._direction = self._direction_of(edge)
         self.position += self._direction
         self._recent.append((edge.at_ns, self.position))
-        self._stop_counted = False
+        self._edge_at_ns[edge.name] = edge.at_ns
+        self._stop_counted &= self.is_stopped(edge.at_ns)
 
     def is_stopped(self, now_ns: int) -> bool:
-        """Whether no edge has come for the time that counts as a stand-still."""
-        return not self._recent or now_ns - self._recent[-1][0] >= self._standstill_ns
+        """Whether a channel has had no edge for the time that counts as a stand-still.
+
+        One channel alone counts back and forth: the belt trembles, or the other channel's wire is broken.
+        """
+        return any(at_ns is None or now_ns - at_ns >= self._standstill_ns for at_ns in self._edge_at_ns.values())
 
     def note_standstill(self, now_ns: int) -> None:
         """Count a stop of the belt, each once."""

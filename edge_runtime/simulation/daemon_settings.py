@@ -123,6 +123,8 @@ def with_simulated_hardware(
 ) -> dict[str, Any]:
     """The whole settings file: these sections on a belt camera, the given [gpio] and a cable in `folder`."""
     serial = {**sections.get("serial", {}), "driver": "serial", "port": str(folder / CABLE_NAME)}
+    if sections["line"]["trigger"] != "gpio":  # the controller's photo-eye: it debounces that itself
+        gpio = {**gpio, "inputs": {key: each for key, each in gpio["inputs"].items() if key != Input.TRIGGER.value}}
     return {
         **sections,
         "station": {"name": "simulation", "data_dir": "data"},

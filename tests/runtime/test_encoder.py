@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.clock import NS_PER_MS
 from edge_runtime.interfaces import Edge, Input
+from edge_runtime.runtime.ejection import Ejection
 from edge_runtime.runtime.encoder import Encoder
+from edge_runtime.runtime.events import PartSeen
+from edge_runtime.runtime.tracking import TrackRules
+from edge_runtime.values import Outcome
 
 A, B = Input.ENCODER_A, Input.ENCODER_B
 GRAY = [(False, False), (True, False), (True, True), (False, True)]  # A leads B: forward
@@ -66,3 +71,22 @@ def test_a_stand_still_is_seen_once_and_ends_with_the_next_edge():
     assert encoder.speed_per_s(900 * NS_PER_MS) == 0
     encoder.feed(Edge(A, 1000 * NS_PER_MS, 2, False))
     assert not encoder.is_stopped(1001 * NS_PER_MS)
+
+
+@pytest.mark.parametrize("broken", [A, B])
+def test_one_broken_channel_of_two_is_a_silent_encoder(broken):
+    """The other one counts back and forth: no part would ever come to the ejector."""
+    ejection = Ejection(TrackRules(travel=100, min_gap=20), Encoder(quadrature=True, standstill_ms=20))
+    ejection.begin(0)
+    fired = 0
+    for number, edge in enumerate(quadrature_edges([1] * 1000)):
+        if number % 50 == 0:
+            part_id = number // 50
+            ejection.see(part_id, PartSeen(edge.at_ns, None))
+            ejection.conclude(part_id, Outcome.REJECT)
+        if number < 500 or edge.name is not broken:
+            ejection.feed(edge, 0)
+        fired += len(ejection.advance(edge.at_ns))
+        assert ejection.is_blind(edge.at_ns) is (number < 79 or number >= 600), number
+    assert fired == 9
+    assert ejection.encoder_is_silent
