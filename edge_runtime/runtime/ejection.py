@@ -44,10 +44,16 @@ class Ejection:
         return self._silent_triggers >= SILENT_TRIGGERS
 
     def feed(self, edge: Edge, lost_before: int) -> None:
-        """An edge of the encoder. With too many edges lost nobody knows where the parts are."""
+        """An edge of the encoder. With too many edges lost nobody knows where the parts are.
+
+        The kernel loses edges of all lines together: with the encoder's a trigger may be gone that nobody misses yet.
+        """
         if self.encoder is None:
             return
+        before = self.encoder.position
         self.encoder.feed(edge, lost_before)
+        if self.tracker is not None and lost_before:
+            self.tracker.may_have_missed(before, self.encoder.position)
         if self.tracker is not None and 2 * lost_before > self._rules.min_gap:
             log.error("%d encoder edges were lost: the parts on their way are rejected", lost_before)
             self.tracker.doubt_all()

@@ -209,11 +209,13 @@ class GpioWire(Wire):
         self._drive(lambda lines: lines.pulse(fire.outcome, now_ns), now_ns)
 
     def _rest(self, now_ns: int) -> None:
-        """Between two parts the ejector works only where an unseen part may be."""
+        """Between two parts the ejector works only where an unseen part may be, which gets no other's permission."""
         if self.handshake.presents:
             return
-        rejecting = self._rests_rejecting or (self.ejection is not None and self.ejection.is_blind(now_ns))
-        self._drive(lambda lines: lines.level(Output.REJECT, rejecting), now_ns)
+        is_blind = self.ejection is not None and self.ejection.is_blind(now_ns)
+        if is_blind:
+            self._drive(lambda lines: lines.take_back_ok(), now_ns)
+        self._drive(lambda lines: lines.level(Output.REJECT, self._rests_rejecting or is_blind), now_ns)
 
     def _resume_tracking(self, now_ns: int) -> None:
         """The lines are back: edges may have been missed, and the encoder's levels are what they are."""

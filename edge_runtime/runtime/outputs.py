@@ -41,10 +41,15 @@ class OutputLines:
     def pulse(self, outcome: Outcome, now_ns: int) -> None:
         """Signal a verdict; NOT_INSPECTED acts as REJECT, and a reject takes back a permission still standing."""
         output = Output.OK if outcome is Outcome.PASS else Output.REJECT
-        if output is Output.REJECT and self._ends_ns.pop(Output.OK, None) is not None:
-            self._write(Output.OK, False)
+        if output is Output.REJECT:
+            self.take_back_ok()
         self._ends_ns[output] = now_ns + self._pulse_ns.get(output, 0)
         self._write(output, True)
+
+    def take_back_ok(self) -> None:
+        """End a permission that is still standing."""
+        if self._ends_ns.pop(Output.OK, None) is not None:
+            self._write(Output.OK, False)
 
     def level(self, output: Output, active: bool) -> None:
         """Hold an output at this level from now on, when a pulse drives it from the end of the pulse."""

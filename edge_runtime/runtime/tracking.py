@@ -52,6 +52,7 @@ class TrackCounters:
 
     `overtaken`: verdicts that came before an earlier part's. `missing`: parts that did not come to the second eye,
     `unexpected`: parts that did and were never seen. `overridden`: passed parts that were ejected, being in doubt.
+    `fired_late`: parts that were a gap beyond the ejector when it was told.
     """
 
     doubled: int = 0
@@ -61,6 +62,7 @@ class TrackCounters:
     missing: int = 0
     unexpected: int = 0
     overridden: int = 0
+    fired_late: int = 0
 
 
 @dataclass
@@ -101,6 +103,12 @@ class Tracker:
         """Nobody knows any more where the parts are."""
         for part in self._parts:
             part.in_doubt = True
+
+    def may_have_missed(self, start: int, end: int) -> None:
+        """A trigger between these positions may be lost: what passed it there meets a working ejector."""
+        if self.rules.on_lost == "reject":
+            first, last = sorted((start, end))
+            self._blind.append((first + self.rules.travel, last + self.rules.travel + max(1, self.rules.min_gap // 2)))
 
     def is_doubled(self, at: int) -> bool:
         """Whether a trigger at this position is too close to another to be a part of its own."""
@@ -151,6 +159,8 @@ class Tracker:
         """The parts that have come to the ejector since the last call, in order."""
         self._notice_missing(position)
         due = self._due(position)
+        beyond = position - self.rules.travel - self.rules.min_gap
+        self.counters.fired_late += sum(part.at < beyond for part in due) if self.rules.min_gap else 0
         self._parts = self._parts[len(due) :]
         self._blind = [span for span in self._blind if span[1] > position]
         return [self._fire(part) for part in due]
