@@ -15,7 +15,7 @@ import pytest
 
 from edge_runtime.vision.boards import BoardStyle, paint_board
 
-BUNDLE = Path(__file__).parents[2] / "opt_models" / "board-unet" / "1"
+BUNDLE = Path(__file__).parents[2] / "opt_models" / "board-unet" / "2"
 INSPECT_KEYS = {"picture", "outcome", "reasons", "defects", "tiles", "ms"}
 DEFECT_KEYS = {"class", "class_id", "xyxy_px", "area_px", "area_mm2", "score"}
 
@@ -137,7 +137,7 @@ def test_the_demo_inspects_the_users_own_pictures(pictures: Path, tmp_path: Path
 
 def test_recipes_are_listed_and_checked_with_their_digests(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
-    other = BUNDLE.parents[1] / "pcb-unet" / "2"
+    other = BUNDLE.parents[1] / "pcb-unet" / "3"
     config.write_text(
         f'[camera]\ndriver = "synthetic"\n[inspection]\nbundle = "{BUNDLE}"\n'
         f'[recipes.1.recipe]\nname = "board-a"\n[recipes.12]\nrecipe.name = "board-b"\nbundle = "{other}"\n'

@@ -26,7 +26,7 @@ from edge_runtime.vision.stitching import mask_hw, place_core
 from edge_runtime.vision.tiling import check_grid, core_box, plan_grid
 
 HERE = Path(__file__).parent
-BUNDLE = HERE.parents[1] / "opt_models" / "board-unet" / "1"
+BUNDLE = HERE.parents[1] / "opt_models" / "board-unet" / "2"
 RECIPE = Recipe("seams", join_px=6)
 BYTE_STEP = 1
 EQUAL_SHARE_MIN = 0.9999

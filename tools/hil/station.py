@@ -33,7 +33,7 @@ height_px = {height_px}
 rate_hz = 10
 
 [inspection]
-bundle = "/opt/edge-runtime/models/board-unet/1"
+bundle = "/opt/edge-runtime/models/board-unet/2"
 backend = "{backend}"
 workers = 1
 hang_timeout_ms = 20000

@@ -42,7 +42,7 @@ def test_scaling_has_a_row_for_each_size_and_worker_count():
 
 
 def test_start_tells_ready_each_child_each_step_and_a_change_of_model():
-    other = ROOT / "opt_models" / "pcb-unet" / "2"
+    other = ROOT / "opt_models" / "pcb-unet" / "3"
     report = rows_of("start", "--workers", 1, "--rounds", 1, "--other", other)
     (row,) = report["rows"]
     assert all(0 < row[f"{role}_ms"] <= row["ready_ms"] + 50 for role in ("guard", "office", "capture", "inspection"))
@@ -79,7 +79,7 @@ def test_limit_compares_with_a_matrix_product():
     [
         (("pipeline", "--bundle", "gone"), "gone"),
         (("pipeline", "--backend", "abacus"), "backend 'abacus' with 1 workers"),
-        (("start", "--other", "opt_models/pcb-template/1"), "take no template"),
+        (("start", "--other", "opt_models/pcb-template/2"), "take no template"),
         (("start", "--bundle", "gone"), "gone"),
         (("memory", "--bundle", "gone"), "gone"),
         (("limit", "--bundle", "gone"), "gone"),
