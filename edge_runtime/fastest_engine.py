@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,19 +56,31 @@ def settled(inspection: InspectionSettings, bundle: Bundle, data_dir: Path, limi
     if inspection.backend != "auto":
         return inspection
     path, key = _choice_path(bundle, data_dir), _choice_key(inspection, bundle)
-    choice = read_choice(path, key)
-    if choice is None:
-        try:
-            with only_one(path.parent):
-                choice = read_choice(path, key) or keep_choice(path, measured(inspection, bundle, limit_s, key))
-        except OSError as exc:
-            log.warning("%s cannot be written (%s): the engines are measured at each start", path, exc)
-            choice = measured(inspection, bundle, limit_s, key)
+    choice = read_choice(path, key) or _measured_alone(inspection, bundle, limit_s, path, key)
     best = choice.best
     if best is None:
         raise InferenceError(f"{bundle.folder}: no engine can be used: {choice}")
     log.info("%s: auto takes %s", bundle.model_id, choice)
     return _with_engine(inspection, bundle, best.backend, best.target, best.precision)
+
+
+def _measured_alone(
+    inspection: InspectionSettings, bundle: Bundle, limit_s: float, path: Path, key: dict[str, str]
+) -> Choice:
+    """What another process has kept meanwhile, or a new choice, kept where the disk takes it."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(only_one(path.parent))
+        except OSError as exc:
+            log.warning("%s: no lock (%s): every worker measures the engines", path.parent, exc)
+        choice = read_choice(path, key)
+        if choice is None:
+            choice = measured(inspection, bundle, limit_s, key)
+            try:
+                keep_choice(path, choice)
+            except OSError as exc:
+                log.warning("%s: cannot be written (%s): the engines are measured at each start", path, exc)
+    return choice
 
 
 def told_engine(inspection: InspectionSettings, bundle: Bundle, data_dir: Path) -> str:

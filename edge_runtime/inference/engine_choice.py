@@ -88,11 +88,10 @@ def read_choice(path: Path, key: Mapping[str, str]) -> Choice | None:
     return choice if choice.key == key and choice.best is not None else None
 
 
-def keep_choice(path: Path, choice: Choice) -> Choice:
-    """Write a choice, whole or not at all, and give it back. Raises OSError."""
+def keep_choice(path: Path, choice: Choice) -> None:
+    """Write a choice, whole or not at all. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, choice.model_dump_json(indent=1).encode() + b"\n")
-    return choice
 
 
 @contextmanager

@@ -180,9 +180,23 @@ def test_a_choice_that_does_not_hold_is_forgotten(onnx_bundle, tmp_path):
     assert not path.exists()
 
 
-def test_a_disk_that_takes_nothing_costs_only_the_measurement(onnx_bundle, tmp_path, caplog):
-    (tmp_path / "data").write_text("a file where the folder should be")
+def fill(folder):
+    """A folder where the file should be: the rename fails as on a full disk."""
+    (folder / "data" / "engines").mkdir(parents=True)
+    bundle = load_bundle(folder / "onnx")
+    (folder / "data" / "engines" / f"tiny-{bundle.digest[:16]}.json").mkdir()
+
+
+def block(folder):
+    (folder / "data").write_text("a file where the folder should be")
+
+
+@pytest.mark.parametrize("spoil", [fill, block])
+def test_a_disk_that_takes_nothing_costs_only_one_measurement(onnx_bundle, tmp_path, caplog, spoil):
+    caplog.set_level(logging.INFO)
+    spoil(tmp_path)
     assert settled(auto(onnx_bundle), onnx_bundle, tmp_path / "data", LIMIT_S).backend in ("onnxruntime", "openvino")
+    assert caplog.text.count("measuring the engines") == 1
     assert "the engines are measured at each start" in caplog.text
 
 
