@@ -1,5 +1,5 @@
 # `make demo` and `make test` are all a newcomer needs: each sets up what it needs, once, in .venv.
-.PHONY: demo test check bench bench-hil fuzz setup clean
+.PHONY: demo test check bench bench-all bench-peers bench-hil fuzz setup clean
 .DEFAULT_GOAL := help
 
 BIN := .venv/bin
@@ -13,6 +13,8 @@ help:
 	@echo "make test    run all tests (sets up everything, the training tools included)"
 	@echo "make check   ruff, mypy, import rules"
 	@echo "make bench   overhead of the pipeline against the pure predictor"
+	@echo "make bench-all  all benchmarks of this runtime, into docs/performance.md (15 minutes on a quiet machine)"
+	@echo "make bench-peers  the same frames through PaddleSeg, MONAI, SAHI, ONNX Runtime and OpenVINO (6 GB of packages)"
 	@echo "make bench-hil  the daemon in a virtual box with simulated GPIO, camera and serial adapter (root, Debian or Ubuntu)"
 	@echo "make fuzz    a million random and damaged inputs for each serial decoder (ARGS='--inputs N --seed S')"
 	@echo "make clean   remove .venv and what tests and demos left"
@@ -45,6 +47,33 @@ check: $(ALL_READY)
 bench: $(ALL_READY)
 	$(BIN)/python -m tools bench pipeline $(ARGS)
 
+# A quiet machine is needed; docs/performance.md holds what came out.
+RESULTS := docs/benchmarks
+define measure
+	$(BIN)/python -m tools bench $(1) --json $(RESULTS)/$(1).json $(2)
+endef
+
+bench-all: $(ALL_READY)
+	$(call measure,pipeline)
+	$(call measure,scaling)
+	$(call measure,start,--other opt_models/pcb-unet/3)
+	$(call measure,memory)
+	$(call measure,limit)
+	$(BIN)/python -m tools bench report
+
+# What it is compared with has an environment of its own: nothing of it is needed for anything else.
+PEERS_READY := .venv-peers/.ready
+
+$(PEERS_READY): tools/benchmarks/peers-requirements.txt scripts/find-python .python-version
+	@python=$$(PYTHON="$(PYTHON)" sh scripts/find-python) && "$$python" -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --requirement tools/benchmarks/peers-requirements.txt
+	.venv-peers/bin/python -m pip install --quiet --no-deps paddleseg==2.8.0
+	@touch $@
+
+bench-peers: $(ALL_READY) $(PEERS_READY)
+	$(BIN)/python -m tools bench peers $(FRAMES) --json $(RESULTS)/peers.json $(ARGS)
+	$(BIN)/python -m tools bench report
+
 bench-hil: $(ALL_READY)
 	$(BIN)/python -m tools.hil $(ARGS)
 
@@ -52,4 +81,4 @@ fuzz: $(DEMO_READY)
 	$(BIN)/python -m tools.fuzz $(ARGS)
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache demo-output
+	rm -rf .venv .venv-peers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache demo-output

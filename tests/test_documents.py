@@ -15,6 +15,8 @@ import edge_runtime.__main__
 import tools.__main__
 from edge_runtime.config import load_recipe, load_settings
 from edge_runtime.protocol.sentence import Decoder
+from tools.benchmarks.page import filled
+from tools.benchmarks.report import load
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -82,6 +84,12 @@ def test_the_register_map_is_current() -> None:
     script = [sys.executable, str(ROOT / "scripts" / "modbus-reference")]
     made = subprocess.run(script, capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert made == (ROOT / "docs" / "modbus.md").read_text()
+
+
+def test_the_figures_of_the_performance_page_are_those_of_the_results() -> None:
+    page, results = ROOT / "docs" / "performance.md", ROOT / "docs" / "benchmarks"
+    reports = {path.stem: load(path) for path in results.glob("*.json")}
+    assert filled(page.read_text(), reports, results.name, page.name) == page.read_text()
 
 
 def test_commands_of_both_programs_are_named() -> None:

@@ -11,6 +11,8 @@ bench = typer.Typer(no_args_is_help=True, help="Measure what surrounds a model, 
 
 
 BUNDLE = Path("opt_models/board-unet/2")
+RESULTS = Path("docs/benchmarks")
+PEERS_PYTHON = Path(".venv-peers/bin/python")
 BundleFolder = Annotated[Path, typer.Option(help="Bundle folder.")]
 Workers = Annotated[
     list[int] | None, typer.Option(min=1, max=64, help="Worker count; repeat for several (default 1 and 2).")
@@ -116,6 +118,48 @@ def limit(
     from tools.benchmarks.output import deliver
 
     deliver(bench_limit(LimitWish(bundle or [BUNDLE], backend or ["paddle_lite"], rounds)), json, picture)
+
+
+@bench.command()
+def peers(
+    frames: Annotated[
+        Path | None, typer.Argument(help="Folder of pictures of one size; without: made-up boards of 2048 px.")
+    ] = None,
+    bundle: Annotated[Path, typer.Option(help="Bundle folder, one with an ONNX network.")] = BUNDLE,
+    python: Annotated[Path, typer.Option(help="Interpreter of the peers; `make bench-peers` makes it.")] = PEERS_PYTHON,
+    count: Annotated[int, typer.Option(min=1, max=100, help="How many of the pictures, by name.")] = 3,
+    rounds: Rounds = 5,
+    classic_rounds: Annotated[int, typer.Option(min=0, help="Rounds of UNet 64-512, which takes long; 0: none.")] = 1,
+    cores: Annotated[
+        list[int] | None, typer.Option(min=1, max=64, help="Processors; repeat for several (default 1 and 2).")
+    ] = None,
+    backend: Annotated[
+        list[str] | None, typer.Option(help="Ours; repeat (default paddle_lite, onnxruntime, openvino).")
+    ] = None,
+    peer: Annotated[list[str] | None, typer.Option(help="Only this peer; repeat for several.")] = None,
+    json: JsonFile = None,
+    picture: PictureFile = None,
+) -> None:
+    """The same frames and network through PaddleSeg, MONAI, SAHI, ONNX Runtime, OpenVINO and this runtime."""
+    from tools.benchmarks.output import deliver
+    from tools.benchmarks.peers import PEERS, PeersWish, bench_peers, check_names
+
+    check_names(peer or [])
+    own = backend or ["paddle_lite", "onnxruntime", "openvino"]
+    wish = PeersWish(bundle, frames, python, count, rounds, classic_rounds, cores or [1, 2], own, tuple(peer or PEERS))
+    deliver(bench_peers(wish), json, picture)
+
+
+@bench.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="Folder with NAME.json of each benchmark.")] = RESULTS,
+    page: Annotated[Path, typer.Option(help="The page whose figures are renewed.")] = Path("docs/performance.md"),
+) -> None:
+    """Write the figures of the last run into docs/performance.md, and draw their pictures."""
+    from tools.benchmarks.page import write_page
+
+    missing = write_page(page, results)
+    typer.echo(f"{page}: renewed" + (f"; not measured: {', '.join(missing)}" if missing else ""))
 
 
 @bench.command()

@@ -35,7 +35,7 @@ def this_machine() -> Machine:
         cores=len(os.sched_getaffinity(0)),
         memory_gib=round(memory_bytes / 2**30),
         units=tuple(sorted(WIDE_UNITS & flags)),
-        kernel=f"{platform.system()} {platform.release()}",
+        kernel=f"{platform.system()} {platform.release().partition('-')[0]}",
         python=platform.python_version(),
     )
 

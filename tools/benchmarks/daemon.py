@@ -24,6 +24,7 @@ from edge_runtime.signal_io.recording import written
 from edge_runtime.simulation.station import Station
 from edge_runtime.simulation.toml_text import to_toml
 from edge_runtime.values import InspectionRecord
+from tools.benchmarks.frames import backend_keys
 from tools.golden_pictures import MadePicture
 
 READY_WITHIN_S, ANSWER_WITHIN_S, STOP_WITHIN_S = 120.0, 180.0, 15.0
@@ -71,7 +72,8 @@ def daemon_settings(folder: Path, bundle: Path, picture: MadePicture, workers: i
             "driver": "folder", "path": "pictures", "loop": True, "width_px": width_px, "height_px": height_px,
         },
         "inspection": {
-            "bundle": str(bundle.absolute()), "workers": workers, "backend": backend, "hang_timeout_ms": HANG_MS,
+            "bundle": str(bundle.absolute()), "workers": workers, "hang_timeout_ms": HANG_MS,
+            **backend_keys(backend),
         },
         "line": {
             "trigger": "gpio", "deadline_ms": ANSWER_WITHIN_S * 1000, "heartbeat_ms": 500,

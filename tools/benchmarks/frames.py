@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_runtime.commands.inspect import pool_settings
+from edge_runtime.commands.inspect import FILE_HANG_TIMEOUT_MS, pool_settings
 from edge_runtime.config import InspectionSettings, Settings
 from edge_runtime.config_recipe import RecipeSettings
 from edge_runtime.vision.boards import BINARY, CAMERA, paint_board
@@ -38,11 +38,17 @@ def repeated(picture: ImageU8, side_px: int) -> ImageU8:
     return np.ascontiguousarray(tiled[:side_px, :side_px])
 
 
+def backend_keys(backend: str) -> dict[str, str]:
+    """`openvino:bf16` names a backend and the precision it computes in; else the name alone."""
+    name, _, precision = backend.partition(":")
+    return {"backend": name} | ({"openvino_precision": precision} if precision else {})
+
+
 def inspection(bundle: Path, workers: int, backend: str) -> InspectionSettings:
     """Raises ToolError for a backend there is none of."""
-    wish: dict[str, Any] = {"bundle": bundle.absolute(), "workers": workers, "backend": backend}
+    wish: dict[str, Any] = {"bundle": bundle.absolute(), "workers": workers, **backend_keys(backend)}
     try:
-        return InspectionSettings(**wish)
+        return InspectionSettings(**wish, hang_timeout_ms=FILE_HANG_TIMEOUT_MS)
     except ValueError as exc:
         raise ToolError(f"backend {backend!r} with {workers} workers: {exc}") from exc
 
@@ -50,6 +56,4 @@ def inspection(bundle: Path, workers: int, backend: str) -> InspectionSettings:
 def workers_settings(bundle: Path, workers: int, backend: str) -> Settings:
     """Workers without a line; a picture of 64 megapixels may take them a minute."""
     settings = pool_settings(bundle, RecipeSettings(), workers)
-    wanted = inspection(bundle, workers, backend)
-    changed = {"workers": workers, "backend": wanted.backend}
-    return settings.model_copy(update={"inspection": settings.inspection.model_copy(update=changed)})
+    return settings.model_copy(update={"inspection": inspection(bundle, workers, backend)})

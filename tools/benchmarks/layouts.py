@@ -173,6 +173,29 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
             ),
             Bars(("model", "backend"), {"share": "share"}, "share of sgemm's GFLOP/s, one thread"),
         ),
+        "peers": Layout(
+            "Side by side with what else there is",
+            (
+                {
+                    "name": "who",
+                    "cores": "cores",
+                    "frame_ms": "frame ms",
+                    "ratio": "times ours",
+                    "core_differ": "core differs",
+                    "seam_differ": "seam differs",
+                },
+                {
+                    "name": "who",
+                    "cores": "cores",
+                    "least_ms": "least",
+                    "most_ms": "most",
+                    "rounds": "rounds",
+                    "peak_mb": "peak MB",
+                    "note": "with",
+                },
+            ),
+            Bars(("name", "cores"), {"frame_ms": "frame"}, "milliseconds a frame"),
+        ),
     }
 )
 
@@ -197,8 +220,12 @@ def facts(report: Report) -> str:
 
 
 def sums(layout: Layout, report: Report) -> list[str]:
-    """The summary, a line each, those that the layout names."""
-    return [f"{words}: {as_text(report.summary[key])}" for key, words in layout.sums.items() if key in report.summary]
+    """A line each: what could not be measured, and those of the summary that the layout names."""
+    failed = [
+        f"{row['name']}, {row['cores']} cores, not measured: {row['failed']}" for row in report.rows if "failed" in row
+    ]
+    named = [(words, report.summary[key]) for key, words in layout.sums.items() if key in report.summary]
+    return failed + [f"{words}: {as_text(value)}" for words, value in named]
 
 
 def as_text(value: Any) -> str:

@@ -33,8 +33,9 @@ def print_report(report: Report, console: Console) -> None:
     console.print(f"[bold]{layout.title}[/]")
     for headings, rows in tables(layout, report):
         table = Table(box=box.SIMPLE_HEAD)
-        for heading in headings:
-            table.add_column(heading, justify="right", overflow="fold")
+        for heading, cells in zip(headings, zip(*rows, strict=True), strict=True):
+            is_name = not any(cell[:1].isdigit() for cell in cells)
+            table.add_column(heading, justify="left" if is_name else "right", no_wrap=is_name)
         for row in rows:
             table.add_row(*row)
         console.print(table)

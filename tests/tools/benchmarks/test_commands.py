@@ -3,9 +3,21 @@
 import json
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
+import cv2
+import numpy as np
+import onnxruntime
 import pytest
+
+from edge_runtime.inference.bundle import NewArtefact, write_bundle
+from edge_runtime.inference.golden import GoldenTile
+from edge_runtime.inference.manifest import Draft
+from edge_runtime.values import Mask
+from edge_runtime.vision.preprocess import value_table
+from tools.graph import initial_weights, receptive_radius_px
+from tools.onnx_file import OPSET, onnx_bytes
 
 ROOT = Path(__file__).parents[3]
 
@@ -74,6 +86,61 @@ def test_limit_compares_with_a_matrix_product():
     assert 0 < row["share"] < 1
 
 
+TILE_PX, STRIDE_PX = 128, 2
+
+
+@pytest.fixture(scope="module")
+def small_bundle(tmp_path_factory, make_unet):
+    """A tiny network as a bundle with an ONNX file alone; its margin is its receptive radius, so stitching is exact."""
+    graph = make_unet()
+    data = onnx_bytes(graph, initial_weights(graph, 3), TILE_PX)
+    sizes = {"tile_px": TILE_PX, "stride_px": 8, "margin_px": receptive_radius_px(graph)}
+    classes = [
+        {"id": number, "name": f"c{number}", "color_bgr": (0, 0, 255), "threshold": 128}
+        for number in range(1, graph.class_count)
+    ]
+    draft = Draft.model_validate(
+        {
+            "name": "tiny",
+            "version": "1",
+            "created": datetime(2026, 1, 1, tzinfo=timezone.utc),
+            "input": {"channels": "GRAY", "mean": (0.5,), "std": (0.25,), **sizes},
+            "output": {"kind": "class_and_score", "mask_stride_px": STRIDE_PX},
+            "classes": classes,
+            "figures": {"parameters": 1, "macs_per_tile": 1},
+            "terms": "none: no training data",
+        }
+    )
+    artefact = NewArtefact("model.onnx", data, "onnx", "fp32", opset=OPSET)
+    folder = tmp_path_factory.mktemp("bundles") / "tiny" / "1"
+    return write_bundle(folder, draft, [artefact], [_golden(data)]).folder
+
+
+def _golden(data):
+    picture = np.full((TILE_PX, TILE_PX, 3), 90, np.uint8)
+    tile = cv2.LUT(picture[:, :, 0], value_table(0.5, 0.25))[None, None]
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    class_ids, scores = session.run(["class_ids", "scores"], {"tile": tile})
+    return GoldenTile(picture, Mask(class_ids[0], scores[0], STRIDE_PX), None)
+
+
+def test_peers_are_compared_with_ours_on_the_same_frames(small_bundle, tmp_path):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for number in range(2):
+        picture = np.random.default_rng(number).integers(0, 256, (240, 240, 3), np.uint8)
+        cv2.imwrite(str(frames / f"{number}.png"), picture)
+    words = ("peers", frames, "--bundle", small_bundle, "--python", sys.executable, "--count", 2, "--rounds", 2)
+    peers = ("--peer", "onnxruntime", "--peer", "sahi", "--cores", 1, "--backend", "onnxruntime")
+    report = rows_of(*words, *peers, "--picture", tmp_path / "p.png")
+    ours, whole, absent = report["rows"]
+    assert (ours["name"], ours["ratio"], ours["rounds"]) == ("ours, onnxruntime", 1.0, 2)
+    assert (whole["name"], whole["core_differ"], whole["seam_differ"]) == ("ONNX Runtime, whole", 0, 0)
+    assert (ours["core_differ"], ours["seam_differ"]) == (0, 0)
+    assert "No module named 'sahi'" in absent["failed"]
+    assert report["conditions"]["ratios against"] == "ours, onnxruntime"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -83,6 +150,8 @@ def test_limit_compares_with_a_matrix_product():
         (("start", "--bundle", "gone"), "gone"),
         (("memory", "--bundle", "gone"), "gone"),
         (("limit", "--bundle", "gone"), "gone"),
+        (("peers", "--peer", "abacus"), "peer 'abacus': known are"),
+        (("peers", "--python", "gone"), "make bench-peers"),
         (("scaling", "--backend", "abacus", "--side", "64"), "backend 'abacus' with 1 workers"),
     ],
 )
