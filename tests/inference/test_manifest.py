@@ -158,4 +158,4 @@ def test_the_documented_manifest_is_valid():
     page = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text()
     example = page.split("```json\n")[1].split("```")[0]
     manifest = parse_manifest(example.encode(), "docs/bundle.md")
-    assert [artefact.target for artefact in manifest.artefacts] == ["x86", "arm"]
+    assert [artefact.target for artefact in manifest.artefacts] == ["x86", "arm", "onnx"]
