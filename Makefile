@@ -49,6 +49,7 @@ bench: $(ALL_READY)
 
 # A quiet machine is needed; docs/performance.md holds what came out.
 RESULTS := docs/benchmarks
+WITH_TORCH = $(if $(wildcard .venv-peers/.ready),--torch-python .venv-peers/bin/python)
 define measure
 	$(BIN)/python -m tools bench $(1) --json $(RESULTS)/$(1).json $(2)
 endef
@@ -58,7 +59,7 @@ bench-all: $(ALL_READY)
 	$(call measure,scaling)
 	$(call measure,start,--other opt_models/pcb-unet/3)
 	$(call measure,memory)
-	$(call measure,limit)
+	$(call measure,limit,--backend paddle_lite --backend onnxruntime --backend openvino $(WITH_TORCH))
 	$(BIN)/python -m tools bench report
 
 # What it is compared with has an environment of its own: nothing of it is needed for anything else.

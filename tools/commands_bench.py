@@ -110,6 +110,9 @@ def limit(
         list[str] | None, typer.Option(help="Value of inspection.backend; repeat for several (default paddle_lite).")
     ] = None,
     rounds: Rounds = 5,
+    torch_python: Annotated[
+        Path | None, typer.Option(help="An interpreter with torch, for the peaks in bfloat16 and int8.")
+    ] = None,
     json: JsonFile = None,
     picture: PictureFile = None,
 ) -> None:
@@ -117,7 +120,7 @@ def limit(
     from tools.benchmarks.limit import LimitWish, bench_limit
     from tools.benchmarks.output import deliver
 
-    deliver(bench_limit(LimitWish(bundle or [BUNDLE], backend or ["paddle_lite"], rounds)), json, picture)
+    deliver(bench_limit(LimitWish(bundle or [BUNDLE], backend or ["paddle_lite"], rounds, torch_python)), json, picture)
 
 
 @bench.command()

@@ -172,6 +172,7 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
                 },
             ),
             Bars(("model", "backend"), {"share": "share"}, "share of sgemm's GFLOP/s, one thread"),
+            {"torch_gflops": "PyTorch's matrix product, GFLOP/s"},
         ),
         "peers": Layout(
             "Side by side with what else there is",
@@ -191,8 +192,8 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
                     "most_ms": "most",
                     "rounds": "rounds",
                     "peak_mb": "peak MB",
-                    "note": "with",
                 },
+                {"name": "who", "note": "with"},
             ),
             Bars(("name", "cores"), {"frame_ms": "frame"}, "milliseconds a frame"),
         ),

@@ -32,6 +32,7 @@ class LimitWish:
     bundles: Sequence[Path]
     backends: Sequence[str]
     rounds: int
+    torch_python: Path | None = None
     runs: int = 10
 
 
@@ -39,7 +40,8 @@ def bench_limit(wish: LimitWish) -> Report:
     """One row for each model and backend, one thread: GFLOP/s of its convolutions over those of a large sgemm.
 
     Peak and predictor are measured in turn, so that a neighbour meets both; `share` is the median of the rounds'
-    ratios. Raises BundleError, InferenceError, ToolError.
+    ratios. With `torch_python` the summary has what torch multiplies in float32, bfloat16 and int8.
+    Raises BundleError, InferenceError, ToolError.
     """
     clerk = Clerk("limit")
     cases = [(bundle, backend) for bundle in wish.bundles for backend in wish.backends]
@@ -48,7 +50,8 @@ def bench_limit(wish: LimitWish) -> Report:
         for bundle, backend in cases:
             rows.append(_row(bundle, backend, wish))
             advance(len(rows), len(cases))
-    return clerk.report({"rounds": wish.rounds, "blas": blas_name(), "threads": 1}, rows)
+    summary = {} if wish.torch_python is None else {"torch_gflops": measure_gemm("torch", wish.torch_python)}
+    return clerk.report({"rounds": wish.rounds, "blas": blas_name(), "threads": 1}, rows, summary)
 
 
 def _row(folder: Path, backend: str, wish: LimitWish) -> Row:
@@ -61,7 +64,7 @@ def _row(folder: Path, backend: str, wish: LimitWish) -> Row:
     with Predictors(folder, picture, 1, backend) as predictors:
         for _ in range(wish.rounds):
             times.append(predictors.tile_ms(wish.runs))
-            peaks.append(measure_sgemm())
+            peaks.append(measure_gemm()["f32"])
     return {"model": bundle.model_id, "backend": backend, **share_of_peak(gmacs, times, peaks)}
 
 
@@ -78,15 +81,22 @@ def share_of_peak(gmacs: float, tile_ms: Sequence[float], peak_gflops: Sequence[
     }
 
 
-def measure_sgemm(sides: Sequence[int] = GEMM_SIDES, repeats: int = GEMM_REPEATS) -> float:
-    """GFLOP/s of the fastest side, on one thread, in a process of its own. Raises ToolError."""
+def measure_gemm(
+    library: str = "numpy",
+    python: Path = Path(sys.executable),
+    sides: Sequence[int] = GEMM_SIDES,
+    repeats: int = GEMM_REPEATS,
+) -> dict[str, float]:
+    """GFLOP/s of the fastest side by precision, on one thread, in a process of its own. Raises ToolError."""
     environment = {name: value for name, value in os.environ.items() if name not in SLOWING} | ONE_THREAD
     script = str(Path(__file__).with_name("gemm_child.py"))
-    command = [sys.executable, script, ",".join(map(str, sides)), str(repeats)]
+    command = [str(python), script, library, ",".join(map(str, sides)), str(repeats)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=GEMM_LIMIT_S, check=False)
     if done.returncode:
-        raise ToolError(f"NumPy's matrix product ended with {done.returncode}: {done.stderr.strip()[-300:]}")
-    return float(max(json.loads(done.stdout).values()))
+        last = " ".join(done.stderr.strip().splitlines()[-1:])
+        raise ToolError(f"{python}: {library}'s matrix product ended with {done.returncode}: {last}")
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return {precision: round(value, 1) for precision, value in found.items()}
 
 
 def blas_name() -> str:

@@ -12,6 +12,7 @@ from tools.benchmarks.layouts import LAYOUTS, facts, sums, tables
 from tools.benchmarks.report import Report, save, to_json
 
 STDOUT = Path("-")
+NAME_LENGTH = 30
 
 
 def deliver(report: Report, json_file: Path | None, picture: Path | None) -> None:
@@ -34,8 +35,9 @@ def print_report(report: Report, console: Console) -> None:
     for headings, rows in tables(layout, report):
         table = Table(box=box.SIMPLE_HEAD)
         for heading, cells in zip(headings, zip(*rows, strict=True), strict=True):
-            is_name = not any(cell[:1].isdigit() for cell in cells)
-            table.add_column(heading, justify="left" if is_name else "right", no_wrap=is_name)
+            is_number = any(cell[:1].isdigit() for cell in cells)
+            is_name = not is_number and max(map(len, cells)) <= NAME_LENGTH
+            table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_name, overflow="fold")
         for row in rows:
             table.add_row(*row)
         console.print(table)

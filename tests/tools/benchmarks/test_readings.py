@@ -2,16 +2,18 @@
 
 import os
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tools.benchmarks.frames import made_frame, repeated
-from tools.benchmarks.limit import measure_sgemm, share_of_peak
+from tools.benchmarks.limit import measure_gemm, share_of_peak
 from tools.benchmarks.memory import growth
 from tools.benchmarks.scaling import flatness_by_workers
 from tools.benchmarks.smaps import Footprint, footprint, parse_smaps, together
 from tools.benchmarks.start import ready_times, steps_of
+from tools.errors import ToolError
 
 SMAPS = """\
 7f10a000-7f10b000 rw-s 00001000 00:01 1234                       /memfd:frame-ring (deleted)
@@ -81,7 +83,14 @@ def test_a_share_is_the_median_of_the_rounds_ratios():
 
 
 def test_sgemm_is_measured():
-    assert measure_sgemm([64], 2) > 0.1
+    (found,) = measure_gemm(sides=[64], repeats=2).items()
+    assert found[0] == "f32"
+    assert found[1] > 0.1
+
+
+def test_a_library_that_is_not_there_is_told():
+    with pytest.raises(ToolError, match="torch's matrix product ended with 1"):
+        measure_gemm("torch", Path("/bin/false"), [64], 1)
 
 
 @pytest.mark.parametrize("side_px", [100, 2048, 2100])
