@@ -86,7 +86,7 @@ class Box:
 
     def shell(self, command: str, timeout_s: float = 600) -> str:
         """What the command printed in the box. Raises BenchError when it fails."""
-        code, text = self.call("box.shell", patience_s=timeout_s + 30, command=command, timeout_s=timeout_s)
+        code, text = self.call("box.shell", patience_s=timeout_s + 1800, command=command, timeout_s=timeout_s)
         if code:
             raise BenchError(f"in the box, `{command}` ended with {code}:\n{text[-3000:]}")
         return str(text)
