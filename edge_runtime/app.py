@@ -56,6 +56,7 @@ GUARD_HANG_TIMEOUT_MS = 5_000.0
 FIELDBUS_HANG_TIMEOUT_MS = 2_000.0
 FIELDBUS_STALE_MS = 3_000.0
 MEASURE_SHARE = 0.6  # of the time to start: the rest is for opening what was chosen
+REPORTER_DATA_BYTES = 192 * 1024**2  # eight times what it needs: a broker's nonsense must not cost the workers theirs
 REPORTER_HANG_TIMEOUT_MS = 60_000.0  # a name server or a broker may be slow to say nothing
 NICENESS = {Role.GUARD: 0, Role.CAPTURE: 2, Role.INSPECTION: 5, Role.OFFICE: 8, Role.FIELDBUS: 1, Role.REPORTER: 8}
 
@@ -279,10 +280,12 @@ def _serve_office(channel: Channel, ring: FrameRing, settings: Settings, index: 
 
 
 def _serve_reporter(channel: Channel, settings: Settings) -> None:
+    from edge_runtime.processes import bound_memory
     from edge_runtime.protocol.reports import discovery
     from edge_runtime.runtime.reporter import Reporter, ReportPlan
     from edge_runtime.storage.record_feed import SqliteRecordFeed
 
+    bound_memory(REPORTER_DATA_BYTES)
     mqtt, folder = settings.mqtt, settings.station.data_dir
     assert mqtt is not None
     topics = mqtt.topics(settings.station.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 
 _PR_SET_PDEATHSIG = 1
@@ -15,3 +16,10 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if parent_pid == 1 or os.getppid() != parent_pid:
         raise SystemExit(0)
+
+
+def bound_memory(data_bytes: int) -> None:
+    """From now on an allocation beyond `data_bytes` of data raises MemoryError here, and no other process suffers."""
+    hard_bytes = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    wanted = data_bytes if hard_bytes == resource.RLIM_INFINITY else min(data_bytes, hard_bytes)
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard_bytes))

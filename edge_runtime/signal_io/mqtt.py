@@ -23,6 +23,7 @@ CONNECT_WITHIN_S = 5.0
 WINDOW_MAX = 100
 RECEIVED_BYTES_MAX = 4096
 DISCONNECT_WITH_WILL = 0x04
+TOO_MUCH = "sends more than this process may hold in memory; no sound broker does"
 QOS = 1
 
 
@@ -61,7 +62,10 @@ class Will:
 
 
 class MqttPublisher:
-    """See `interfaces.Publisher`. Everything is published at QoS 1. One thread owns it."""
+    """See `interfaces.Publisher`. Everything is published at QoS 1. One thread owns it.
+
+    paho-mqtt takes packets of any size and any number of half-delivered messages: `processes.bound_memory` ends that.
+    """
 
     def __init__(self, broker: Broker, will: Will, subscribe_to: str | None = None) -> None:
         self._broker = broker
@@ -85,6 +89,9 @@ class MqttPublisher:
             )
             self._await_acceptance(client)
             self._subscribe(client)
+        except MemoryError as exc:
+            _drop(client)
+            raise self._error(TOO_MUCH) from exc
         except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError
             _drop(client)
             raise self._error(f"cannot connect: {exc}") from exc
@@ -119,9 +126,12 @@ class MqttPublisher:
 
     def work(self) -> list[Acknowledged | Received]:
         client = self._opened
-        self._check(client.loop_read(), client)
-        while _has_more(client):
+        try:
             self._check(client.loop_read(), client)
+            while _has_more(client):
+                self._check(client.loop_read(), client)
+        except MemoryError as exc:
+            raise self._error(TOO_MUCH) from exc
         if client.want_write():
             self._check(client.loop_write(), client)
         self._check(client.loop_misc(), client)

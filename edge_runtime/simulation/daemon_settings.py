@@ -41,7 +41,15 @@ def best_pulses(wish: RunWish, edges_per_pulse: int) -> int:
 
 
 def fitting_settings(wish: RunWish, mode: Mode, trigger: Literal["gpio", "serial"]) -> dict[str, Any]:
-    """Every section that the hardware does not fill, so that no part is missed or wrongly thrown out."""
+    """Every section that the hardware does not fill, so that no part is missed or wrongly thrown out.
+
+    Raises ConfigError for a belt on which parts are too far apart for it.
+    """
+    if MIN_GAP_SHARE * wish.pitch_mm > wish.eye_to_ejector_mm:
+        raise ConfigError(
+            f"--eye-to-ejector {wish.eye_to_ejector_mm:g} is less than half the distance of two parts, --speed / "
+            f"--rate = {wish.pitch_mm:g} mm: take a longer way, more --rate or less --speed"
+        )
     quadrature = any(kind.name == "belt_reverse" for kind in wish.faults)
     edges_per_pulse = 4 if quadrature else 2
     way = _delays(wish) if mode == "delay" else _pulses(wish, edges_per_pulse)

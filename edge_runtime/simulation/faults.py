@@ -102,7 +102,7 @@ def plan_faults(kinds: Sequence[FaultKind], from_s: float, to_s: float, gap_s: f
     """
     chance, injections, at_s = random.Random(seed), list[Injection](), from_s
     needed_s = sum(kind.lasts_s + kind.settle_s + gap_s for kind in kinds)
-    if needed_s > to_s - from_s:
+    if kinds and needed_s > to_s - from_s:
         raise ConfigError(
             f"--faults: {len(kinds)} kinds of fault need {needed_s:.0f} s of parts, "
             f"there are {max(0.0, to_s - from_s):.0f}; take more --parts or fewer faults"

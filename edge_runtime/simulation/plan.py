@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from edge_runtime.camera.belt import BeltScript, InView
 from edge_runtime.clock import NS_PER_S
+from edge_runtime.errors import ConfigError
 from edge_runtime.simulation.belt import Belt, BeltPart, Geometry, lay_parts
 from edge_runtime.simulation.faults import FaultKind, Injection, plan_faults
 from edge_runtime.simulation.motion import Motion, Stretch
@@ -97,6 +98,11 @@ def _ns(at_s: float, start_ns: int) -> int:
 
 def plan_run(wish: RunWish) -> RunPlan:
     """The same wish gives the same plan. Raises ConfigError when the faults do not fit into the run."""
+    if wish.second_eye_mm >= wish.eye_to_ejector_mm:
+        raise ConfigError(
+            f"--second-eye {wish.second_eye_mm:g} must be less than --eye-to-ejector {wish.eye_to_ejector_mm:g}: it "
+            "stands before the ejector"
+        )
     duration_s = LEAD_S + wish.parts / wish.rate_hz
     injections = plan_faults(wish.faults, 2 * LEAD_S, duration_s, wish.transit_s + 1 / wish.rate_hz, wish.seed)
     motion = _motion(wish, injections)

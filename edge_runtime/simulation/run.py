@@ -12,6 +12,7 @@ from typing import Any, Literal
 from edge_runtime.camera.belt import write_script
 from edge_runtime.clock import NS_PER_MS, NS_PER_S, SystemClock
 from edge_runtime.config import load_settings
+from edge_runtime.config_signals import InputLineSettings
 from edge_runtime.interfaces import Input
 from edge_runtime.simulation.cable import Cable
 from edge_runtime.simulation.daemon_settings import (
@@ -82,8 +83,7 @@ def _run(
         to_toml(with_simulated_hardware(sections, wires.settings(sections["gpio"]), folder, bundle)), encoding="utf-8"
     )
     settings = load_settings(config)
-    assert settings.gpio is not None
-    inputs = settings.gpio.inputs
+    inputs = {Input(name): InputLineSettings.model_validate(each) for name, each in sections["gpio"]["inputs"].items()}
     debounce_s = {name: 0.0 if wires.debounces else each.debounce_us / 1e6 for name, each in inputs.items()}
     clock, station, cable = SystemClock(), Station(folder, config), Cable(folder / CABLE_NAME)
     machine = Machine(

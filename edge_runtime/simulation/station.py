@@ -154,8 +154,12 @@ def write_scripted_bundle(folder: Path, tile_px: int = TILE_PX) -> Path:
 
 
 def new_folder(path: Path) -> Path:
-    """An empty folder for a run; one with something in it is left alone."""
-    if path.exists() and any(path.iterdir()):
+    """An empty folder for a run; one with something in it is left alone. Raises EdgeRuntimeError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        is_empty = not any(path.iterdir())
+    except OSError as exc:
+        raise EdgeRuntimeError(f"{path}: {exc.strerror}; choose another folder for --keep") from exc
+    if not is_empty:
         raise EdgeRuntimeError(f"{path}: is not empty; choose another folder for --keep")
-    path.mkdir(parents=True, exist_ok=True)
     return Path(os.path.abspath(path))

@@ -6,6 +6,7 @@ import logging
 import select
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -137,6 +138,55 @@ def test_something_that_is_no_broker_is_given_up(make_publisher, monkeypatch):
     monkeypatch.setattr("edge_runtime.signal_io.mqtt.CONNECT_WITHIN_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(SignalError, match="says nothing"):
         make_publisher(server.getsockname()[1]).open()
+
+
+GREEDY = """
+import socket, sys, threading
+from edge_runtime.errors import SignalError
+from edge_runtime.processes import bound_memory
+from edge_runtime.signal_io.mqtt import Broker, MqttPublisher, Will
+
+CONNACK, LONGEST = bytes.fromhex("2003000000"), bytes.fromhex("ffffff7f")
+HALF_DELIVERED = b"\\x34" + bytes.fromhex("8080 01") + b"\\0\\1a%c%c\\0" + bytes(2**14 - 6)
+
+def answers():
+    if sys.argv[1] == "long answer":
+        yield b"\\x20" + LONGEST
+    else:
+        yield CONNACK
+    if sys.argv[1] == "long message":
+        yield b"\\x30" + LONGEST
+    for number in range(1, 2**16):
+        yield HALF_DELIVERED % divmod(number, 256) if sys.argv[1] == "half delivered" else bytes(2**16)
+
+def serve(server):
+    connection = server.accept()[0]
+    connection.recv(4096)
+    try:
+        for answer in answers():
+            connection.sendall(answer)
+    except OSError:
+        pass
+
+server = socket.create_server(("127.0.0.1", 0))
+threading.Thread(target=serve, args=(server,), daemon=True).start()
+bound_memory(96 * 2**20)
+publisher = MqttPublisher(Broker("127.0.0.1", server.getsockname()[1], "box"), Will("status", b"offline"))
+try:
+    publisher.open()
+    while True:
+        publisher.work()
+except SignalError as exc:
+    print(exc)
+"""
+
+
+@pytest.mark.parametrize("kind", ["long answer", "long message", "half delivered"])
+def test_a_broker_that_sends_without_end_is_hung_up_on(kind):
+    """paho would take 256 MB for one packet, and keep any number of half-delivered messages."""
+    command = [sys.executable, "-c", GREEDY, kind]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert "sends more than this process may hold in memory" in done.stdout, done
 
 
 @pytest.fixture

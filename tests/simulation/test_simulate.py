@@ -65,6 +65,10 @@ def test_the_ejector_a_part_too_late_is_found(tmp_path):
     [
         (["--faults", "earthquake"], "no fault earthquake"),
         (["--parts", "10"], "take more --parts"),
+        (["--faults", "none", "--second-eye", "900"], "--second-eye 900 must be less than --eye-to-ejector 500"),
+        (["--faults", "none", "--eye-to-ejector", "1"], "less than half the distance of two parts"),
+        (["--faults", "none", "--keep", "/proc/none"], "/proc/none: No such file or directory; choose another folder"),
+        (["--faults", "none", "--keep", __file__], "choose another folder for --keep"),
     ],
 )
 def test_what_cannot_be_simulated_is_refused_at_once(words, said):
