@@ -23,7 +23,7 @@ from edge_runtime.config_recipe import (
 from edge_runtime.config_signals import EjectionSettings, GpioSettings, ModbusSettings, SerialSettings, StopSettings
 from edge_runtime.errors import ConfigError
 from edge_runtime.inference.manifest import ONNX_TARGETS, Target
-from edge_runtime.interfaces import Input, Output
+from edge_runtime.interfaces import Input
 from edge_runtime.validation import StrictModel, describe
 
 RING_PAGES_LIMIT_BYTES = 8 * 1024**3
@@ -223,8 +223,7 @@ class Settings(StrictModel):
         if self.line.trigger == "modbus" and self.modbus is None:
             raise ValueError("line.trigger 'modbus' needs a [modbus] section")
         if self.ejection is not None:
-            self._check_ejection(self.ejection)
-            check_ejection(self.ejection, self.line.trigger)
+            check_ejection(self.ejection, self.gpio, self.line.trigger, self.line.deadline_ms)
         if self.gpio is not None:
             check_gpio(self.gpio, self.line.trigger, self.ejection)
         if self.serial is not None:
@@ -232,41 +231,12 @@ class Settings(StrictModel):
         if self.mqtt is not None:
             self.mqtt.topics(self.station.name)
         self._check_recipes()
-        if self.ejection is not None and self.gpio is not None and self.gpio.verdicts == "handshake":
-            raise ValueError("gpio.verdicts 'handshake' leaves the ejection to the controller: remove [ejection]")
         if self.ring_bytes > RING_PAGES_LIMIT_BYTES:
             raise ValueError(
                 f"line.ring_slots × camera size needs {self.ring_bytes / 1e9:.1f} GB of shared memory, more than "
                 f"{RING_PAGES_LIMIT_BYTES / 1e9:.1f} GB: take fewer slots"
             )
         return self
-
-    def _check_ejection(self, ejection: EjectionSettings) -> None:
-        gpio = self.gpio or GpioSettings()
-        if self.line.trigger == "free_run":
-            raise ValueError("[ejection] needs triggers: set line.trigger to gpio, serial or modbus")
-        wired = [gpio.outputs[output] for output in (Output.OK, Output.REJECT) if output in gpio.outputs]
-        if not wired:
-            raise ValueError(
-                "[ejection] needs [gpio.outputs.ok] or [gpio.outputs.reject]: nothing would reach the ejector"
-            )
-        if ejection.mode == "encoder" and Input.ENCODER_A not in gpio.inputs:
-            raise ValueError("ejection.mode 'encoder' needs [gpio.inputs.encoder_a]")
-        if ejection.has_eye and Input.EYE not in gpio.inputs:
-            raise ValueError("ejection.eye_ms and eye_pulses need [gpio.inputs.eye], the photo-eye before the ejector")
-        if ejection.mode == "encoder":
-            return
-        if ejection.delay_ms is not None and self.line.deadline_ms > ejection.delay_ms:
-            raise ValueError(
-                f"line.deadline_ms {self.line.deadline_ms:g} is later than ejection.delay_ms {ejection.delay_ms:g}: "
-                "the part would be at the ejector before its verdict"
-            )
-        longest_ms = max(wiring.pulse_ms for wiring in wired)
-        if 0 < ejection.min_gap_ms < longest_ms:
-            raise ValueError(
-                f"a pulse of {longest_ms:g} ms would reach into the next part, which may come after "
-                f"{ejection.min_gap_ms:g} ms: shorten gpio.outputs.*.pulse_ms"
-            )
 
     def _check_recipes(self) -> None:
         names = Counter(entry.recipe.name for entry in self.recipes.values())

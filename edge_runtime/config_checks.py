@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from edge_runtime.config_signals import EjectionSettings, GpioSettings, ModbusSettings, SerialSettings
-from edge_runtime.interfaces import Input, Output
+from edge_runtime.interfaces import ENCODER_CHANNELS, Input, Output
 
 PERMISSIONS = (Output.OK, Output.READY, Output.RESULT_VALID, Output.HEARTBEAT)
 ENCODER_DEBOUNCE_US_MAX = 100
+_EJECTOR = frozenset({Output.OK, Output.REJECT})
 
 
 def check_gpio(gpio: GpioSettings, trigger: str, ejection: EjectionSettings | None) -> None:
@@ -40,7 +41,7 @@ def _each_has_its_own_line(gpio: GpioSettings) -> None:
 def _encoder_is_sound(gpio: GpioSettings) -> None:
     if Input.ENCODER_B in gpio.inputs and Input.ENCODER_A not in gpio.inputs:
         raise ValueError("gpio.inputs.encoder_b needs gpio.inputs.encoder_a; an encoder with one channel is encoder_a")
-    for channel in (Input.ENCODER_A, Input.ENCODER_B):
+    for channel in ENCODER_CHANNELS:
         wiring = gpio.inputs.get(channel)
         if wiring is not None and wiring.debounce_us > ENCODER_DEBOUNCE_US_MAX:
             raise ValueError(
@@ -49,8 +50,13 @@ def _encoder_is_sound(gpio: GpioSettings) -> None:
             )
 
 
-def check_ejection(ejection: EjectionSettings, trigger: str) -> None:
-    """A photo-eye that would confuse parts, and triggers that would never be answered."""
+def check_ejection(ejection: EjectionSettings, gpio: GpioSettings | None, trigger: str, deadline_ms: float) -> None:
+    """Wires that are missing, verdicts and pulses that would come too late, an eye that would confuse parts."""
+    if trigger == "free_run":
+        raise ValueError("[ejection] needs triggers: set line.trigger to gpio, serial or modbus")
+    wiring = gpio or GpioSettings()
+    _ejector_is_wired(ejection, wiring)
+    _verdicts_come_in_time(ejection, wiring, deadline_ms)
     _, min_gap, _, tolerance = ejection.in_axis_units()
     if ejection.has_eye and not 0 < 2 * tolerance < min_gap:
         raise ValueError(
@@ -61,6 +67,34 @@ def check_ejection(ejection: EjectionSettings, trigger: str) -> None:
         raise ValueError(
             f"ejection.on_doubled 'ignore' would leave a trigger of line.trigger '{trigger}' without any answer: "
             "set 'reject'"
+        )
+
+
+def _ejector_is_wired(ejection: EjectionSettings, gpio: GpioSettings) -> None:
+    if gpio.verdicts == "handshake":
+        raise ValueError("gpio.verdicts 'handshake' leaves the ejection to the controller: remove [ejection]")
+    if not _EJECTOR & gpio.outputs.keys():
+        raise ValueError("[ejection] needs [gpio.outputs.ok] or [gpio.outputs.reject]: nothing would reach the ejector")
+    if ejection.mode == "encoder" and Input.ENCODER_A not in gpio.inputs:
+        raise ValueError("ejection.mode 'encoder' needs [gpio.inputs.encoder_a]")
+    if ejection.has_eye and Input.EYE not in gpio.inputs:
+        raise ValueError("ejection.eye_ms and eye_pulses need [gpio.inputs.eye], the photo-eye before the ejector")
+
+
+def _verdicts_come_in_time(ejection: EjectionSettings, gpio: GpioSettings, deadline_ms: float) -> None:
+    """By time; how long an encoder's pulses take depends on the belt."""
+    if ejection.mode == "encoder":
+        return
+    if ejection.delay_ms is not None and deadline_ms > ejection.delay_ms:
+        raise ValueError(
+            f"line.deadline_ms {deadline_ms:g} is later than ejection.delay_ms {ejection.delay_ms:g}: the part would "
+            "be at the ejector before its verdict"
+        )
+    longest_ms = max(wiring.pulse_ms for output, wiring in gpio.outputs.items() if output in _EJECTOR)
+    if 0 < ejection.min_gap_ms < longest_ms:
+        raise ValueError(
+            f"a pulse of {longest_ms:g} ms would reach into the next part, which may come after "
+            f"{ejection.min_gap_ms:g} ms: shorten gpio.outputs.*.pulse_ms"
         )
 
 

@@ -96,7 +96,7 @@ class OutputLineSettings(StrictModel):
 
     line: Annotated[int, Field(ge=0)] | str = Field(description="Offset on the chip, or the kernel's name")
     active_low: bool | None = Field(default=None, description="Unset: true where the safe level is active")
-    safe_active: bool | None = Field(default=None, description="Unset: true for reject and fault, else false")
+    safe_active: bool | None = Field(default=None, description="Unset: true for reject, fault and stop, else false")
     pulse_ms: float = Field(default=50, gt=0, le=60_000, description="Length of a verdict's pulse on ok or reject")
     max_unrefreshed_ms: float = Field(
         default=3000, ge=400, le=60_000, description="A daemon silent for longer is killed and all outputs made safe"

@@ -110,6 +110,8 @@ class Input(str, Enum):
 RECIPE_BITS = (Input.RECIPE_0, Input.RECIPE_1, Input.RECIPE_2, Input.RECIPE_3)
 """A recipe's number as a binary code, least significant first."""
 
+ENCODER_CHANNELS = (Input.ENCODER_A, Input.ENCODER_B)
+
 WATCHED_BOTH_WAYS = frozenset(Input) - {Input.TRIGGER, Input.EYE, Input.RESET, Input.RECIPE_STROBE}
 
 

@@ -8,13 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import tomli
 import typer
+from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
 import edge_runtime.__main__
 import tools.__main__
-from edge_runtime.config import load_recipe, load_settings
+from edge_runtime.config import Settings, load_recipe, load_settings
 from edge_runtime.protocol.sentence import Decoder
+from edge_runtime.recipe_table import recipe_facts
+from edge_runtime.runtime.health import BLINDING, Fault
 from tools.benchmarks.page import filled
 from tools.benchmarks.report import load
 
@@ -23,12 +27,21 @@ README = ROOT / "README.md"
 PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")), *ROOT.glob("opt_models/*/*/README.md")]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.toml"))
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
+OTHER_FILES = ("model_guide.md",)  # its blocks are recipes of `python -m tools recipe`
+NAMES_OF_FILES = ("recipe", "recipes")  # these sections may name files that only an example would have
 TOML_BLOCK = re.compile(r"^```toml\n(.*?)^```", re.DOTALL | re.MULTILINE)
 SETTINGS = [
     pytest.param(text, id=f"{page.name}-{number}")
     for page in PAGES
     for number, text in enumerate(TOML_BLOCK.findall(page.read_text()), 1)
     if "[camera]" in text and "[inspection]" in text
+]
+PARTS_OF_SETTINGS = [
+    pytest.param(section, value, id=f"{page.name}-{number}-{section}")
+    for page in PAGES
+    for number, text in enumerate(TOML_BLOCK.findall(page.read_text()), 1)
+    for section, value in tomli.loads(text).items()
+    if page.name not in OTHER_FILES and section not in NAMES_OF_FILES
 ]
 SENTENCES = re.findall(r"^[→←] (\$[^*\n]+\*[0-9A-F]{2})", README.read_text(), re.MULTILINE)
 COMMANDS = {
@@ -37,7 +50,7 @@ COMMANDS = {
         ("edge_runtime", r"\bedge-runtime ((?:bundle )?[a-z][a-z-]+)"),
         ("tools", r"\bpython -m tools ((?:bench )?[a-z][a-z-]+)(?![\w./-])"),
     )
-    for page in (README, *(ROOT / "docs" / name for name in ("install.md", "model_guide.md", "tools.md")))
+    for page in (README, *(ROOT / "docs").glob("*.md"))
     for words in re.findall(pattern, page.read_text())
 }
 APPS: dict[str, typer.Typer] = {"edge_runtime": edge_runtime.__main__.app, "tools": tools.__main__.build_app(None)}
@@ -54,7 +67,7 @@ def test_every_example_loads(example: Path) -> None:
     if example.name.startswith("recipe"):
         assert load_recipe(example).value().name
     else:
-        assert (load_settings(example).inspection.bundle / "manifest.json").exists()
+        assert recipe_facts(load_settings(example))
 
 
 def test_there_are_whole_settings_in_the_documents() -> None:
@@ -66,6 +79,19 @@ def test_whole_settings_in_the_documents_load(text: str, tmp_path: Path) -> None
     file = tmp_path / "config.toml"
     file.write_text(text)
     assert load_settings(file)
+
+
+@pytest.mark.parametrize(("section", "value"), PARTS_OF_SETTINGS)
+def test_parts_of_settings_in_the_documents_are_valid(section: str, value: object) -> None:
+    annotation = Settings.model_fields[section].annotation
+    assert annotation is not None
+    TypeAdapter(annotation).validate_python(value)
+
+
+def test_every_fault_is_on_the_protocol_page_with_its_state() -> None:
+    page = (ROOT / "docs" / "serial_protocol.md").read_text()
+    told = re.findall(r"^\| `(\w+)` \| `(fault|degraded)` \|", page, re.MULTILINE)
+    assert dict(told) == {fault.value: "fault" if fault in BLINDING else "degraded" for fault in Fault}
 
 
 def test_the_settings_reference_is_current() -> None:

@@ -35,7 +35,7 @@ STATUS_BITS = (
 )  # fmt: skip
 BIT_MEANINGS = {
     "ready": "1: a trigger would be inspected",
-    "busy": "1: not now, all places for pictures are taken; ready follows by itself",
+    "busy": "1: not now: all places for pictures are taken, or the line must stop",
     "result_valid": "1: the result registers hold a result",
     "ok": "1: that result is PASS; 0 without a result",
     "reject": "1: that result is REJECT or NOT_INSPECTED",

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import deque
 
 from edge_runtime.clock import NS_PER_MS, NS_PER_S
-from edge_runtime.interfaces import Edge, Input
+from edge_runtime.interfaces import ENCODER_CHANNELS, Edge, Input
 
 SPEED_OVER_PULSES = 32
-CHANNELS = (Input.ENCODER_A, Input.ENCODER_B)
 
 
 class Encoder:
@@ -23,8 +22,10 @@ class Encoder:
         self.lost = 0
         self._quadrature = quadrature
         self._standstill_ns = round(standstill_ms * NS_PER_MS)
-        self._active = {Input.ENCODER_A: False, Input.ENCODER_B: False}
-        self._edge_at_ns: dict[Input, int | None] = dict.fromkeys(CHANNELS if quadrature else CHANNELS[:1])
+        self._active = dict.fromkeys(ENCODER_CHANNELS, False)
+        self._edge_at_ns: dict[Input, int | None] = dict.fromkeys(
+            ENCODER_CHANNELS if quadrature else ENCODER_CHANNELS[:1]
+        )
         self._direction = 1
         self._recent: deque[tuple[int, int]] = deque(maxlen=SPEED_OVER_PULSES)
         self._stop_counted = True

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 from edge_runtime.clock import NS_PER_MS
 from edge_runtime.errors import SignalError
-from edge_runtime.interfaces import Edge, Input, Output
+from edge_runtime.interfaces import ENCODER_CHANNELS, Edge, Input, Output
 from edge_runtime.protocol.handshake import Handshake
 from edge_runtime.protocol.messages import PartResult
 from edge_runtime.runtime.ejection import Ejection
 from edge_runtime.runtime.events import ControllerEvent, PartSeen, RecipeAsked, RecipeQueried, ResetAsked
 from edge_runtime.runtime.handshake_lines import HandshakeLines, condition_of
-from edge_runtime.runtime.health import State
+from edge_runtime.runtime.health import INSPECTING_STATES, State
 from edge_runtime.runtime.line_control import Announce
 from edge_runtime.runtime.outputs import OutputLines
 from edge_runtime.runtime.recipe_inputs import RecipeInputs
@@ -24,7 +24,6 @@ from edge_runtime.runtime.wire import PollWish, Wire
 log = logging.getLogger(__name__)
 SOURCE = "gpio"
 RETRY_NS = 1000 * NS_PER_MS
-ENCODER_CHANNELS = (Input.ENCODER_A, Input.ENCODER_B)
 
 
 class GpioWire(Wire):
@@ -156,7 +155,7 @@ class GpioWire(Wire):
 
     def levels(self, state: State, busy: bool, stop: bool, now_ns: int) -> None:
         """A box that cannot inspect rejects at rest; one that tracks goes on passing parts seen and passed before."""
-        blind = state in (State.FAULT, State.STARTING, State.STOPPING)
+        blind = state not in INSPECTING_STATES
         self._rests_rejecting = blind if self.ejection is None else state in (State.STARTING, State.STOPPING)
         if self.handshake.presents:
             self._drive(lambda lines: self.handshake.settle(lines, now_ns), now_ns)

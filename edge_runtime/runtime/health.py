@@ -23,6 +23,8 @@ class State(str, Enum):
     STOPPING = "stopping"
 
 
+INSPECTING_STATES = frozenset({State.READY, State.INSPECTING, State.DEGRADED})
+
 # Legal transitions; what is absent is an error.
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.STARTING: frozenset({State.READY, State.INSPECTING, State.DEGRADED, State.FAULT, State.STOPPING}),

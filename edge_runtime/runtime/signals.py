@@ -6,7 +6,7 @@ from edge_runtime.clock import NS_PER_MS
 from edge_runtime.runtime.events import ControllerEvent, PartSeen, RecipeAsked, RecipeQueried, ResetAsked
 from edge_runtime.runtime.field_wire import FieldWire
 from edge_runtime.runtime.gpio_wire import GpioWire
-from edge_runtime.runtime.health import State
+from edge_runtime.runtime.health import INSPECTING_STATES, State
 from edge_runtime.runtime.line_control import Announce, Counters
 from edge_runtime.runtime.recipes import RecipeFacts
 from edge_runtime.runtime.serial_wire import SerialWire
@@ -14,7 +14,6 @@ from edge_runtime.runtime.snapshot import WireCounts
 from edge_runtime.runtime.wire import Wire
 
 NEVER_NS = 2**63 - 1
-ALIVE = frozenset({State.READY, State.INSPECTING, State.DEGRADED})
 
 
 class Signals:
@@ -135,7 +134,7 @@ class Signals:
 
     def _beat(self, state: State, now_ns: int) -> None:
         for wire in self.wires:
-            wire.beat(self._beats, state, state in ALIVE, now_ns)
+            wire.beat(self._beats, state, state in INSPECTING_STATES, now_ns)
         self._beats += 1
 
     # -- in -----------------------------------------------------------------------------------------------------

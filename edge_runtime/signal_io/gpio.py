@@ -33,7 +33,7 @@ _BIASES = {
 class OutputLine:
     """One output: `line` is an offset or a name of the chip.
 
-    `safe_active` None takes the output's usual safe level (reject and fault active, the others not); `active_low`
+    `safe_active` None takes the output's usual safe level (reject, fault and stop active, the others not); `active_low`
     None chooses the polarity with which a line without power says the safe thing.
     """
 
