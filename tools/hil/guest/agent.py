@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import json
 import logging
+import os
 import threading
 import time
 import traceback
@@ -33,15 +34,17 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         return {"id": request.get("id"), "error": traceback.format_exc()}
 
 
-def serve(port: IO[bytes]) -> None:
+def serve(calls: IO[bytes], answers: IO[bytes]) -> None:
+    """Until the port is closed. `answers` is buffered: the port alone takes but 32 KiB of a longer line."""
     lock = threading.Lock()
 
     def say(message: dict[str, Any]) -> None:
         with lock:
-            port.write(json.dumps(message).encode() + b"\n")
+            answers.write(json.dumps(message).encode() + b"\n")
+            answers.flush()
 
     say({"id": 0, "answer": "here"})
-    for line in iter(port.readline, b""):
+    for line in iter(calls.readline, b""):
         request = json.loads(line)
         threading.Thread(target=lambda request=request: say(answer(request)), daemon=True).start()
 
@@ -49,8 +52,9 @@ def serve(port: IO[bytes]) -> None:
 def main() -> None:
     while not (ports := glob.glob(PORT)):
         time.sleep(0.1)
-    with open(ports[0], "r+b", buffering=0) as port:
-        serve(port)
+    port = os.open(ports[0], os.O_RDWR)
+    with os.fdopen(port, "rb") as calls, os.fdopen(os.dup(port), "wb") as answers:
+        serve(calls, answers)
 
 
 if __name__ == "__main__":
