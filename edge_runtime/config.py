@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import tomli
 from pydantic import Field, ValidationError, model_validator
 
-from edge_runtime.config_checks import check_ejection, check_gpio, check_serial
+from edge_runtime.config_checks import check_ejection, check_gpio, check_modbus_trigger, check_serial
 from edge_runtime.config_mqtt import MqttSettings
 from edge_runtime.config_recipe import (
     MAX_SIDE_PX,
@@ -222,6 +222,8 @@ class Settings(StrictModel):
             raise ValueError("line.trigger 'gpio' needs a [gpio.inputs.trigger] section")
         if self.line.trigger == "modbus" and self.modbus is None:
             raise ValueError("line.trigger 'modbus' needs a [modbus] section")
+        if self.line.trigger == "modbus" and self.modbus is not None:
+            check_modbus_trigger(self.modbus)
         if self.ejection is not None:
             check_ejection(self.ejection, self.gpio, self.line.trigger, self.line.deadline_ms)
         if self.gpio is not None:
@@ -315,8 +317,9 @@ def _with_absolute_template(recipe: RecipeSettings, folder: Path) -> RecipeSetti
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    if path.is_fifo():
-        raise ConfigError(f"{path}: cannot be read: it is a named pipe; name a TOML file")
+    if path.is_fifo() or path.is_char_device() or path.is_socket():
+        what = "named pipe" if path.is_fifo() else "device or socket"
+        raise ConfigError(f"{path}: cannot be read: it is a {what}; name a TOML file")
     try:
         return tomli.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as exc:

@@ -103,3 +103,9 @@ def check_serial(serial: SerialSettings, trigger: str, modbus: ModbusSettings | 
         raise ValueError("line.trigger 'serial' needs a template serial.ascii.trigger: no message would be a part")
     if modbus is not None and modbus.mode == "rtu" and serial.port == modbus.serial_port:
         raise ValueError(f"serial.port and modbus.serial_port are both {serial.port!r}: give each a port of its own")
+
+
+def check_modbus_trigger(modbus: ModbusSettings) -> None:
+    """Over TCP somebody must be allowed to write the trigger."""
+    if modbus.mode == "tcp" and modbus.allow_write == ():
+        raise ValueError("line.trigger 'modbus' needs a master that may write: modbus.allow_write is empty")

@@ -240,6 +240,10 @@ WRONG = {
     ),
     "port with a journal": (MINIMAL + SERIAL + 'journal = "j"\n', "serial: journal is for driver 'recording' alone"),
     "chip with a feed": (MINIMAL + '[gpio]\nfeed = "f"\n', "gpio: journal and feed are for driver 'recording' alone"),
+    "nobody may trigger": (
+        MINIMAL + '[line]\ntrigger = "modbus"\n[modbus]\nallow_write = []\n',
+        "line.trigger 'modbus' needs a master that may write: modbus.allow_write is empty",
+    ),
     "stop rate": (MINIMAL + "[stop]\nreject_rate = 2\n", "stop.reject_rate"),
     "too much shared memory": (
         MINIMAL.replace("[insp", "width_px = 8192\nheight_px = 8192\n[insp") + "[line]\nring_slots = 64\n",
@@ -295,6 +299,11 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path, name, problem):
 
 
 # -- good files -------------------------------------------------------------------------------------------------
+
+
+def test_an_endless_device_is_no_settings_file():
+    with pytest.raises(ConfigError, match="/dev/zero: cannot be read: it is a device or socket; name a TOML file"):
+        load_settings(Path("/dev/zero"))
 
 
 def test_a_minimal_file_takes_the_defaults(write):
