@@ -60,6 +60,8 @@ bench-all: $(ALL_READY)
 	$(call measure,start,--other opt_models/pcb-unet/3)
 	$(call measure,memory)
 	$(call measure,limit,--backend paddle_lite --backend onnxruntime --backend openvino $(WITH_TORCH))
+	$(call measure,line)
+	$(call measure,modbus)
 	$(BIN)/python -m tools bench report
 
 # What it is compared with has an environment of its own: nothing of it is needed for anything else.

@@ -173,12 +173,16 @@ def modbus(
     minutes: Annotated[float, typer.Option(min=0.05, max=1440, help="How long to poll.")] = 5.0,
     polls: Annotated[float, typer.Option(min=1, max=1000, help="Readings a second, of each master.")] = 50.0,
     mbpoll: Annotated[bool, typer.Option(help="Let mbpoll read as well, where it is installed.")] = True,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    json: JsonFile = None,
+    picture: PictureFile = None,
 ) -> None:
     """A Modbus master, and mbpoll where it is installed, poll the daemon while it inspects; 1 if anything is wrong."""
-    from tools.bench_modbus import ModbusLoad, bench_modbus
+    from tools.benchmarks.modbus import ModbusLoad, bench_modbus
+    from tools.benchmarks.output import deliver
 
-    if not bench_modbus(ModbusLoad(bundle, workers, side, minutes, polls, mbpoll), json):
+    found = bench_modbus(ModbusLoad(bundle, workers, side, minutes, polls, mbpoll))
+    deliver(found, json, picture)
+    if any(row["faults"] for row in found.rows):
         raise typer.Exit(1)
 
 
@@ -193,12 +197,14 @@ def line(
     priority: Annotated[
         list[int] | None, typer.Option(help="line.realtime_priority; repeat for several (default 0 and 10).")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each priority.")] = False,
+    json: JsonFile = None,
+    picture: PictureFile = None,
 ) -> None:
     """From a trigger's stamp to its result on the wire, beyond the inference, while all workers compute."""
-    from tools.bench_line import bench_line
+    from tools.benchmarks.line import LineWish, bench_line
+    from tools.benchmarks.output import deliver
 
-    bench_line(triggers, rate, predict_ms, workers, priority or [0, 10], json)
+    deliver(bench_line(LineWish(triggers, rate, predict_ms, workers, priority or [0, 10])), json, picture)
 
 
 @bench.callback()

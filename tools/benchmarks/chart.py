@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from edge_runtime.files import write_atomically
-from tools.benchmarks.layouts import LAYOUTS, Bars, Curves, as_text
+from tools.benchmarks.layouts import LAYOUTS, Bars, Curves, as_text, value_at
 from tools.benchmarks.report import Report, Row
 from tools.errors import ToolError
 
@@ -67,7 +67,7 @@ def _draw_bars(axes: Any, picture: Bars, rows: Sequence[Row]) -> None:
     names = [", ".join(_named(key, row[key]) for key in picture.names if key in row) for row in rows]
     places, lefts = range(len(rows)), [0.0] * len(rows)
     for key, label in picture.parts.items():
-        widths = [float(row.get(key) or 0.0) for row in rows]
+        widths = [float(value_at(row, key) or 0.0) for row in rows]
         axes.barh(places, widths, left=lefts, label=label)
         lefts = [left + width for left, width in zip(lefts, widths, strict=True)]
     for place, total in zip(places, lefts, strict=True):

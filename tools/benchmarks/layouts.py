@@ -197,6 +197,59 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
             ),
             Bars(("name", "cores"), {"frame_ms": "frame"}, "milliseconds a frame"),
         ),
+        "line": Layout(
+            "From a trigger to its result on the wire",
+            (
+                {
+                    "priority": "priority",
+                    "priority_granted": "granted",
+                    "triggers": "triggers",
+                    "inspected": "inspected",
+                    "beyond_inference_ms.p50": "beyond inference p50 ms",
+                    "beyond_inference_ms.p99": "p99",
+                    "beyond_inference_ms.max": "max",
+                    "meets_goal": "goal met",
+                },
+                {
+                    "priority": "priority",
+                    "trigger_to_wire_ms.p50": "trigger to wire p50 ms",
+                    "trigger_to_wire_ms.p99": "p99",
+                    "trigger_to_wire_ms.max": "max",
+                },
+                {
+                    "priority": "priority",
+                    "beyond_compute_ms.p50": "beyond compute p50 ms",
+                    "beyond_compute_ms.p99": "p99",
+                    "beyond_compute_ms.max": "max",
+                },
+            ),
+            Bars(("priority",), {"beyond_inference_ms.p99": "p99"}, "milliseconds beyond inference, p99"),
+        ),
+        "modbus": Layout(
+            "Modbus while all workers inspect",
+            (
+                {
+                    "polls": "readings",
+                    "late_polls": "late",
+                    "errors": "errors",
+                    "torn": "torn",
+                    "changed": "changed",
+                    "wrong": "wrong",
+                    "parts": "parts",
+                    "not_inspected": "not inspected",
+                    "wrong_records": "wrong records",
+                },
+                {
+                    "read_ms_p50": "reading p50 ms",
+                    "read_ms_p99": "p99",
+                    "read_ms_max": "max",
+                    "worker_busy": "processors a worker",
+                    "mbpoll.polls": "mbpoll's readings",
+                    "mbpoll.errors": "its errors",
+                },
+            ),
+            Bars(("parts",), {"read_ms_p99": "p99"}, "milliseconds a reading, p99"),
+        ),
     }
 )
 
@@ -208,7 +261,7 @@ def tables(layout: Layout, report: Report) -> Iterator[tuple[list[str], list[lis
     """
     seen: set[str] = set()
     for columns in layout.tables:
-        keys = [key for key in columns if any(key in row for row in report.rows)]
+        keys = [key for key in columns if any(value_at(row, key) is not None for row in report.rows)]
         if set(keys) - seen:
             yield [columns[key] for key in keys], [[_text(row, key) for key in keys] for row in report.rows]
         seen.update(keys)
@@ -234,11 +287,21 @@ def as_text(value: Any) -> str:
         return ", ".join(f"{key} {as_text(each)}" for key, each in value.items())
     if isinstance(value, (list, tuple)):
         return ", ".join(as_text(each) for each in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
     return str(value)
 
 
+def value_at(row: Row, key: str) -> Any:
+    """The row's value; `outer.inner` is a value within a value. None where there is none."""
+    value: Any = row
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
 def _text(row: Row, key: str) -> str:
-    value = row.get(key)
+    value = value_at(row, key)
     return "–" if value is None else as_text(value)

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from tools.benchmarks.chart import draw
-from tools.benchmarks.layouts import LAYOUTS, Bars, as_text, tables
+from tools.benchmarks.layouts import LAYOUTS, Bars, as_text, tables, value_at
 from tools.benchmarks.output import deliver, print_report
 from tools.benchmarks.report import Clerk, load, save
 from tools.errors import ToolError
@@ -81,10 +81,24 @@ def test_an_absent_value_is_a_dash_and_a_table_without_news_is_left_out(report):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.1234, "0.123"), (1.239, "1.24"), (123.4, "123"), (True, "True"), ((1, 2.5), "1, 2.50"), ({"a": 1.0}, "a 1.00")],
+    [(0.1234, "0.123"), (1.239, "1.24"), (123.4, "123"), (True, "yes"), ((1, 2.5), "1, 2.50"), ({"a": 1.0}, "a 1.00")],
 )
 def test_numbers_are_rounded_by_their_size(value, text):
     assert as_text(value) == text
+
+
+def nested(values):
+    """{"a.b": 1} as {"a": {"b": 1}}."""
+    row = {}
+    for key, value in values.items():
+        outer, _, inner = key.partition(".")
+        row[outer] = {inner: value} if inner else value
+    return row
+
+
+def test_a_value_within_a_value_is_found():
+    assert value_at({"a": {"b": 2}}, "a.b") == 2
+    assert [value_at(row, "a.b") for row in ({}, {"a": None}, {"a": {"c": 1}})] == [None] * 3
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -93,7 +107,7 @@ def test_every_benchmark_has_a_small_picture(name, suffix, tmp_path):
     layout = LAYOUTS[name]
     picture = layout.picture
     keys = (*picture.names, *picture.parts) if isinstance(picture, Bars) else (picture.x, picture.y, picture.by)
-    rows = [{key: float(number) for key in keys} for number in (1, 2, 3)]
+    rows = [nested({key: float(number) for key in keys}) for number in (1, 2, 3)]
     draw(tmp_path / f"a.{suffix}", Clerk(name).report({}, rows))
     data = (tmp_path / f"a.{suffix}").read_bytes()
     assert data.startswith(b"\x89PNG" if suffix == "png" else b"<?xml")

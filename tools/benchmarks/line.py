@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 import random
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
-
-from rich import box
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 
 from edge_runtime.camera.belt import BeltScript, InView, write_script
 from edge_runtime.clock import NS_PER_MS
@@ -29,7 +23,8 @@ from edge_runtime.simulation.findings import percentile
 from edge_runtime.simulation.station import TILE_PX, Station, write_scripted_bundle
 from edge_runtime.simulation.toml_text import to_toml
 from edge_runtime.values import InspectionRecord, Outcome
-from tools.machine import cpu_name
+from tools.benchmarks.report import Clerk, Report
+from tools.progress import progress_bar
 
 READY_WITHIN_S, STOP_WITHIN_S = 60.0, 10.0
 DEADLINE_MS = 2000
@@ -71,7 +66,6 @@ class LineFigures:
     trigger_to_wire_ms: Spread
     beyond_inference_ms: Spread
     beyond_compute_ms: Spread
-    machine: str
 
     @property
     def meets_goal(self) -> bool:
@@ -81,22 +75,32 @@ class LineFigures:
         return spread.p99 <= GOAL_P99_MS and spread.max <= GOAL_MAX_MS
 
 
-def bench_line(
-    triggers: int, rate_hz: float, predict_ms: float, workers: int, priorities: Sequence[int], as_json: bool
-) -> None:
-    """Measure each priority in a daemon of its own and print. Raises EdgeRuntimeError."""
-    figures = []
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("triggers", total=triggers * len(priorities))
-        for priority in priorities:
+@dataclass(frozen=True)
+class LineWish:
+    """`predict_ms`: processor time of one tile; each part has a tile for each worker."""
+
+    triggers: int
+    rate_hz: float
+    predict_ms: float
+    workers: int
+    priorities: Sequence[int]
+
+
+def bench_line(wish: LineWish) -> Report:
+    """One row for each priority, measured in a daemon of its own. Raises EdgeRuntimeError."""
+    clerk, rows = Clerk("line"), []
+    with progress_bar("triggers") as advance:
+        for number, priority in enumerate(wish.priorities):
+            told = count(number * wish.triggers + 1)
             with tempfile.TemporaryDirectory(prefix="bench-line-") as name:
-                run = _Run(Path(name), triggers, rate_hz, predict_ms, workers, priority)
-                figures.append(run.measure(lambda: progress.advance(task)))
-    if as_json:
-        for row in figures:
-            print(json.dumps({**asdict(row), "meets_goal": row.meets_goal}))
-    else:
-        _print_table(figures)
+                run = _Run(Path(name), wish.triggers, wish.rate_hz, wish.predict_ms, wish.workers, priority)
+                figures = run.measure(lambda told=told: advance(next(told), wish.triggers * len(wish.priorities)))  # type: ignore[misc]
+            rows.append(asdict(figures) | {"meets_goal": figures.meets_goal})
+    goal = f"beyond inference p99 at most {GOAL_P99_MS:g} ms, max {GOAL_MAX_MS:g} ms, every trigger inspected"
+    conditions = {
+        "triggers a second": wish.rate_hz, "workers": wish.workers, "ms a tile": wish.predict_ms, "goal": goal,
+    }  # fmt: skip
+    return clerk.report(conditions, rows)
 
 
 @dataclass(frozen=True)
@@ -192,7 +196,6 @@ class _Run:
             trigger_to_wire_ms=Spread.of(total_ms),
             beyond_inference_ms=Spread.of([a - b for a, b in zip(total_ms, tiles_ms, strict=True)]),
             beyond_compute_ms=Spread.of([each - self.predict_ms for each in total_ms]),
-            machine=f"{cpu_name()}, {multiprocessing.cpu_count()} cores",
         )
 
 
@@ -200,21 +203,3 @@ def _told(journal: Path) -> list[tuple[int, Message]]:
     """What was written to the serial line, each sentence with the time of its write."""
     decoder = Decoder(FROM_DEVICE)
     return [(write.at_ns, message) for write in written(journal) for message in decoder.feed(write.data)]
-
-
-def _print_table(figures: Sequence[LineFigures]) -> None:
-    first = figures[0]
-    console = Console(soft_wrap=True, width=120)
-    headings = ("priority", "inspected", "trigger to wire ms", "beyond inference ms", "beyond compute ms", "goal")
-    table = Table(*headings, box=box.SIMPLE_HEAD)
-    for row in figures:
-        spreads = (row.trigger_to_wire_ms, row.beyond_inference_ms, row.beyond_compute_ms)
-        cells = [f"{spread.p50} / {spread.p99} / {spread.max}" for spread in spreads]
-        priority = str(row.priority) if row.priority_granted else f"{row.priority} (not granted)"
-        table.add_row(priority, f"{row.inspected} of {row.triggers}", *cells, "met" if row.meets_goal else "missed")
-    console.print(table)
-    load = f"{first.rate_hz:g} triggers/s, {first.workers} workers, {first.predict_ms:g} ms a tile"
-    console.print(f"p50 / p99 / max; {load}; {first.machine}")
-    console.print(
-        f"goal: beyond inference p99 at most {GOAL_P99_MS:g} ms, max {GOAL_MAX_MS:g} ms, every trigger inspected"
-    )

@@ -17,15 +17,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import psutil
-from rich.console import Console
-from rich.table import Table
 
 from edge_runtime.clock import SystemClock
 from edge_runtime.errors import SignalError
 from edge_runtime.inference.bundle import load_bundle
 from edge_runtime.protocol.modbus_map import OUTCOMES
 from edge_runtime.storage.database import Database
-from tools.machine import cpu_name
+from tools.benchmarks.report import Clerk, Report
 from tools.mbpoll import Mbpoll, MbpollTally
 from tools.mbpoll import is_here as mbpoll_is_here
 from tools.modbus_master import Master, Tally
@@ -69,25 +67,29 @@ class ModbusFigures:
     wrong_records: int
     worker_busy: tuple[float, ...]
     mbpoll: MbpollTally | None
-    model: str
-    machine: str
+
+    @property
+    def faults(self) -> int:
+        """All that must not happen, with both masters."""
+        other = self.mbpoll or MbpollTally()
+        ours = self.errors + self.torn + self.changed + self.wrong + self.wrong_records
+        return ours + other.errors + other.torn + other.wrong
 
 
-def bench_modbus(load: ModbusLoad, as_json: bool) -> bool:
-    """Measure and print; True when nothing was wrong. Raises SignalError when the daemon does not become ready."""
+def bench_modbus(load: ModbusLoad) -> Report:
+    """One row; its `faults` are 0 when nothing was wrong. Raises SignalError when the daemon does not become ready."""
+    clerk = Clerk("modbus")
     with tempfile.TemporaryDirectory(prefix="bench-modbus-") as name:
         figures = _measure(Path(name), load)
-    if as_json:
-        print(json.dumps(asdict(figures)))
-    else:
-        _print_table(figures)
-    mbpoll = figures.mbpoll or MbpollTally()
-    wrong = figures.errors + figures.torn + figures.changed + figures.wrong + figures.wrong_records
-    return wrong + mbpoll.errors + mbpoll.torn + mbpoll.wrong == 0
+    conditions = {
+        "model": load_bundle(load.bundle).model_id, "workers": load.workers, "side_px": load.side_px,
+        "readings a second": load.polls_hz, "seconds": figures.seconds,
+    }  # fmt: skip
+    return clerk.report(conditions, [asdict(figures) | {"faults": figures.faults}])
 
 
 def _measure(folder: Path, load: ModbusLoad) -> ModbusFigures:
-    port, model_id = _free_port(), load_bundle(load.bundle).model_id
+    port = _free_port()
     (folder / "config.toml").write_text(_config(load, port), encoding="utf-8")
     with open(folder / "daemon.log", "wb") as log:
         command = [sys.executable, "-m", "edge_runtime", "run", "--config", str(folder / "config.toml")]
@@ -106,7 +108,7 @@ def _measure(folder: Path, load: ModbusLoad) -> ModbusFigures:
         master.join()
         _stop(daemon)
     records = _outcomes(folder / "data" / "records.sqlite")
-    return _figures(tally, mbpoll.tally if mbpoll else None, busy, records, load, model_id)
+    return _figures(tally, mbpoll.tally if mbpoll else None, busy, records, load)
 
 
 def _watch(ours: Connection, daemon: subprocess.Popen[bytes], mbpoll: Mbpoll | None) -> tuple[Tally, tuple[float, ...]]:
@@ -154,7 +156,6 @@ def _figures(
     busy: tuple[float, ...],
     records: dict[int, tuple[int, int]],
     load: ModbusLoad,
-    model_id: str,
 ) -> ModbusFigures:
     parts = records.keys() | tally.outcome_of.keys()
     not_inspected = sum(code == 3 for _, code in tally.outcome_of.values())
@@ -175,8 +176,6 @@ def _figures(
         wrong_records=sum(records.get(part) != tally.outcome_of.get(part) for part in parts),
         worker_busy=busy,
         mbpoll=mbpoll,
-        model=model_id,
-        machine=f"{cpu_name()}, {multiprocessing.cpu_count()} cores",
     )
 
 
@@ -223,13 +222,3 @@ def _stop(daemon: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         daemon.kill()
         daemon.wait()
-
-
-def _print_table(figures: ModbusFigures) -> None:
-    table = Table("figure", "value", title=f"Modbus during inspection, {figures.model}, {figures.machine}")
-    for name, value in asdict(figures).items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key} {each}" for key, each in value.items() if each != "")
-        if name not in ("model", "machine"):
-            table.add_row(name, str(value))
-    Console().print(table)

@@ -73,9 +73,9 @@ def test_a_box_that_does_not_answer_is_an_error() -> None:
 
 
 def test_the_daemon_is_read_right_while_it_inspects() -> None:
-    command = [sys.executable, "-m", "tools", "bench", "modbus", "--minutes", "0.05", "--side", "512", "--json"]
+    command = [sys.executable, "-m", "tools", "bench", "modbus", "--minutes", "0.05", "--side", "512", "--json", "-"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    figures = json.loads(done.stdout)
+    (figures,) = json.loads(done.stdout)["rows"]
     wrong = {name: figures[name] for name in ("errors", "torn", "changed", "wrong", "wrong_records")}
     assert (done.returncode, wrong) == (0, dict.fromkeys(wrong, 0)), figures
     assert figures["parts"] > 0
