@@ -43,7 +43,8 @@ def quantize_onnx(data: bytes, tiles: Tiles) -> bytes:
     """Static INT8 of a network by `onnx_bytes`. `tiles`: float32 (N, C, side, side), prepared as on the device.
 
     Weights are int8 with a scale for each channel, activations uint8: the pair that processors multiply in hardware.
-    The softmax and what follows stay float. Raises CalibrationError for tiles that do not fit or can teach nothing.
+    Scales span the extremes: a defect is one, and averages or percentiles cut it off. The softmax and what follows stay
+    float. Raises CalibrationError for tiles that do not fit or can teach nothing.
     """
     model = onnx.load_from_string(data)
     dims = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim)
@@ -61,7 +62,6 @@ def quantize_onnx(data: bytes, tiles: Tiles) -> bytes:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"CalibMovingAverage": True},
         )
         return made.read_bytes()
 

@@ -20,7 +20,7 @@ from rich.table import Table
 from edge_runtime.config import Settings, load_settings
 from edge_runtime.engines import PACKAGES as PREDICTORS
 from edge_runtime.engines import engine_version
-from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.errors import EdgeRuntimeError, InferenceError
 from edge_runtime.fastest_engine import told_engine
 from edge_runtime.inference.bundle import load_bundle
 from edge_runtime.signal_io.serial_address import find_device, list_serial_ports
@@ -144,7 +144,9 @@ def _attempt(topic: str, look: Callable[[], str]) -> Observation:
 
 
 def _model(settings: Settings) -> str:
-    bundle = load_bundle(settings.inspection.bundle)
+    bundle, backend = load_bundle(settings.inspection.bundle), settings.inspection.backend
+    if backend in PREDICTORS and engine_version(backend) is None:
+        raise InferenceError(f"inspection.backend {backend} is not installed")
     return f"{bundle.model_id}, {told_engine(settings.inspection, bundle, settings.station.data_dir)}"
 
 
