@@ -161,6 +161,8 @@ class GpioSettings(StrictModel):
         wired = {Output.OK, Output.RESULT_VALID} <= self.outputs.keys() and Input.ACK in self.inputs
         if self.verdicts == "handshake" and not wired:
             raise ValueError("verdicts 'handshake' needs the outputs ok and result_valid and the input ack")
+        if self.verdicts == "pulse" and (Output.RESULT_VALID in self.outputs or Input.ACK in self.inputs):
+            raise ValueError('outputs.result_valid and inputs.ack need verdicts = "handshake": pulses do not wait')
         return self
 
 

@@ -11,7 +11,7 @@ from edge_runtime.clock import NS_PER_MS
 from edge_runtime.config import Settings
 from edge_runtime.config_mqtt import MqttSettings
 from edge_runtime.config_signals import GpioSettings
-from edge_runtime.interfaces import Input
+from edge_runtime.interfaces import Input, Output
 from edge_runtime.signal_io.safe_levels import SAFE_ACTIVE
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edge_runtime.runtime.recipe_inputs import RecipeInputs
     from edge_runtime.runtime.serial_wire import SerialWire
     from edge_runtime.runtime.signals import Signals
+    from edge_runtime.signal_io.gpio import OutputLine
 
 PARITIES: dict[str, Literal["N", "E", "O"]] = {"none": "N", "even": "E", "odd": "O"}
 
@@ -175,12 +176,9 @@ def build_lines(settings: Settings) -> DigitalLines | None:
     gpio = settings.gpio
     if gpio is None:
         return None
-    from edge_runtime.signal_io.gpio import GpioLines, InputLine, OutputLine
+    from edge_runtime.signal_io.gpio import GpioLines, InputLine
 
-    outputs = {
-        output: OutputLine(wiring.line, wiring.active_low, wiring.safe_active)
-        for output, wiring in gpio.outputs.items()
-    }
+    outputs = _output_lines(gpio)
     if gpio.driver == "recording":
         from edge_runtime.signal_io.recording import RecordingLines
 
@@ -191,6 +189,20 @@ def build_lines(settings: Settings) -> DigitalLines | None:
         for name, wiring in gpio.inputs.items()
     }
     return GpioLines(gpio.chip, outputs, inputs)
+
+
+def unsafe_without_power(gpio: GpioSettings) -> tuple[Output, ...]:
+    """Outputs whose low line, as a box without power leaves it, does not say the safe thing."""
+    return tuple(output for output, line in _output_lines(gpio).items() if not line.is_safe_without_power(output))
+
+
+def _output_lines(gpio: GpioSettings) -> dict[Output, OutputLine]:
+    from edge_runtime.signal_io.gpio import OutputLine
+
+    return {
+        output: OutputLine(wiring.line, wiring.active_low, wiring.safe_active)
+        for output, wiring in gpio.outputs.items()
+    }
 
 
 def build_publisher(mqtt: MqttSettings, topics: TopicRules) -> Publisher:

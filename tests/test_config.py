@@ -417,6 +417,7 @@ def test_a_mistake_in_the_recipe_names_the_recipes_file(write, tmp_path, recipe,
         ),
         ('[serial]\nport = "/dev/x"\n[serial.rs485]\nrts_level = true\n', "serial.rs485: unknown key 'rts_level'"),
         ('[gpio]\nverdicts = "handshake"\n[gpio.outputs.ok]\nline = 1\n', "needs the outputs ok and result_valid and"),
+        ("[gpio]\n[gpio.inputs.ack]\nline = 1\n", "inputs.ack need verdicts"),
     ],
 )
 def test_wires_that_do_not_fit_are_refused(tmp_path, text, complaint):

@@ -16,6 +16,7 @@ from edge_runtime.protocol.mqtt_topics import Kind
 from edge_runtime.recipe_table import recipe_facts
 from edge_runtime.runtime.recipes import RecipeFacts
 from edge_runtime.vision.tiling import plan_grid
+from edge_runtime.wires import unsafe_without_power
 
 
 def check(config: Path) -> None:
@@ -39,7 +40,8 @@ def _summary(settings: Settings) -> list[tuple[str, str]]:
         ("code", _code(settings)),
         ("trigger", f"{line.trigger}, verdict within {line.deadline_ms:.0f} ms"),
         ("serial", f"{settings.serial.driver} {settings.serial.port}".strip() if settings.serial else "none"),
-        ("gpio", _gpio(settings)),
+        *_gpio(settings),
+        ("ejection", _ejection(settings)),
         ("modbus", _modbus(settings)),
         ("mqtt", _mqtt(settings)),
         ("memory", f"frame ring of {line.ring_slots} slots, at most {settings.ring_bytes / 1e6:.0f} MB"),
@@ -94,11 +96,23 @@ def _template(settings: Settings, path: Path) -> str:
     return f"{path}, {width_px} × {height_px}"
 
 
-def _gpio(settings: Settings) -> str:
-    if settings.gpio is None:
-        return "none"
-    outputs = ", ".join(output.value for output in settings.gpio.outputs) or "no outputs"
-    return f"{settings.gpio.driver} {settings.gpio.chip}: {outputs}"
+def _gpio(settings: Settings) -> list[tuple[str, str]]:
+    gpio = settings.gpio
+    if gpio is None:
+        return [("gpio", "none")]
+    outputs = ", ".join(output.value for output in gpio.outputs) or "no outputs"
+    inputs = ", ".join(name.value for name in gpio.inputs) or "no inputs"
+    rows = [("gpio", f"{gpio.driver} {gpio.chip}, {gpio.verdicts}: {outputs}; {inputs}")]
+    unsafe = ", ".join(output.value for output in unsafe_without_power(gpio))
+    return [*rows, ("", f"not safe without power, unless an inverting board follows: {unsafe}")] if unsafe else rows
+
+
+def _ejection(settings: Settings) -> str:
+    ejection = settings.ejection
+    if ejection is None:
+        return "by the controller"
+    way = f"{ejection.delay_ms:g} ms" if ejection.delay_ms is not None else f"{ejection.pulses} encoder pulses"
+    return f"{way} after the trigger"
 
 
 def _modbus(settings: Settings) -> str:

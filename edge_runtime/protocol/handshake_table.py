@@ -53,7 +53,6 @@ class ResultEvent(str, Enum):
     RESET = "reset"
 
 
-OWN_DOING = frozenset({ResultEvent.PRESENT, ResultEvent.SETTLED, ResultEvent.HELD, ResultEvent.RELEASED})
 S = TypeVar("S", TriggerState, ResultState)
 
 

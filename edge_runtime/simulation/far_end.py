@@ -41,7 +41,6 @@ class Heard:
     results: dict[int, Told] = field(default_factory=dict)
     contradictions: list[str] = field(default_factory=list)
     repeats: int = 0
-    part_ids: dict[int, int] = field(default_factory=dict)
     state: str = ""
     state_at_ns: int = 0
     standing: set[str] = field(default_factory=set)
@@ -101,7 +100,6 @@ class FarEnd:
                 self.heard.raised_ns[message.code] = now_ns
         elif isinstance(message, TriggerAccepted):
             self._unaccepted.pop(message.line_seqno, None)
-            self.heard.part_ids[message.line_seqno] = message.part_id
 
     def _take_result(self, result: Result, now_ns: int) -> None:
         plain = replace(result, seq=1)

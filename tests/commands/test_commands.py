@@ -135,6 +135,17 @@ def test_the_demo_inspects_the_users_own_pictures(pictures: Path, tmp_path: Path
     assert "known defects found" not in done.stdout
 
 
+def test_check_config_names_the_outputs_that_are_not_safe_without_power(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'[camera]\ndriver = "synthetic"\n[inspection]\nbundle = "{BUNDLE}"\n[gpio.outputs.ok]\nline = 1\n'
+        "active_low = true\n[gpio.outputs.reject]\nline = 2\n[gpio.outputs.fault]\nline = 3\nactive_low = false\n"
+    )
+    checked = edge_runtime("check-config", "--config", config)
+    assert checked.returncode == 0, checked.stderr
+    assert "inverting board follows: ok, fault" in " ".join(re.sub("│", " ", checked.stdout).split())
+
+
 def test_recipes_are_listed_and_checked_with_their_digests(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     other = BUNDLE.parents[1] / "pcb-unet" / "3"

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from edge_runtime.protocol.handshake import Handshake, HandshakeFull, HandshakeRules, HandshakeSignals
 from edge_runtime.protocol.handshake_table import (
     IRREGULARITIES,
-    OWN_DOING,
     RESULT_TABLE,
     TRIGGER_TABLE,
     ResultEvent,
@@ -24,6 +23,7 @@ from edge_runtime.values import Outcome
 
 SETUP_NS, OFF_NS = 10, 30
 GPIO = HandshakeRules(max_results=3, setup_ns=SETUP_NS, off_ns=OFF_NS)
+OWN_DOING = {ResultEvent.PRESENT, ResultEvent.SETTLED, ResultEvent.HELD, ResultEvent.RELEASED}
 ABLE, FULL, BLIND = TriggerEvent.ABLE, TriggerEvent.FULL, TriggerEvent.BLIND
 
 
