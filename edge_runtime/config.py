@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -275,9 +276,11 @@ def load_settings(path: Path) -> Settings:
     if "recipe" in data and "recipes" in data:
         raise ConfigError(f"{path}: has both recipe and recipes; number that one, too: [recipes.1]")
     numbered = data.get("recipes", {})
-    for section in [data, *(numbered.values() if isinstance(numbered, dict) else ())]:
+    places = {f"recipes.{number}.": each for number, each in numbered.items()} if isinstance(numbered, dict) else {}
+    for place, section in [("", data), *places.items()]:
         if isinstance(section, dict) and isinstance(section.get("recipe"), str):
-            section["recipe"] = load_recipe(path.parent / section["recipe"]).model_dump(exclude_defaults=True)
+            recipe = _recipe_file(path.parent / section["recipe"], f"{path}: {place}recipe")
+            section["recipe"] = recipe.model_dump(exclude_defaults=True)
     settings: Settings = _validate(Settings, data, path)
     settings = _with_absolute_paths(settings, path.parent.resolve())
     _check_can_be_told(settings, path)
@@ -312,6 +315,12 @@ def load_recipe(path: Path) -> RecipeSettings:
     return _with_absolute_template(recipe, path.parent.resolve())
 
 
+def _recipe_file(path: Path, named_by: str) -> RecipeSettings:
+    if not os.path.exists(path):
+        raise ConfigError(f"{path}: cannot be read: there is no such file; it is named by {named_by}")
+    return load_recipe(path)
+
+
 def _with_absolute_template(recipe: RecipeSettings, folder: Path) -> RecipeSettings:
     return recipe if recipe.template is None else recipe.model_copy(update={"template": folder / recipe.template})
 
@@ -322,7 +331,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read: it is a {what}; name a TOML file")
     try:
         return tomli.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as exc:
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
         raise ConfigError(f"{path}: cannot be read: {exc}") from exc
     except tomli.TOMLDecodeError as exc:
         raise ConfigError(f"{path}: not valid TOML: {exc}") from exc

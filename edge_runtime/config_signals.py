@@ -82,6 +82,8 @@ class SerialSettings(StrictModel):
             raise ValueError("journal is for driver 'recording' alone: remove it")
         if self.port.startswith("usb:") and not re.fullmatch("usb(:[0-9A-Fa-f]{4}){2}(:.+)?", self.port):
             raise ValueError("port: write usb:VENDOR:PRODUCT or usb:VENDOR:PRODUCT:SERIALNO, such as usb:0403:6001")
+        if self.port == "id:":
+            raise ValueError("port: write id:PATTERN, such as id:usb-FTDI_*; doctor lists the ports with their names")
         return self
 
     @model_validator(mode="after")

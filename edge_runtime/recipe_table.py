@@ -54,7 +54,10 @@ def read_manifest(bundle_folder: Path) -> tuple[Manifest, str]:
     try:
         data = path.read_bytes()
     except OSError as exc:
-        raise BundleError(f"{path}: cannot be read ({exc.strerror}); bundle must name a bundle's folder") from exc
+        raise BundleError(
+            f"{path}: cannot be read ({exc.strerror}); inspection.bundle, or the recipe's own bundle, must name a "
+            "bundle's folder"
+        ) from exc
     manifest = parse_manifest(data, str(path))
     return manifest, model_id_of(manifest, hashlib.sha256(data).hexdigest())
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 MAX_PROBLEMS = 5
 MAX_VALUE_CHARS = 60
+KEY_MARK = ("[key]",)  # pydantic's place of a wrong key in a table
 
 
 class StrictModel(BaseModel):
@@ -49,6 +50,10 @@ def _independent(problems: list[Any]) -> list[Any]:
 def _describe_one(problem: Any) -> str:
     what = problem["msg"].removeprefix("Value error, ")
     what = re.sub(r"^[A-Z][a-z]+ should ", "must ", what)
+    if problem["loc"][-1:] == KEY_MARK:
+        return _describe_key(problem, what)
+    if problem["type"].startswith("union_tag_"):
+        return _describe_tag(problem)
     value = problem["input"]
     shown = "" if isinstance(value, dict | list | tuple | BaseModel) else f", not {_shorten(repr(value))}"
     if problem["type"] == "missing":
@@ -57,6 +62,27 @@ def _describe_one(problem: Any) -> str:
         what, shown = "unknown key", ""
     where = _key_path(problem["loc"])
     return f"{where}: {what}{shown}" if where else f"{what}{shown}"
+
+
+def _describe_key(problem: Any, what: str) -> str:
+    """A key of a table whose keys are names or numbers of their own."""
+    *table, key, _ = problem["loc"]
+    allowed = _quoted(problem["ctx"]["expected"]) if problem["type"] == "enum" else []
+    wrong = _unknown_key(str(key), allowed) if allowed else f"key {_shorten(str(key))!r}: {what}"
+    return f"{_key_path(tuple(table))}: {wrong}"
+
+
+def _describe_tag(problem: Any) -> str:
+    """The key that chooses between kinds of a section is missing or wrong."""
+    context = problem["ctx"]
+    where = _key_path((*problem["loc"], *_quoted(context["discriminator"])))
+    if "tag" not in context:
+        return f"{where}: this key is missing"
+    return f"{where}: must be one of {context['expected_tags']}, not {_shorten(repr(context['tag']))}"
+
+
+def _quoted(text: str) -> list[str]:
+    return re.findall("'([^']*)'", text)
 
 
 def _key_path(loc: tuple[int | str, ...]) -> str:

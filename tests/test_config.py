@@ -115,12 +115,18 @@ WRONG = {
     "unknown section": (MINIMAL + "[xyz]\n", "unknown key 'xyz'; allowed: station, camera, inspection, line, serial"),
     "misspelt key": (MINIMAL + "[line]\ndeadline = 5\n", "line: unknown key 'deadline'; did you mean 'deadline_ms'?"),
     "key of another driver": (MINIMAL.replace("[insp", 'path = "x"\n[insp'), "camera.synthetic: unknown key 'path'"),
-    "misspelt output": (MINIMAL + "[gpio.outputs.okay]\nline = 1\n", "must be 'ok', 'reject', 'busy', 'fault', "),
+    "misspelt output": (
+        MINIMAL + "[gpio.outputs.okay]\nline = 1\n",
+        "gpio.outputs: unknown key 'okay'; did you mean 'ok'? allowed: ok, reject, busy, fault, ",
+    ),
     "no camera": (INSPECTION, "camera: this key is missing"),
-    "no driver": ("[camera]\nseed = 1\n" + INSPECTION, "camera: Unable to extract tag using discriminator 'driver'"),
+    "no driver": ("[camera]\nseed = 1\n" + INSPECTION, "camera.driver: this key is missing"),
     "no bundle": (CAMERA + "[inspection]\n", "inspection.bundle: this key is missing"),
     "no source": ('[camera]\ndriver = "opencv"\n' + INSPECTION, "camera.opencv.source: this key is missing"),
-    "unknown driver": ('[camera]\ndriver = "v4l"\n' + INSPECTION, "'synthetic', 'folder', 'belt', 'opencv'"),
+    "unknown driver": (
+        '[camera]\ndriver = "v4l"\n' + INSPECTION,
+        "camera.driver: must be one of 'synthetic', 'folder', 'belt', 'opencv', not 'v4l'",
+    ),
     "unknown backend": (MINIMAL + 'backend = "onnx"\n', "inspection.backend: must be 'paddle_lite', 'onnxruntime',"),
     "unknown trigger": (
         MINIMAL + '[line]\ntrigger = "plc"\n',
@@ -406,6 +412,7 @@ def test_a_mistake_in_the_recipe_names_the_recipes_file(write, tmp_path, recipe,
     ("text", "complaint"),
     [
         ('[serial]\nport = "usb:0403"\n', "write usb:VENDOR:PRODUCT"),
+        ('[serial]\nport = "id:"\n', "write id:PATTERN"),
         (
             '[serial]\nport = "/dev/x"\nprotocol = "ascii"\n',
             "section need each other",
@@ -462,12 +469,15 @@ def test_a_single_recipe_has_number_1(write):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        (MINIMAL + '[recipes.1]\nrecipe = "nowhere.toml"\n', r"nowhere\.toml: cannot be read"),
+        (
+            MINIMAL + '[recipes.1]\nrecipe = "nowhere.toml"\n',
+            r"nowhere\.toml: cannot be read: there is no such file; it is named by .*: recipes\.1\.recipe$",
+        ),
         (MINIMAL + "[recipes.1]\nrecipe = {}\n[recipes.2]\nrecipe = {}\n", "two have the name 'default'"),
         (MINIMAL + "[recipe]\n[recipes.1]\nrecipe = {}\n", "has both recipe and recipes"),
-        (MINIMAL + "[recipes.0]\nrecipe = {}\n", "recipes.0"),
-        (MINIMAL + "[recipes.70000]\nrecipe = {}\n", "recipes.70000"),
-        (MINIMAL + "[recipes.one]\nrecipe = {}\n", "recipes.one"),
+        (MINIMAL + "[recipes.0]\nrecipe = {}\n", "recipes: key '0': must be greater than or equal to 1"),
+        (MINIMAL + "[recipes.70000]\nrecipe = {}\n", "recipes: key '70000'"),
+        (MINIMAL + "[recipes.one]\nrecipe = {}\n", "recipes: key 'one'"),
         (MINIMAL + "recipes = 3\n", "recipes"),
         (MINIMAL + "[recipes.1]\nbundel = 'x'\n", "did you mean 'bundle'"),
         (MINIMAL + CODE.replace("1 }", "2 }"), r"codes names recipe 2, which \[recipes\] does not have"),

@@ -7,6 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from edge_runtime.clock import NS_PER_MS
+from edge_runtime.commands.settings_notes import notes_on
 from edge_runtime.config import FolderCameraSettings, NumberedRecipe, Settings, load_settings
 from edge_runtime.errors import ConfigError
 from edge_runtime.fastest_engine import told_engine
@@ -42,9 +44,11 @@ def _summary(settings: Settings) -> list[tuple[str, str]]:
         ("serial", f"{settings.serial.driver} {settings.serial.port}".strip() if settings.serial else "none"),
         *_gpio(settings),
         ("ejection", _ejection(settings)),
+        ("stop", _stop(settings)),
         ("modbus", _modbus(settings)),
         ("mqtt", _mqtt(settings)),
         ("memory", f"frame ring of {line.ring_slots} slots, at most {settings.ring_bytes / 1e6:.0f} MB"),
+        *(("note", note) for note in notes_on(settings)),
     ]
 
 
@@ -111,8 +115,19 @@ def _ejection(settings: Settings) -> str:
     ejection = settings.ejection
     if ejection is None:
         return "by the controller"
-    way = f"{ejection.delay_ms:g} ms" if ejection.delay_ms is not None else f"{ejection.pulses} encoder pulses"
-    return f"{way} after the trigger"
+    unit = "ms" if ejection.mode == "delay" else "encoder pulses"
+    way, min_gap, eye, tolerance = ejection.in_axis_units()
+    scale = NS_PER_MS if ejection.mode == "delay" else 1
+    gap = f"parts at least {min_gap / scale:g} apart" if min_gap else "distance of parts not checked"
+    seen = f", second eye at {eye / scale:g} ± {tolerance / scale:g}" if ejection.has_eye else ""
+    return f"{way / scale:g} {unit} after the trigger, {gap}{seen}"
+
+
+def _stop(settings: Settings) -> str:
+    stop = settings.stop
+    rules = [f"{stop.consecutive_rejects} rejects in a row"] if stop.consecutive_rejects else []
+    rules += [f"{stop.reject_rate:.0%} of {stop.rate_window} parts rejected"] if stop.reject_rate else []
+    return " or ".join(rules) or "none"
 
 
 def _modbus(settings: Settings) -> str:
