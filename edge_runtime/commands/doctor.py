@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from rich.table import Table
 from edge_runtime.config import Settings, load_settings
 from edge_runtime.engines import PACKAGES as PREDICTORS
 from edge_runtime.engines import engine_version
-from edge_runtime.errors import EdgeRuntimeError, InferenceError
+from edge_runtime.errors import EdgeRuntimeError, InferenceError, SignalError
 from edge_runtime.fastest_engine import told_engine
 from edge_runtime.inference.bundle import load_bundle
 from edge_runtime.signal_io.serial_address import find_device, list_serial_ports
@@ -119,14 +120,14 @@ def _group_name(gid: int) -> str:
 
 def _needs(settings: Settings) -> Iterator[Observation]:
     """What the settings file asks of this machine."""
-    yield _attempt("model", lambda: _model(settings))
+    for folder in dict.fromkeys(entry.bundle for entry in settings.numbered_recipes.values()):
+        yield _attempt("model", partial(_model, settings, folder))
     if settings.serial and settings.serial.driver == "serial":
-        yield _attempt("serial port", lambda: _serial_path(settings.serial.port if settings.serial else ""))
+        yield _attempt("serial port", partial(find_device, settings.serial.port))
     if settings.modbus and settings.modbus.mode == "rtu":
-        yield _attempt("modbus port", lambda: _serial_path(settings.modbus.serial_port if settings.modbus else ""))
+        yield _attempt("modbus port", partial(find_device, settings.modbus.serial_port))
     if settings.gpio and settings.gpio.driver == "gpio":
-        chip = settings.gpio.chip
-        yield Observation("gpio chip", os.access(chip, os.R_OK | os.W_OK), chip)
+        yield _attempt("gpio chip", partial(_chip_path, settings.gpio.chip))
     if settings.mqtt is not None:
         yield _attempt("mqtt files", lambda: _mqtt(settings))
         if settings.mqtt.username is not None and settings.mqtt.tls is None:
@@ -143,8 +144,8 @@ def _attempt(topic: str, look: Callable[[], str]) -> Observation:
         return Observation(topic, False, str(exc))
 
 
-def _model(settings: Settings) -> str:
-    bundle, backend = load_bundle(settings.inspection.bundle), settings.inspection.backend
+def _model(settings: Settings, folder: Path) -> str:
+    bundle, backend = load_bundle(folder), settings.inspection.backend
     if backend in PREDICTORS and engine_version(backend) is None:
         raise InferenceError(f"inspection.backend {backend} is not installed")
     return f"{bundle.model_id}, {told_engine(settings.inspection, bundle, settings.station.data_dir)}"
@@ -157,5 +158,10 @@ def _mqtt(settings: Settings) -> str:
     return "can be read by this user"
 
 
-def _serial_path(address: str) -> str:
-    return find_device(address)
+def _chip_path(chip: str) -> str:
+    from edge_runtime.signal_io.gpio import find_chip
+
+    path = find_chip(chip)
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise SignalError(f"{path}: does not exist, or this user may not use it")
+    return path

@@ -118,6 +118,19 @@ def test_bundle_verify_and_doctor_say_that_all_is_well() -> None:
     assert "paddle_lite" in edge_runtime("doctor").stdout
 
 
+def test_doctor_looks_for_a_chip_by_name_and_for_the_model_of_every_recipe(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'[camera]\ndriver = "synthetic"\n[inspection]\nbundle = "{BUNDLE}"\n[recipes.1.recipe]\nname = "a"\n'
+        '[recipes.2]\nrecipe.name = "b"\nbundle = "absent"\n[gpio]\nchip = "gpiochip77"\n'
+    )
+    seen = edge_runtime("doctor", "--config", config)
+    assert seen.returncode == 1
+    text = " ".join(re.sub("│", " ", seen.stdout).split())
+    assert "GPIO chip 'gpiochip77' not found" in text
+    assert re.findall(r"\bmodel (ok|missing)", text) == ["ok", "missing"]
+
+
 def test_the_demo_runs_from_trigger_to_summary(tmp_path: Path) -> None:
     done = edge_runtime("demo", "--parts", 3, "--side-px", 512, "--bundle", BUNDLE, "--output", tmp_path / "out")
     assert done.returncode == 0, done.stdout + done.stderr
