@@ -12,7 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from edge_runtime.files import write_atomically
-from tools.benchmarks.layouts import LAYOUTS, Bars, Curves, as_text, value_at
+from tools.benchmarks.layout import Bars, Curves, as_text, value_at
+from tools.benchmarks.layouts import LAYOUTS
 from tools.benchmarks.report import Report, Row
 from tools.errors import ToolError
 
@@ -75,6 +76,8 @@ def _draw_bars(axes: Any, picture: Bars, rows: Sequence[Row]) -> None:
     axes.set_yticks(places, names)
     axes.invert_yaxis()
     axes.margins(x=0.12)
+    if picture.log:
+        axes.set_xscale("log")
     axes.set(xlabel=picture.label)
 
 

@@ -1,7 +1,7 @@
-"""Run as a script on one thread: the fastest matrix product that a library gives, GFLOP/s by precision, as JSON.
+"""Run as a process on one thread: the fastest matrix product that a library gives, GFLOP/s by precision, as JSON.
 
 Arguments: `numpy` or `torch`, sides of the square matrices separated by commas, repeats. With torch, by the interpreter
-of `.venv-peers`; nothing of this repository is imported. Integer multiply-adds count as two operations as well.
+of `.venv-peers`; nothing else of this repository is imported. Integer multiply-adds count as two operations as well.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from tools.benchmarks.report import Clerk, Report, Row
 from tools.errors import ToolError
 from tools.progress import progress_bar
 
+ROOT = Path(__file__).parents[2]
 GEMM_SIDES = (512, 1024, 2048)
 GEMM_REPEATS = 4
 GEMM_LIMIT_S = 300
@@ -89,8 +90,8 @@ def measure_gemm(
 ) -> dict[str, float]:
     """GFLOP/s of the fastest side by precision, on one thread, in a process of its own. Raises ToolError."""
     environment = {name: value for name, value in os.environ.items() if name not in SLOWING} | ONE_THREAD
-    script = str(Path(__file__).with_name("gemm_child.py"))
-    command = [str(python), script, library, ",".join(map(str, sides)), str(repeats)]
+    environment["PYTHONPATH"] = str(ROOT)
+    command = [str(python), "-m", "tools.benchmarks.gemm_child", library, ",".join(map(str, sides)), str(repeats)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=GEMM_LIMIT_S, check=False)
     if done.returncode:
         last = " ".join(done.stderr.strip().splitlines()[-1:])

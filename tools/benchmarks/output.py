@@ -8,7 +8,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tools.benchmarks.layouts import LAYOUTS, facts, sums, tables
+from tools.benchmarks.layout import facts, sums, tables
+from tools.benchmarks.layouts import LAYOUTS
 from tools.benchmarks.report import Report, save, to_json
 
 STDOUT = Path("-")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from edge_runtime.files import write_atomically
 from tools.benchmarks.chart import draw
-from tools.benchmarks.layouts import LAYOUTS, facts, sums, tables
+from tools.benchmarks.layout import facts, sums, tables
+from tools.benchmarks.layouts import LAYOUTS
 from tools.benchmarks.report import Report, load
 from tools.errors import ToolError
 from tools.markdown import table

@@ -14,7 +14,7 @@ import numpy as np
 from tools.benchmarks.agreement import Planes
 from tools.errors import ToolError
 
-CHILD = Path(__file__).with_name("peer_child.py")
+ROOT = Path(__file__).parents[2]
 # The threads a peer was given are its own to use; what it was given by the environment would overrule them.
 FOREIGN = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONPATH")
 
@@ -35,13 +35,13 @@ class PeerProcess:
         self.name, self.threads = name, threads
         self.failure = self.versions = self.setting = ""
         self._exchange = exchange
-        self._command = [str(python), str(CHILD), str(exchange), name, str(threads)]
+        self._command = [str(python), "-m", "tools.benchmarks.peer", str(exchange), name, str(threads)]
         self._log = log
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> PeerProcess:
         environment = {key: value for key, value in os.environ.items() if key not in FOREIGN}
-        environment["OMP_NUM_THREADS"] = str(self.threads)
+        environment |= {"OMP_NUM_THREADS": str(self.threads), "PYTHONPATH": str(ROOT)}
         with open(self._log, "ab") as log:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 import numpy as np
 import onnxruntime
@@ -10,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.vision.tiling import core_box, plan_grid
-from tools.benchmarks import peer_child
 from tools.benchmarks.agreement import Agreement, Planes, compare, covered_twice, differing
 from tools.benchmarks.classic_unet import classic_unet
+from tools.benchmarks.peer import __main__ as peer_main
+from tools.benchmarks.peer.engines import fastest
+from tools.benchmarks.peer.job import answer
+from tools.benchmarks.peer.sliding import starts
 from tools.benchmarks.peer_networks import logits_only, resized
 from tools.benchmarks.peer_process import PeerProcess
 from tools.benchmarks.peers import PEERS, check_names, check_python, ratio, read_frames
@@ -55,7 +59,7 @@ def test_logits_alone_give_the_networks_answer(network):
     assert logits.shape == (3, graph.class_count, 32, 32)
     for number in range(3):
         class_ids, scores = run(data, tiles[number : number + 1])
-        found = peer_child.answer(logits[number : number + 1])
+        found = answer(logits[number : number + 1])
         assert (found[0] == class_ids[0]).mean() > 0.999
         assert np.abs(found[1].astype(int) - scores[0]).max() <= 1
 
@@ -105,7 +109,7 @@ def test_agreements_add_up():
 
 @given(length=st.integers(1, 3000), side=st.integers(1, 600), step=st.integers(1, 600))
 def test_paddlesegs_windows_reach_both_ends(length, side, step):
-    found = peer_child.starts(length, side, step)
+    found = starts(length, side, step)
     assert found[0] == 0
     assert found[-1] == max(0, length - side)
     assert len(found) == (1 if length <= side else -(-(length - side) // step) + 1)
@@ -119,14 +123,12 @@ def test_a_ratio_is_of_the_rounds_that_both_ran():
 
 def test_the_fastest_opener_wins():
     waits = {"slow": 0.02, "quick": 0.0}
-    name, thing = peer_child.fastest(
-        {key: (lambda wait=wait: wait) for key, wait in waits.items()}, peer_child.time.sleep
-    )
+    name, thing = fastest({key: (lambda wait=wait: wait) for key, wait in waits.items()}, time.sleep)
     assert (name, thing) == ("quick", 0.0)
 
 
 def test_both_sides_know_the_same_peers():
-    assert set(PEERS) == set(peer_child.PEERS)
+    assert set(PEERS) == set(peer_main.PEERS)
 
 
 def job_folder(tmp_path, network):

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from tools.benchmarks.chart import draw
-from tools.benchmarks.layouts import LAYOUTS, Bars, as_text, tables, value_at
+from tools.benchmarks.layout import Bars, as_text, tables, value_at
+from tools.benchmarks.layouts import LAYOUTS
 from tools.benchmarks.output import deliver, print_report
 from tools.benchmarks.report import Clerk, load, save
 from tools.errors import ToolError
