@@ -222,6 +222,9 @@ class EjectionSettings(StrictModel):
     eye_tolerance_ms: float = Field(default=0, ge=0, le=60_000, description="delay: a part may meet it so far off")
     eye_pulses: int = Field(default=0, ge=0, le=10_000_000, description="encoder: from trigger to the eye; 0: no eye")
     eye_tolerance_pulses: int = Field(default=0, ge=0, le=1_000_000, description="encoder: it may meet it so far off")
+    on_standstill: Literal["wait", "reject"] = Field(
+        default="wait", description="encoder: reject: the ejector works while the belt stands, or its encoder is silent"
+    )
     on_doubled: Literal["reject", "ignore"] = Field(
         default="reject", description="Triggers closer than min_gap: reject the parts, or ignore the later trigger"
     )

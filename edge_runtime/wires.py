@@ -106,7 +106,7 @@ def _build_ejection(settings: Settings) -> Ejection | None:
     if ejection.mode == "delay":
         return Ejection(rules, None)
     quadrature = settings.gpio is not None and Input.ENCODER_B in settings.gpio.inputs
-    return Ejection(rules, Encoder(quadrature, ejection.standstill_ms))
+    return Ejection(rules, Encoder(quadrature, ejection.standstill_ms), ejection.on_standstill == "reject")
 
 
 def build_handshake(settings: Settings) -> Handshake[PartResult] | None:

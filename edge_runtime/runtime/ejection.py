@@ -20,8 +20,10 @@ class Ejection:
     Nothing is tracked before `begin`; until then the ejector works. One thread owns it.
     """
 
-    def __init__(self, rules: TrackRules, encoder: Encoder | None) -> None:
+    def __init__(self, rules: TrackRules, encoder: Encoder | None, rejects_at_standstill: bool = False) -> None:
+        """`rejects_at_standstill`: the ejector works while the encoder says that the belt stands."""
         self.encoder = encoder
+        self._rejects_at_standstill = rejects_at_standstill
         self.tracker: Tracker | None = None
         self._rules = rules
         self._silent_triggers = 0
@@ -93,13 +95,18 @@ class Ejection:
 
     def is_blind(self, now_ns: int) -> bool:
         """Whether the ejector must work although no part is known to be there."""
-        return self.tracker is None or self.encoder_is_silent or self.tracker.is_blind(self.position(now_ns))
+        if self.tracker is None or self.encoder_is_silent:
+            return True
+        if self._rejects_at_standstill and self.encoder is not None and self.encoder.is_stopped(now_ns):
+            return True
+        return self.tracker.is_blind(self.position(now_ns))
 
     def next_wake_ns(self, now_ns: int) -> int | None:
         """When time alone changes something; encoder edges come as input."""
-        if self.encoder is not None or self.tracker is None:
-            return None
-        return self.tracker.next_change(now_ns)
+        if self.encoder is not None:
+            stop_ns = self.encoder.next_stop_ns() if self._rejects_at_standstill else None
+            return stop_ns if stop_ns is not None and stop_ns > now_ns else None
+        return self.tracker.next_change(now_ns) if self.tracker is not None else None
 
     def counts(self, now_ns: int) -> dict[str, float]:
         """What was seen on the way, by name, for the Snapshot."""

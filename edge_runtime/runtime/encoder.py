@@ -55,6 +55,11 @@ class Encoder:
         """
         return any(at_ns is None or now_ns - at_ns >= self._standstill_ns for at_ns in self._edge_at_ns.values())
 
+    def next_stop_ns(self) -> int | None:
+        """When the belt will count as standing, if no edge comes; None when it does already."""
+        times_ns = [at_ns for at_ns in self._edge_at_ns.values() if at_ns is not None]
+        return min(times_ns) + self._standstill_ns if len(times_ns) == len(self._edge_at_ns) else None
+
     def note_standstill(self, now_ns: int) -> None:
         """Count a stop of the belt, each once."""
         if self.is_stopped(now_ns) and not self._stop_counted:

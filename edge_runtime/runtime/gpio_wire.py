@@ -102,8 +102,8 @@ class GpioWire(Wire):
     # -- in -----------------------------------------------------------------------------------------------------
 
     def hear(self, now_ns: int) -> list[ControllerEvent]:
-        """In the kernel's order; numbers missing between edges are counted."""
-        events: list[ControllerEvent] = []
+        """In the kernel's order, after what has stood long enough; numbers missing between edges are counted."""
+        events = self.settled(now_ns)
         if not self.is_open:
             return events
         try:

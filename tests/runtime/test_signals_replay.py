@@ -244,7 +244,9 @@ def _build_ejection(config: dict) -> Ejection:
     """`travel_ms` and `min_gap_ms`, or `travel_pulses` and `min_gap_pulses`; the rules as in the settings."""
     rules = {name: config[name] for name in ("on_doubled", "on_lost") if name in config}
     if "travel_pulses" in config:
-        return Ejection(TrackRules(config["travel_pulses"], config["min_gap_pulses"], **rules), Encoder(False, 200))
+        rejects = config.get("on_standstill") == "reject"
+        track = TrackRules(config["travel_pulses"], config["min_gap_pulses"], **rules)
+        return Ejection(track, Encoder(False, 200), rejects)
     times_ns = (round(config[name] * NS_PER_MS) for name in ("travel_ms", "min_gap_ms"))
     return Ejection(TrackRules(*times_ns, **rules), None)
 

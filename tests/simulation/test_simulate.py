@@ -39,10 +39,10 @@ def settings_file(folder: Path, mode: str, **ejection: object) -> Path:
 
 def test_a_run_with_faults_lets_no_defective_part_through_and_throws_out_no_good_one(tmp_path):
     faults = ["doubled_edge", "lost_edge", "worker_kill", "daemon_kill"]
-    words = ["--parts", "100", "--faults", ",".join(faults), "--defects", "0.3", "--keep", str(tmp_path / "kept")]
+    words = ["--parts", "160", "--faults", ",".join(faults), "--defects", "0.3", "--keep", str(tmp_path / "kept")]
     code, findings = simulate(*words)
     assert (code, findings["problems"], findings["wrong_parts"]) == (0, [], [])
-    assert findings["parts"] == 100
+    assert findings["parts"] == 160
     assert findings["ejected_right"] == findings["defective"] > 15
     assert findings["passed"] > 30
     assert all(findings["by_fault"][fault]["times"] >= 1 for fault in faults)
