@@ -94,6 +94,10 @@ def test_a_recipe_decides_what_rejects(pictures: Path, tmp_path: Path) -> None:
         (("inspect", "nowhere.png"), "nowhere.png: no such file"),
         (("inspect", ".", "--bundle", "nowhere"), "no picture"),
         (("bundle", "verify", "nowhere"), "nowhere: no such folder"),
+        (("bundle", "measure", "nowhere"), "nowhere: no such folder"),
+        (("bundle", "verify", str(BUNDLE), "--backend", "auto"), "`edge-runtime bundle measure` tries all"),
+        (("bundle", "verify", str(BUNDLE), "--backend", "onnx"), "backend: must be 'paddle_lite', 'onnxruntime',"),
+        (("bundle", "verify", str(BUNDLE), "--target", "onnx"), "target 'onnx' is for another backend: paddle_lite"),
         (("check-config", "--config", "nowhere.toml"), "nowhere.toml: cannot be read"),
         (("run", "--config", "nowhere.toml"), "nowhere.toml: cannot be read"),
         (("make-safe", "--config", "nowhere.toml"), "nowhere.toml: cannot be read"),
@@ -129,6 +133,31 @@ def test_doctor_looks_for_a_chip_by_name_and_for_the_model_of_every_recipe(tmp_p
     text = " ".join(re.sub("│", " ", seen.stdout).split())
     assert "GPIO chip 'gpiochip77' not found" in text
     assert re.findall(r"\bmodel (ok|missing)", text) == ["ok", "missing"]
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_every_engine_gives_the_same_verdicts(pictures: Path, backend: str) -> None:
+    pytest.importorskip(backend)
+    told = [
+        edge_runtime("inspect", pictures, "--bundle", BUNDLE, "--workers", 1, "--json", "--backend", each)
+        for each in ("paddle_lite", backend)
+    ]
+    verdicts = [[json.loads(line) for line in each.stdout.splitlines()] for each in told]
+    for each in verdicts:
+        for finding in each:
+            finding.pop("ms", None)
+    assert len(verdicts[0]) > 3
+    assert verdicts[0] == verdicts[1]
+
+
+def test_engines_are_measured_side_by_side() -> None:
+    pytest.importorskip("onnxruntime")
+    done = edge_runtime("bundle", "measure", BUNDLE)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [line.split("│") for line in done.stdout.splitlines() if "model." in line]
+    times = {row[1].strip(): float(row[3]) for row in rows}
+    assert {"paddle_lite", "onnxruntime"} <= set(times)
+    assert min(times.values()) > 0
 
 
 def test_the_demo_runs_from_trigger_to_summary(tmp_path: Path) -> None:
