@@ -120,6 +120,10 @@ class InspectionSettings(StrictModel):
         max_length=3,
         description="onnxruntime only: what computes, in order of preference; the processor does the rest",
     )
+    onnxruntime_cache: Path | None = Field(
+        default=None,
+        description="Folder for what tensorrt builds for this GPU; without it that takes minutes each start",
+    )
     onnxruntime_spinning: bool = Field(
         default=False, description="onnxruntime only: threads wait at full speed, for cores that nobody else needs"
     )
@@ -353,7 +357,9 @@ def _with_absolute_paths(settings: Settings, folder: Path) -> Settings:
     elif isinstance(camera, BeltCameraSettings):
         camera = camera.model_copy(update={"script": folder / camera.script})
     station = settings.station.model_copy(update={"data_dir": folder / settings.station.data_dir})
-    inspection = settings.inspection.model_copy(update={"bundle": folder / settings.inspection.bundle})
+    paths = {"bundle": settings.inspection.bundle, "onnxruntime_cache": settings.inspection.onnxruntime_cache}
+    changes = {key: folder / path for key, path in paths.items() if path is not None}
+    inspection = settings.inspection.model_copy(update=changes)
     recipe = _with_absolute_template(settings.recipe, folder)
     sections: dict[str, object] = {
         "camera": camera,

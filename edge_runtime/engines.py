@@ -64,7 +64,7 @@ def build_segmenter(inspection: InspectionSettings, bundle: Bundle) -> Segmenter
         from edge_runtime.inference.onnx_runtime import OnnxRuntimeSegmenter
 
         spinning, providers = inspection.onnxruntime_spinning, inspection.onnxruntime_providers
-        return OnnxRuntimeSegmenter(bundle, target, threads, spinning, providers)
+        return OnnxRuntimeSegmenter(bundle, target, threads, spinning, providers, inspection.onnxruntime_cache)
     if inspection.backend == "openvino":
         from edge_runtime.inference.open_vino import OpenVinoSegmenter
 
