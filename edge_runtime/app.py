@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING
 
 from edge_runtime.clock import NS_PER_S, SystemClock
 from edge_runtime.config import (
-    BeltCameraSettings,
-    FolderCameraSettings,
     Settings,
-    SyntheticCameraSettings,
 )
+from edge_runtime.config_camera import BeltCameraSettings, FolderCameraSettings, SyntheticCameraSettings
 from edge_runtime.config_signals import OutputLineSettings
 from edge_runtime.errors import ConfigError
 from edge_runtime.recipe_table import digest_of, facts_of, read_manifest, recipe_facts

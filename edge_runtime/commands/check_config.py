@@ -9,7 +9,8 @@ from rich.table import Table
 
 from edge_runtime.clock import NS_PER_MS
 from edge_runtime.commands.settings_notes import notes_on
-from edge_runtime.config import FolderCameraSettings, NumberedRecipe, Settings, load_settings
+from edge_runtime.config import NumberedRecipe, Settings, load_settings
+from edge_runtime.config_camera import FolderCameraSettings
 from edge_runtime.errors import ConfigError
 from edge_runtime.fastest_engine import told_engine
 from edge_runtime.inference.bundle import load_bundle

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from edge_runtime.config import FolderCameraSettings, Settings
+from edge_runtime.config import Settings
+from edge_runtime.config_camera import FolderCameraSettings
 from edge_runtime.config_signals import ModbusSettings
 from edge_runtime.interfaces import Input
 

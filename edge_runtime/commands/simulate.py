@@ -60,7 +60,7 @@ def print_findings(console: Console, findings: Findings) -> None:
 
 
 def _faults_table(findings: Findings) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
     table.add_column("fault", no_wrap=True)
     for heading in (
         "times",

@@ -23,6 +23,7 @@ class StopRule:
     def __init__(self, limits: StopLimits) -> None:
         self._limits = limits
         self._recent: deque[bool] = deque(maxlen=limits.rate_window)
+        self._rejected = 0  # of the recent ones
         self._in_a_row = 0
         self.demands = 0
         self.reason = ""
@@ -30,14 +31,17 @@ class StopRule:
     def concluded(self, outcome: Outcome) -> None:
         rejected = outcome is not Outcome.PASS
         self._in_a_row = self._in_a_row + 1 if rejected else 0
+        if len(self._recent) == self._recent.maxlen:
+            self._rejected -= self._recent[0]
         self._recent.append(rejected)
+        self._rejected += rejected
         reason = self._broken_rule()
         if reason and not self.reason:
             self.reason, self.demands = reason, self.demands + 1
 
     def reset(self) -> None:
         """Start counting anew."""
-        self.reason, self._in_a_row = "", 0
+        self.reason, self._in_a_row, self._rejected = "", 0, 0
         self._recent.clear()
 
     def _broken_rule(self) -> str:
@@ -45,6 +49,6 @@ class StopRule:
         if limits.consecutive_rejects and self._in_a_row >= limits.consecutive_rejects:
             return "consecutive_rejects"
         is_full = len(self._recent) == limits.rate_window
-        if limits.reject_rate and is_full and sum(self._recent) >= limits.reject_rate * limits.rate_window:
+        if limits.reject_rate and is_full and self._rejected >= limits.reject_rate * limits.rate_window:
             return "reject_rate"
         return ""

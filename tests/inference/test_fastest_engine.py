@@ -12,7 +12,8 @@ import pytest
 
 from edge_runtime import fastest_engine
 from edge_runtime.app import build_pool
-from edge_runtime.config import FolderCameraSettings, InspectionSettings, LineSettings, Settings, StationSettings
+from edge_runtime.config import InspectionSettings, LineSettings, Settings, StationSettings
+from edge_runtime.config_camera import FolderCameraSettings
 from edge_runtime.errors import BundleError, InferenceError
 from edge_runtime.fastest_engine import candidates, open_proved, settled, told_engine, try_engine
 from edge_runtime.inference.bundle import NewArtefact, load_bundle, write_bundle
