@@ -15,6 +15,7 @@ from typing import Any
 from edge_runtime.inference.bundle import load_bundle
 from tools.benchmarks.frames import made_frame
 from tools.benchmarks.predictors import Predictors
+from tools.benchmarks.priority import AS_A_WORKER
 from tools.benchmarks.report import Clerk, Report, Row
 from tools.errors import ToolError
 from tools.progress import progress_bar
@@ -91,7 +92,15 @@ def measure_gemm(
     """GFLOP/s of the fastest side by precision, on one thread, in a process of its own. Raises ToolError."""
     environment = {name: value for name, value in os.environ.items() if name not in SLOWING} | ONE_THREAD
     environment["PYTHONPATH"] = str(ROOT)
-    command = [str(python), "-m", "tools.benchmarks.gemm_child", library, ",".join(map(str, sides)), str(repeats)]
+    command = [
+        *AS_A_WORKER,
+        str(python),
+        "-m",
+        "tools.benchmarks.gemm_child",
+        library,
+        ",".join(map(str, sides)),
+        str(repeats),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=GEMM_LIMIT_S, check=False)
     if done.returncode:
         last = " ".join(done.stderr.strip().splitlines()[-1:])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tools.benchmarks.agreement import Planes
+from tools.benchmarks.priority import AS_A_WORKER
 from tools.errors import ToolError
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +36,7 @@ class PeerProcess:
         self.name, self.threads = name, threads
         self.failure = self.versions = self.setting = ""
         self._exchange = exchange
-        self._command = [str(python), "-m", "tools.benchmarks.peer", str(exchange), name, str(threads)]
+        self._command = [*AS_A_WORKER, str(python), "-m", "tools.benchmarks.peer", str(exchange), name, str(threads)]
         self._log = log
         self._process: subprocess.Popen[str] | None = None
 

@@ -93,8 +93,9 @@ def _pool_row(wish: PipelineWish, bundle: Bundle, picture: MadePicture, workers:
 def _daemon_row(wish: PipelineWish, picture: MadePicture, workers: int, step: Step) -> Row:
     """The whole path in the real daemon, one part at a time: from the trigger's stamp to the result's write.
 
-    capture: until the picture is in its slot and stamped. tiles: from the first worker's start to the last tile's
-    end. wire: from the decision to the write. handover: what is left, waits and pipes between the processes.
+    capture: until the camera has the picture, which it reads from a file. tiles: from the first worker's start to the
+    last tile's end. wire: from the decision to the write. handover: what is left, the copy into the slot and the pipes
+    between the processes.
     """
     with scratch("pipeline") as folder:
         daemon = Daemon(folder, daemon_settings(folder, wish.bundle, picture, workers, wish.backend))

@@ -24,6 +24,7 @@ from edge_runtime.vision.stitching import mask_hw, place_core
 from edge_runtime.vision.tiling import plan_grid
 from tools.benchmarks.arithmetic import medians
 from tools.benchmarks.frames import inspection
+from tools.benchmarks.priority import work_as_a_worker
 from tools.golden_pictures import MadePicture
 
 NS_PER_MS = 1e6
@@ -85,6 +86,7 @@ class Predictors:
 
 
 def _serve(end: Connection, job: Job) -> None:
+    work_as_a_worker()
     bundle = load_bundle(job.bundle)
     share = _Share(job, build_segmenter(inspection(job.bundle, job.workers, job.backend), bundle))
     share.predict(1)
