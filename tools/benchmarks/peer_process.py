@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ ROOT = Path(__file__).parents[2]
 FOREIGN = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONPATH")
 
 
+ANSWER_WITHIN_S = 600.0
+
+
 @dataclass(frozen=True)
 class Timed:
     """One frame through a peer. `peak_mb`: the most its process ever held."""
@@ -32,12 +36,15 @@ class Timed:
 class PeerProcess:
     """Starts with the context; `failure` tells why it cannot be measured, empty where it can. One thread owns it."""
 
-    def __init__(self, python: Path, exchange: Path, name: str, threads: int, log: Path) -> None:
+    def __init__(
+        self, python: Path, exchange: Path, name: str, threads: int, log: Path, limit_s: float = ANSWER_WITHIN_S
+    ) -> None:
         self.name, self.threads = name, threads
         self.failure = self.versions = self.setting = ""
         self._exchange = exchange
         self._command = [*AS_A_WORKER, str(python), "-m", "tools.benchmarks.peer", str(exchange), name, str(threads)]
         self._log = log
+        self._limit_s = limit_s
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> PeerProcess:
@@ -76,6 +83,10 @@ class PeerProcess:
     def _hear(self) -> dict[str, Any]:
         assert self._process is not None
         assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], self._limit_s)[0]:
+            self._process.kill()
+            self._fail(f"no answer within {self._limit_s:g} s")
+            return {}
         line = self._process.stdout.readline()
         answer: dict[str, Any] = json.loads(line) if line else {"failed": f"ended with {self._process.wait()}"}
         if "failed" in answer:

@@ -25,9 +25,11 @@ from edge_runtime.vision.tiling import plan_grid
 from tools.benchmarks.arithmetic import medians
 from tools.benchmarks.frames import inspection
 from tools.benchmarks.priority import work_as_a_worker
+from tools.errors import ToolError
 from tools.golden_pictures import MadePicture
 
 NS_PER_MS = 1e6
+ANSWER_WITHIN_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Predictors:
             process.start()
             theirs.close()  # so that a process that dies is an end of file here, not a wait for ever
         for end in self._ends:
-            end.recv()
+            self._hear(end)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -82,7 +84,16 @@ class Predictors:
     def _ask(self, question: tuple[str, int]) -> list[dict[str, float]]:
         for end in self._ends:
             end.send(question)
-        return [end.recv() for end in self._ends]
+        return [self._hear(end) for end in self._ends]
+
+    def _hear(self, end: Connection) -> dict[str, float]:
+        """Raises ToolError for a process that has ended or hangs."""
+        try:
+            if end.poll(ANSWER_WITHIN_S):
+                return dict(end.recv())
+        except EOFError as exc:
+            raise ToolError("a process that times the predictor has ended; its last words stand above") from exc
+        raise ToolError(f"a process that times the predictor has not answered within {ANSWER_WITHIN_S:g} s")
 
 
 def _serve(end: Connection, job: Job) -> None:

@@ -173,6 +173,15 @@ def test_a_peer_that_dies_is_a_failure_not_a_hang(tmp_path):
         assert peer.failure == "ended with 1"
 
 
+def test_a_peer_that_hangs_is_given_up(tmp_path):
+    hanging = tmp_path / "hanging"
+    hanging.write_text("#!/bin/sh\nexec sleep 60\n")
+    hanging.chmod(0o755)
+    with PeerProcess(hanging, tmp_path, "onnxruntime", 1, tmp_path / "log", limit_s=0.3) as peer:
+        assert peer.failure == "no answer within 0.3 s"
+        assert peer.run(tmp_path / "frame") is None
+
+
 def test_wrong_wishes_are_told(tmp_path):
     with pytest.raises(ToolError, match="peer 'abacus': known are onnxruntime"):
         check_names(["sahi", "abacus"])
