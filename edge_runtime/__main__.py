@@ -161,8 +161,12 @@ def simulate(
     parts: Annotated[int, typer.Option(min=1, max=60_000, help="Parts on the belt.")] = 400,
     rate: Annotated[float, typer.Option(min=0.2, max=50, help="Parts a second.")] = 5.0,
     faults: Annotated[str, typer.Option(help="all, none, or names separated by commas.")] = "all",
-    mode: Annotated[Literal["delay", "encoder"], typer.Option(help="How the ejector is timed.")] = "encoder",
-    trigger: Annotated[Literal["gpio", "serial"], typer.Option(help="How the daemon hears of a part.")] = "gpio",
+    mode: Annotated[
+        Literal["delay", "encoder"], typer.Option(help="How the ejector is timed, without --settings.")
+    ] = "encoder",
+    trigger: Annotated[
+        Literal["gpio", "serial"], typer.Option(help="How the daemon hears of a part, without --settings.")
+    ] = "gpio",
     wires: Annotated[
         Literal["recording", "gpio-sim"], typer.Option(help="gpio-sim: the real driver on the kernel's simulated chip.")
     ] = "recording",
@@ -181,10 +185,11 @@ def simulate(
     ] = None,
 ) -> None:
     """A belt, its parts and a controller around the real daemon: 0 when nothing was wrong or missed, 1 otherwise."""
-    from edge_runtime.commands.simulate import able_faults, run_simulation
+    from edge_runtime.commands.simulate import able_faults, mode_of, run_simulation
     from edge_runtime.simulation.plan import RunWish
     from edge_runtime.simulation.run import RunOptions
 
+    mode = mode_of(settings, mode)
     kinds = able_faults(faults, mode, second_eye, wires)
     wish = RunWish(parts, rate, speed, eye_to_ejector, pulses_per_mm, defects, kinds, seed, second_eye)
     raise typer.Exit(run_simulation(RunOptions(wish, mode, trigger, settings, keep, wires), json))

@@ -20,6 +20,7 @@ from edge_runtime.vision.matching import match_boxes, padded
 
 IOU_ABOVE = 1 / 3
 PAD_PX = 10
+TOO_SLOW = (("busy",), ("deadline",))
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ def print_summary(console: Console, output: Path, protocol: Protocol, side_px: i
         for name, value in _truth(compare_with_truth(records, side_px)):
             table.add_row(name, value)
     console.print(table)
+    if lost := sum(record.verdict.reasons[:1] in TOO_SLOW for record in records):
+        console.print(f"[yellow]{lost} parts came faster than this computer inspects them: take a lower --rate-hz[/]")
     console.print(f"records: {output}/data/{DATABASE_NAME}, pictures of rejected parts: {output}/data/pictures")
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from edge_runtime.config import load_settings
+from edge_runtime.simulation.daemon_settings import Mode
 from edge_runtime.simulation.faults import NEED_ENCODER, NEED_RECORDING, NEED_SECOND_EYE, FaultKind, named_faults
 from edge_runtime.simulation.findings import Findings, percentile
 from edge_runtime.simulation.run import RunOptions, simulate
@@ -17,6 +20,12 @@ from edge_runtime.simulation.truth import Fate
 
 SHOWN = 20
 TOO_LATE_MS = 10.0
+
+
+def mode_of(settings: Path | None, wish: Mode) -> Mode:
+    """How the ejector is timed: as the settings say, where there are any. Raises ConfigError."""
+    ejection = None if settings is None else load_settings(settings).ejection
+    return wish if ejection is None else ejection.mode
 
 
 def able_faults(wish: str, mode: str, second_eye_mm: float, wires: str) -> tuple[FaultKind, ...]:
@@ -47,6 +56,9 @@ def print_findings(console: Console, findings: Findings) -> None:
     if findings.machine_late_ms > TOO_LATE_MS:
         late = f"up to {findings.machine_late_ms} ms"
         console.print(f"[yellow]the simulated machine itself was {late} late: this computer is too busy for it[/]")
+    if aside_ms := percentile(findings.missed_by_ms, 0.5):
+        when = f"{aside_ms:.0f} ms after they had left it" if aside_ms > 0 else f"{-aside_ms:.0f} ms before they came"
+        console.print(f"[yellow]missed parts outside of faults: the ejector worked {when} (median)[/]")
     for each in findings.wrong[:SHOWN]:
         told = "; ".join(each.outcomes) or "no verdict"
         console.print(f"[red]part {each.number}[/] {each.fate.value} at {each.seen_s} s, during {each.during}: {told}")
@@ -60,7 +72,7 @@ def print_findings(console: Console, findings: Findings) -> None:
 
 
 def _faults_table(findings: Findings) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)  # within 80 columns
     table.add_column("fault", no_wrap=True)
     for heading in (
         "times",

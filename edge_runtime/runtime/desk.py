@@ -67,7 +67,8 @@ class Desk:
         self.control = control
         selected = control.recipes.selected
         if selected is NO_RECIPE:
-            log.error("no recipe is selected: nothing is inspected until one is")
+            numbers = ", ".join(str(number) for number in control.recipes.numbers)
+            log.error("no recipe is selected: nothing is inspected until the controller selects one of %s", numbers)
         self.signals.begin_tracking(self._now_ns())
         self.signals.recipe_active(selected)
 

@@ -38,6 +38,10 @@ class RecipeBook:
     def __contains__(self, number: int) -> bool:
         return number in self._by_number
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        return tuple(self._by_number)
+
     def get(self, number: int) -> RecipeFacts:
         """The recipe of this number, NO_RECIPE for one that is not known."""
         return self._by_number.get(number, NO_RECIPE)

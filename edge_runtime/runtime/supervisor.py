@@ -67,7 +67,8 @@ class Supervisor:
         for child in self.children:
             overdue_ns = child.overdue_ns()
             if overdue_ns is not None and now_ns >= overdue_ns:
-                log.error("%s has not answered in time; killing it", child.spec.name)
+                if not self._has_finished(child):
+                    log.error("%s has not answered in time; killing it", child.spec.name)
                 child.kill()
             child.flush()
             child.ping_if_idle(now_ns)
@@ -107,6 +108,10 @@ class Supervisor:
                 child.kill()
 
     # -- inside -------------------------------------------------------------------------------------------------
+
+    def _has_finished(self, child: Child) -> bool:
+        """Asked to finish, it has closed its channel: all that is left is the interpreter's own end."""
+        return child.channel is None and child.spec.role in self._dismissed
 
     def _is_due(self, child: Child, now_ns: int) -> bool:
         """Whether to start a dead child again now; a daemon that stops still needs the records on disk."""

@@ -25,6 +25,7 @@ from edge_runtime.simulation.truth import (
     fate_of,
     is_hit,
     joined,
+    missed_by_ns,
     still_spans,
 )
 from edge_runtime.values import InspectionRecord, Outcome
@@ -58,6 +59,7 @@ class Findings:
     repeats: int = 0
     daemon_starts: int = 0
     machine_late_ms: float = 0.0
+    missed_by_ms: list[float] = field(default_factory=list)
 
     @property
     def is_good(self) -> bool:
@@ -76,6 +78,7 @@ class Findings:
             "repeated_results": self.repeats,
             "daemon_starts": self.daemon_starts,
             "machine_late_ms": self.machine_late_ms,
+            "missed_by_ms": percentile(self.missed_by_ms, 0.5),
         }
 
 
@@ -141,6 +144,8 @@ def find(
         _judge(findings, way, told, unheard, rows, met, seen.start_ns)
         findings.problems += [*row_problems(way, rows, met), *wire_problems(way, rows, met, heard)]
         if not met:
+            aside_ns = missed_by_ns(way, rejecting) if way.defective and not (told or unheard) else None
+            findings.missed_by_ms += [] if aside_ns is None else [aside_ns / NS_PER_MS]
             told_ns = [heard.results[row.trigger.part_id].at_ns for row in rows if row.trigger.part_id in heard.results]
             findings.latency_ms += [(at_ns - seen.triggered_ns[way.number]) / NS_PER_MS for at_ns in told_ns]
     return findings

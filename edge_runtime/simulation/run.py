@@ -13,6 +13,7 @@ from edge_runtime.camera.belt import write_script
 from edge_runtime.clock import NS_PER_MS, NS_PER_S, SystemClock
 from edge_runtime.config import load_settings
 from edge_runtime.config_signals import InputLineSettings
+from edge_runtime.errors import ConfigError
 from edge_runtime.interfaces import Input
 from edge_runtime.simulation.cable import Cable
 from edge_runtime.simulation.daemon_settings import (
@@ -62,7 +63,14 @@ def sections_for(options: RunOptions) -> dict[str, Any]:
     """The daemon's settings without its hardware."""
     if options.settings is None:
         return fitting_settings(options.wish, options.mode, options.trigger)
-    return settings_of(load_settings(options.settings), options.settings)
+    settings = load_settings(options.settings)
+    sections = settings_of(settings, options.settings)
+    has_eye = settings.ejection is not None and settings.ejection.has_eye
+    if has_eye and not options.wish.second_eye_mm:
+        raise ConfigError(f"{options.settings}: has a second photo-eye; say by --second-eye where it stands, in mm")
+    if options.wish.second_eye_mm and not has_eye:
+        raise ConfigError(f"--second-eye: {options.settings} has none; set ejection.eye_ms or eye_pulses")
+    return sections
 
 
 @contextmanager

@@ -119,6 +119,16 @@ def is_hit(way: Way, ejecting: Sequence[Span]) -> bool:
     return False
 
 
+def missed_by_ns(way: Way, ejecting: Sequence[Span]) -> int | None:
+    """How long after the part had left the ejector it worked, or, negative, before the part came: the nearer one.
+
+    None where it worked in no other time than that of the part.
+    """
+    gaps = [from_ns - way.at_ejector[-1][1] for from_ns, _ in ejecting if from_ns >= way.at_ejector[-1][1]]
+    gaps += [to_ns - way.at_ejector[0][0] for _, to_ns in ejecting if to_ns <= way.at_ejector[0][0]]
+    return min(gaps, key=abs, default=None)
+
+
 def fate_of(way: Way, hit: bool, inspected: bool, windows: Iterable[Window]) -> tuple[Fate, Window | None]:
     """What became of the part and, unless it met none, the latest fault window that it met.
 

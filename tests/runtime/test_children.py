@@ -7,11 +7,13 @@ import subprocess
 
 import pytest
 
-from edge_runtime.clock import ManualClock
+from edge_runtime.clock import NS_PER_MS, ManualClock
 from edge_runtime.runtime.channel import Channel
-from edge_runtime.runtime.children import MAX_SENDS_WAITING, Child, ChildSpec, Role, spawn_child
+from edge_runtime.runtime.children import END_WITHIN_NS, MAX_SENDS_WAITING, Child, ChildSpec, Role, spawn_child
 from edge_runtime.runtime.health import MAX_BACKOFF_NS, RestartBudget
 from edge_runtime.runtime.messages import Capture, Failed, Ping, Setup, SlotRead
+from edge_runtime.runtime.service_notify import ServiceNotifier
+from edge_runtime.runtime.supervisor import Supervisor
 
 SPEC = ChildSpec(Role.INSPECTION, 3, start_timeout_ms=1000, hang_timeout_ms=200)
 SETTINGS = '{"station": "one"}'
@@ -151,6 +153,20 @@ def test_a_child_that_closes_its_channel_has_a_moment_to_end_and_is_not_gone_bef
     assert here.child.running
     assert here.now_ns < here.child.overdue_ns() <= here.now_ns + START_NS
     assert not here.child.tell(Ping())
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_child_that_has_finished_as_asked_is_ended_without_a_complaint(station, caplog, asked):
+    here = station()
+    here.start()
+    supervisor = Supervisor([here.child], ServiceNotifier({}))
+    if asked:
+        supervisor.dismiss([SPEC.role])
+    here.child.hang_up(here.now_ns)
+    here.clock.advance_ms(END_WITHIN_NS // NS_PER_MS)
+    supervisor.tick(here.now_ns)
+    assert here.reap() == "ended with SIGKILL"
+    assert ("has not answered in time" in caplog.text) is not asked
 
 
 def test_a_killed_child_is_gone_when_its_descriptor_says_so(station):

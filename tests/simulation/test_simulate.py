@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from edge_runtime.commands.simulate import mode_of
 from edge_runtime.simulation.daemon_settings import fitting_settings
 from edge_runtime.simulation.faults import named_faults
 from edge_runtime.simulation.plan import RunWish
@@ -58,6 +59,20 @@ def test_the_ejector_a_part_too_late_is_found(tmp_path):
     assert code == 1
     assert findings["missed"] > 0
     assert findings["ejected_wrong"] > 0
+    assert 0 < findings["missed_by_ms"] < 1000 / RATE_HZ
+
+
+def test_settings_say_which_faults_their_line_can_have_and_where_eyes_are(tmp_path):
+    file = settings_file(tmp_path, "delay")
+    assert mode_of(file, "encoder") == "delay"
+    assert mode_of(None, "encoder") == "encoder"
+    command = [sys.executable, "-m", "edge_runtime", "simulate", *LINE, "--settings", str(file), "--faults", "none"]
+    done = subprocess.run([*command, "--second-eye", "400"], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, "--second-eye: " in done.stderr) == (2, True)
+    file.write_text(file.read_text().replace("delay_ms", "eye_ms = 400\neye_tolerance_ms = 20\ndelay_ms"))
+    file.write_text(file.read_text() + "\n[gpio.inputs.eye]\nline = 20\n")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, "say by --second-eye" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(

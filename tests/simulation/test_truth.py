@@ -22,6 +22,7 @@ from edge_runtime.simulation.truth import (
     fate_of,
     is_hit,
     joined,
+    missed_by_ns,
     still_spans,
 )
 from edge_runtime.values import InspectionRecord, Outcome, Trigger, Verdict
@@ -58,6 +59,14 @@ def test_a_heartbeat_that_stands_still_rejects_from_the_fourth_beat_on():
     beats = [Driven(at_ns, Output.HEARTBEAT, active) for at_ns, active in ((0, True), (100, False), (900, True))]
     assert still_spans(beats, 100) == [(400, 900), (1200, FOR_EVER_NS)]
     assert still_spans([], 100) == []
+
+
+@pytest.mark.parametrize(
+    ("working", "aside_ns"),
+    [((), None), (((2050, 2060),), None), (((1000, 1990), (2130, 2140)), -10), (((2130, 2140), (9000, 9010)), 30)],
+)
+def test_how_far_aside_the_ejector_worked(working, aside_ns):
+    assert missed_by_ns(WAY, working) == aside_ns
 
 
 def test_a_defective_part_that_is_let_through_is_missed_whatever_happened():
