@@ -14,6 +14,7 @@ from edge_runtime.protocol.messages import (
     FaultChanged,
     Heartbeat,
     Message,
+    ResetRequest,
     Result,
     TriggerAccepted,
     TriggerRequest,
@@ -22,6 +23,7 @@ from edge_runtime.protocol.sentence import Decoder, encode
 from edge_runtime.simulation.cable import Cable
 
 WELL = frozenset({"ready", "inspecting"})
+STOP_DEMANDED = "rejects"
 LATE_ACK_NS = 350 * NS_PER_MS
 REPEAT_TRIGGER_NS = 60 * NS_PER_MS
 
@@ -48,8 +50,10 @@ class Heard:
 
 
 class FarEnd:
-    """Reads the cable, keeps what it heard, acknowledges each result. `disturbances` names the faults that go on:
-    lost_ack, late_ack, cut_sentence, noise. One thread owns it."""
+    """Reads the cable, keeps what it heard, acknowledges each result, resets a demanded stop.
+
+    `disturbances` names the faults that go on: lost_ack, late_ack, cut_sentence, noise. One thread owns it.
+    """
 
     def __init__(self, cable: Cable, clock: Clock, seed: int) -> None:
         self.heard = Heard()
@@ -94,6 +98,8 @@ class FarEnd:
                 self.heard.standing.clear()
                 self.heard.raised_ns["start"] = now_ns
             self.heard.state, self.heard.state_at_ns = message.state, now_ns
+            if STOP_DEMANDED in self.heard.standing:
+                self._cable.write(encode(ResetRequest()))
         elif isinstance(message, FaultChanged):
             (self.heard.standing.add if message.raised else self.heard.standing.discard)(message.code)
             if message.raised:

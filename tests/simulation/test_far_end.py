@@ -7,7 +7,15 @@ from collections.abc import Iterator
 import pytest
 
 from edge_runtime.clock import ManualClock
-from edge_runtime.protocol.messages import FROM_CONTROLLER, Acknowledge, FaultChanged, Heartbeat, Message, Result
+from edge_runtime.protocol.messages import (
+    FROM_CONTROLLER,
+    Acknowledge,
+    FaultChanged,
+    Heartbeat,
+    Message,
+    ResetRequest,
+    Result,
+)
 from edge_runtime.protocol.sentence import Decoder, encode
 from edge_runtime.simulation.cable import Cable
 from edge_runtime.simulation.far_end import FarEnd
@@ -114,3 +122,12 @@ def test_a_pulled_cable_says_and_hears_nothing_until_it_is_plugged_in(far_end, c
     assert not cable.link.exists()
     cable.plug()
     assert cable.link.exists()
+
+
+def test_a_demanded_stop_is_reset_at_each_heartbeat_until_it_is_taken_back(far_end, device):
+    say(device, far_end, Heartbeat(1, "ready"), FaultChanged("rejects", True))
+    assert answers(device) == []
+    say(device, far_end, Heartbeat(2, "degraded"))
+    assert answers(device) == [ResetRequest()]
+    say(device, far_end, FaultChanged("rejects", False), Heartbeat(3, "ready"))
+    assert answers(device) == []
