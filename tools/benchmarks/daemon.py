@@ -23,7 +23,7 @@ from edge_runtime.signal_io.edge_feed import EdgeSender, FedEdge
 from edge_runtime.signal_io.recording import written
 from edge_runtime.simulation.station import Station
 from edge_runtime.simulation.toml_text import to_toml
-from edge_runtime.values import InspectionRecord
+from edge_runtime.values import InspectionRecord, Outcome
 from tools.benchmarks.frames import backend_keys
 from tools.golden_pictures import MadePicture
 
@@ -118,11 +118,16 @@ class Daemon:
         return [line, *line.children(recursive=True)]
 
     def inspect(self) -> None:
-        """One trigger; returns when its result is on the wire."""
+        """One trigger; returns when its result is on the wire. No figure is of a part that was not inspected."""
         before, now_ns = len(self.results()), time.monotonic_ns()
         self._sender.send([FedEdge(Input.TRIGGER, now_ns)])
         self._sender.send([FedEdge(Input.TRIGGER, now_ns, active=False)])
         self._until(lambda: len(self.results()) > before, ANSWER_WITHIN_S, "gave no result")
+        last = next(message for _, message in reversed(self._heard) if isinstance(message, Result))
+        if last.outcome is Outcome.NOT_INSPECTED:
+            raise EdgeRuntimeError(
+                f"a part was not inspected ({last.reason}); the log ends:\n{self._station.log_tail()}"
+            )
 
     def results(self) -> dict[int, int]:
         """When each part's result was first written: part_id -> monotonic ns."""

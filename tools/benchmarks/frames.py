@@ -10,6 +10,7 @@ import numpy as np
 from edge_runtime.commands.inspect import FILE_HANG_TIMEOUT_MS, pool_settings
 from edge_runtime.config import InspectionSettings, Settings
 from edge_runtime.config_recipe import RecipeSettings
+from edge_runtime.runtime.pool import InspectionPool
 from edge_runtime.vision.boards import BINARY, CAMERA, paint_board
 from tools.errors import ToolError
 from tools.golden_pictures import MadePicture
@@ -57,3 +58,15 @@ def workers_settings(bundle: Path, workers: int, backend: str) -> Settings:
     """Workers without a line; a picture of 64 megapixels may take them a minute."""
     settings = pool_settings(bundle, RecipeSettings(), workers)
     return settings.model_copy(update={"inspection": inspection(bundle, workers, backend)})
+
+
+def inspect_once(pool: InspectionPool, picture: MadePicture) -> dict[str, float]:
+    """The stages' milliseconds of one picture. Raises ToolError where it was not inspected: no figure is of that."""
+    result = pool.inspect(picture.image, picture.template)
+    if result.mask is None:
+        height_px, width_px = picture.image.shape[:2]
+        raise ToolError(
+            f"{width_px} x {height_px} px were not inspected ({', '.join(result.verdict.reasons)}): a worker has at "
+            f"most {FILE_HANG_TIMEOUT_MS / 1000:g} s; take a smaller picture, more workers or a quieter machine"
+        )
+    return result.ms

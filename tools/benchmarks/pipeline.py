@@ -12,7 +12,7 @@ from edge_runtime.inference.bundle import Bundle, load_bundle
 from edge_runtime.vision.tiling import plan_grid
 from tools.benchmarks.arithmetic import busiest_share, medians
 from tools.benchmarks.daemon import Daemon, PartTimes, daemon_settings, scratch
-from tools.benchmarks.frames import made_frame, workers_settings
+from tools.benchmarks.frames import inspect_once, made_frame, workers_settings
 from tools.benchmarks.predictors import Predictors
 from tools.benchmarks.report import Clerk, Report, Row
 from tools.golden_pictures import MadePicture
@@ -69,7 +69,7 @@ def _pool_row(wish: PipelineWish, bundle: Bundle, picture: MadePicture, workers:
         build_pool(settings, bundle.mask_stride_px) as pool,
     ):
         for _ in range(WARM_UP_ROUNDS + wish.rounds):
-            frame = pool.inspect(picture.image, picture.template).ms
+            frame = inspect_once(pool, picture)
             tile_ms = predictors.tile_ms(-(-tiles // workers))
             stages = {f"{stage}_ms": ms for stage, ms in predictors.stage_ms().items() if stage != "predict"}
             overhead = frame["frame"] / (tiles * tile_ms / workers)

@@ -12,7 +12,7 @@ from edge_runtime.inference.bundle import load_bundle
 from edge_runtime.runtime.pool import InspectionPool
 from edge_runtime.vision.tiling import plan_grid
 from tools.benchmarks.arithmetic import flatness, rounds_for
-from tools.benchmarks.frames import made_frame, workers_settings
+from tools.benchmarks.frames import inspect_once, made_frame, workers_settings
 from tools.benchmarks.report import Clerk, Report, Row
 from tools.golden_pictures import MadePicture
 from tools.progress import progress_bar
@@ -64,8 +64,8 @@ def flatness_by_workers(rows: Sequence[Row]) -> dict[str, float]:
 def _row(pool: InspectionPool, picture: MadePicture, side_px: int, workers: int, rounds: int) -> Row:
     megapixels = side_px * side_px / 1e6
     rounds = rounds_for(rounds, megapixels)
-    pool.inspect(picture.image, picture.template)
-    times = [pool.inspect(picture.image, picture.template).ms["frame"] for _ in range(rounds)]
+    inspect_once(pool, picture)
+    times = [inspect_once(pool, picture)["frame"] for _ in range(rounds)]
     frame_ms = statistics.median(times)
     return {
         "side_px": side_px,

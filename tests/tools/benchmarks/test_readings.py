@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.benchmarks.frames import made_frame, repeated
+from edge_runtime.runtime.pool import PoolResult
+from edge_runtime.values import Outcome, Verdict
+from tools.benchmarks.frames import inspect_once, made_frame, repeated
 from tools.benchmarks.limit import measure_gemm, share_of_peak
 from tools.benchmarks.memory import growth
 from tools.benchmarks.scaling import flatness_by_workers
@@ -103,3 +105,14 @@ def test_a_frame_has_the_wished_side_and_a_large_one_repeats(side_px):
 def test_a_template_comes_where_the_model_takes_one():
     assert made_frame(96, False).template is None
     assert made_frame(96, True).template.shape == (96, 96)
+
+
+def test_no_figure_is_of_a_picture_that_was_not_inspected():
+    verdict = Verdict(1, Outcome.NOT_INSPECTED, ("worker_lost",), (), 0, 0, "m", "r")
+
+    class LosingPool:
+        def inspect(self, image, template):
+            return PoolResult(verdict, None, 0, {"frame": 5.0})
+
+    with pytest.raises(ToolError, match=r"96 x 96 px were not inspected \(worker_lost\)"):
+        inspect_once(LosingPool(), made_frame(96, False))
