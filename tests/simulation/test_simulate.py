@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from edge_runtime.commands.simulate import mode_of
+from edge_runtime.commands.simulate import TOO_LATE_MS, mode_of
 from edge_runtime.simulation.daemon_settings import fitting_settings
 from edge_runtime.simulation.faults import named_faults
 from edge_runtime.simulation.plan import RunWish
@@ -29,6 +29,14 @@ def simulate(*words: str) -> tuple[int, dict[str, Any]]:
     return done.returncode, json.loads(done.stdout)
 
 
+def simulate_well(kept: Path, *words: str) -> tuple[int, dict[str, Any]]:
+    """A run that is expected to go well; once more when it did not and the simulated machine itself was late."""
+    code, findings = simulate(*words, "--keep", str(kept / "first"))
+    if code and findings["machine_late_ms"] > TOO_LATE_MS:
+        return simulate(*words, "--keep", str(kept / "again"))
+    return code, findings
+
+
 def settings_file(folder: Path, mode: str, **ejection: object) -> Path:
     wish = RunWish(20, RATE_HZ, SPEED_MM_S, 500, 0.1, 0.3, named_faults("none"), 1)
     sections = MINIMAL | fitting_settings(wish, mode, "gpio")
@@ -40,8 +48,8 @@ def settings_file(folder: Path, mode: str, **ejection: object) -> Path:
 
 def test_a_run_with_faults_lets_no_defective_part_through_and_throws_out_no_good_one(tmp_path):
     faults = ["doubled_edge", "lost_edge", "worker_kill", "daemon_kill"]
-    words = ["--parts", "160", "--faults", ",".join(faults), "--defects", "0.3", "--keep", str(tmp_path / "kept")]
-    code, findings = simulate(*words)
+    words = ["--parts", "160", "--faults", ",".join(faults), "--defects", "0.3"]
+    code, findings = simulate_well(tmp_path, *words)
     assert (code, findings["problems"], findings["wrong_parts"]) == (0, [], [])
     assert findings["parts"] == 160
     assert findings["ejected_right"] == findings["defective"] > 15
@@ -50,7 +58,7 @@ def test_a_run_with_faults_lets_no_defective_part_through_and_throws_out_no_good
     assert findings["daemon_starts"] == 1 + findings["by_fault"]["daemon_kill"]["times"]
     assert findings["by_fault"]["healthy"]["not_inspected"] == 0
     assert findings["latency_ms"]["p50"] > 0
-    assert (tmp_path / "kept" / "daemon.log").exists()
+    assert (tmp_path / "first" / "daemon.log").exists()
 
 
 def test_the_ejector_a_part_too_late_is_found(tmp_path):
@@ -101,9 +109,9 @@ def test_settings_without_an_ejector_are_refused(tmp_path):
     assert (done.returncode, "free_run" in done.stderr) == (2, True)
 
 
-def test_triggers_by_wire_and_a_second_photo_eye_that_knows_of_parts_that_slip_are_taken_or_laid():
+def test_triggers_by_wire_and_a_second_photo_eye_that_knows_of_parts_that_slip_are_taken_or_laid(tmp_path):
     words = ["--parts", "40", "--faults", "part_slips,part_taken,part_laid", "--second-eye", "350"]
-    code, findings = simulate(*words, "--mode", "delay", "--trigger", "serial")
+    code, findings = simulate_well(tmp_path, *words, "--mode", "delay", "--trigger", "serial")
     assert (code, findings["problems"], findings["wrong_parts"]) == (0, [], [])
     assert findings["parts"] == 40 + findings["by_fault"]["part_laid"]["times"]
     assert findings["taken_away"] == findings["by_fault"]["part_taken"]["times"]
