@@ -61,14 +61,14 @@ def build_segmenter(inspection: InspectionSettings, bundle: Bundle) -> Segmenter
         )
     target, threads = target_of(inspection), inspection.threads
     if inspection.backend == "onnxruntime":
-        from edge_runtime.inference.onnx_runtime import OnnxRuntimeSegmenter
+        from edge_runtime.inference.onnx_runtime import open_onnx_runtime
 
         spinning, providers = inspection.onnxruntime_spinning, inspection.onnxruntime_providers
-        return OnnxRuntimeSegmenter(bundle, target, threads, spinning, providers, inspection.onnxruntime_cache)
+        return open_onnx_runtime(bundle, target, threads, spinning, providers, inspection.onnxruntime_cache)
     if inspection.backend == "openvino":
-        from edge_runtime.inference.open_vino import OpenVinoSegmenter
+        from edge_runtime.inference.open_vino import open_openvino
 
-        return OpenVinoSegmenter(bundle, target, threads, inspection.openvino_precision)
+        return open_openvino(bundle, target, threads, inspection.openvino_precision)
     from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
 
     return PaddleLiteSegmenter(bundle, threads=threads, target=target)

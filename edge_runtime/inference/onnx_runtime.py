@@ -3,75 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_runtime.errors import BundleError, InferenceError
 from edge_runtime.inference.bundle import Bundle
-from edge_runtime.inference.planes import INPUT_NAME, Answers, Port, check_ports
-from edge_runtime.inference.tile_check import check_tile
+from edge_runtime.inference.network import NetworkSegmenter
+from edge_runtime.inference.planes import INPUT_NAME, Port, check_ports
 
 if TYPE_CHECKING:
     from edge_runtime.interfaces import TileF32
-    from edge_runtime.values import ImageU8, InputContract
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
 ERRORS_ONLY = 3
 
 
-class OnnxRuntimeSegmenter:
+def open_onnx_runtime(
+    bundle: Bundle,
+    target: str = "onnx",
+    threads: int = 1,
+    spinning: bool = False,
+    providers: Sequence[str] = ("cpu",),
+    cache: Path | None = None,
+) -> NetworkSegmenter:
     """A segmenter on one ONNX Runtime session.
 
     `providers` of `PROVIDERS` in order of preference; what they cannot compute, the processor does. `spinning`: threads
     wait for work at full speed, which takes the cores from the other processes. `cache`: a folder that keeps what
     TensorRT builds for this GPU, which takes minutes. Raises BundleError for a file that is not the manifest's network,
     InferenceError when ONNX Runtime is absent or cannot do as told.
-    Synchronization: one thread owns it.
     """
+    artefact = bundle.artefact_for(target)
+    where = str(bundle.folder / artefact.file)
+    engine = _import_onnxruntime()
+    chosen = _provider_options(engine, providers, cache)
+    session = _open(engine, bundle.read_onnx(artefact), _options(engine, threads, spinning), chosen, where)
+    check_ports(bundle, artefact.file, _ports(session.get_inputs()), _ports(session.get_outputs()))
+    return NetworkSegmenter(bundle, where, partial(_run, session, where))
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        target: str = "onnx",
-        threads: int = 1,
-        spinning: bool = False,
-        providers: Sequence[str] = ("cpu",),
-        cache: Path | None = None,
-    ) -> None:
-        self._bundle = bundle
-        self._answers = Answers(bundle)
-        artefact = bundle.artefact_for(target)
-        self._where = str(bundle.folder / artefact.file)
-        engine = _import_onnxruntime()
-        chosen = _provider_options(engine, providers, cache)
-        options = _options(engine, threads, spinning)
-        session = _open(engine, bundle.read_onnx(artefact), options, chosen, self._where)
-        check_ports(bundle, artefact.file, _ports(session.get_inputs()), _ports(session.get_outputs()))
-        self._session: Any = session
 
-    @property
-    def input_contract(self) -> InputContract:
-        return self._bundle.input_contract
-
-    @property
-    def mask_stride_px(self) -> int:
-        return self._bundle.mask_stride_px
-
-    def predict(self, tile: TileF32) -> tuple[ImageU8, ImageU8]:
-        """See `interfaces.Segmenter`."""
-        check_tile(tile, self._bundle.input_contract)
-        if self._session is None:
-            raise InferenceError(f"{self._where}: the segmenter is closed; open a new one")
-        try:
-            outputs = self._session.run(self._answers.names, {INPUT_NAME: tile})
-        except Exception as exc:  # its errors have no base but this
-            raise InferenceError(f"{self._where}: ONNX Runtime cannot run it: {_first_line(exc)}") from exc
-        return self._answers.sorted([self._answers.plane(view, index) for index, view in enumerate(outputs)])
-
-    def close(self) -> None:
-        """Let go of the session; what `predict` gave stays valid."""
-        self._session = None
+def _run(session: Any, where: str, tile: TileF32) -> Sequence[Any]:
+    try:
+        return session.run(None, {INPUT_NAME: tile})  # type: ignore[no-any-return]
+    except Exception as exc:  # its errors have no base but this
+        raise InferenceError(f"{where}: ONNX Runtime cannot run it: {_first_line(exc)}") from exc
 
 
 def _import_onnxruntime() -> Any:

@@ -4,66 +4,44 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edge_runtime.errors import BundleError, InferenceError
 from edge_runtime.inference.bundle import Bundle
-from edge_runtime.inference.planes import Answers, Port, check_ports
-from edge_runtime.inference.tile_check import check_tile
+from edge_runtime.inference.network import NetworkSegmenter
+from edge_runtime.inference.planes import Port, check_ports
 
 if TYPE_CHECKING:
     from edge_runtime.interfaces import TileF32
-    from edge_runtime.values import ImageU8, InputContract
 
 DEVICE = "CPU"
 PRECISIONS = ("f32", "bf16", "f16")
 DTYPES = {"f32": "float32", "u8": "uint8"}
 
 
-class OpenVinoSegmenter:
+def open_openvino(bundle: Bundle, target: str = "onnx", threads: int = 1, precision: str = "f32") -> NetworkSegmenter:
     """A segmenter on one compiled OpenVINO model.
 
     `precision` of `PRECISIONS` is what it computes in, always told: left alone, OpenVINO takes bf16 where the processor
     multiplies it in hardware. Raises BundleError for a file that is not the manifest's network, InferenceError when
     OpenVINO is absent or cannot do as told.
-    Synchronization: one thread owns it.
     """
+    artefact = bundle.artefact_for(target)
+    where = str(bundle.folder / artefact.file)
+    engine = _import_openvino()
+    model = _compile(engine, bundle.read_onnx(artefact), _properties(threads, precision), where)
+    _check_precision(model, precision, where)
+    check_ports(bundle, artefact.file, _ports(model.inputs), _ports(model.outputs))
+    return NetworkSegmenter(bundle, where, partial(_run, model.create_infer_request(), len(model.outputs), where))
 
-    def __init__(self, bundle: Bundle, target: str = "onnx", threads: int = 1, precision: str = "f32") -> None:
-        self._bundle = bundle
-        self._answers = Answers(bundle)
-        artefact = bundle.artefact_for(target)
-        self._where = str(bundle.folder / artefact.file)
-        engine = _import_openvino()
-        model = _compile(engine, bundle.read_onnx(artefact), _properties(threads, precision), self._where)
-        _check_precision(model, precision, self._where)
-        check_ports(bundle, artefact.file, _ports(model.inputs), _ports(model.outputs))
-        self._request: Any = model.create_infer_request()
 
-    @property
-    def input_contract(self) -> InputContract:
-        return self._bundle.input_contract
-
-    @property
-    def mask_stride_px(self) -> int:
-        return self._bundle.mask_stride_px
-
-    def predict(self, tile: TileF32) -> tuple[ImageU8, ImageU8]:
-        """See `interfaces.Segmenter`."""
-        check_tile(tile, self._bundle.input_contract)
-        if self._request is None:
-            raise InferenceError(f"{self._where}: the segmenter is closed; open a new one")
-        try:
-            self._request.infer({0: tile})
-        except RuntimeError as exc:
-            raise InferenceError(f"{self._where}: OpenVINO cannot run it: {_last_line(exc)}") from exc
-        # Copies: the next run overwrites the request's own memory.
-        views = [self._request.get_output_tensor(index).data for index in range(len(self._answers.names))]
-        return self._answers.sorted([self._answers.plane(view, index) for index, view in enumerate(views)])
-
-    def close(self) -> None:
-        """Let go of the model; what `predict` gave stays valid."""
-        self._request = None
+def _run(request: Any, output_count: int, where: str, tile: TileF32) -> Sequence[Any]:
+    try:
+        request.infer({0: tile})
+    except RuntimeError as exc:
+        raise InferenceError(f"{where}: OpenVINO cannot run it: {_last_line(exc)}") from exc
+    return [request.get_output_tensor(index).data for index in range(output_count)]
 
 
 def _import_openvino() -> Any:

@@ -17,15 +17,15 @@ from edge_runtime.engines import allowed_share
 from edge_runtime.errors import BundleError, InferenceError
 from edge_runtime.inference.bundle import check_golden, load_bundle
 from edge_runtime.inference.golden import compare
-from edge_runtime.inference.onnx_runtime import OnnxRuntimeSegmenter
-from edge_runtime.inference.open_vino import OpenVinoSegmenter
+from edge_runtime.inference.onnx_runtime import open_onnx_runtime
+from edge_runtime.inference.open_vino import open_openvino
 from edge_runtime.inference.planes import Port, check_ports
 from edge_runtime.values import Mask
 from edge_runtime.vision.preprocess import TilePreprocessor
 
 onnx = pytest.importorskip("onnx")
 GREYS = [60, 160, 220, 10]
-ENGINES = {"onnxruntime": OnnxRuntimeSegmenter, "openvino": OpenVinoSegmenter}
+ENGINES = {"onnxruntime": open_onnx_runtime, "openvino": open_openvino}
 
 
 @pytest.fixture(params=ENGINES)
@@ -190,9 +190,9 @@ from pathlib import Path
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.bundle import load_bundle
 if sys.argv[1] == "onnxruntime":
-    from edge_runtime.inference.onnx_runtime import OnnxRuntimeSegmenter as Engine
+    from edge_runtime.inference.onnx_runtime import open_onnx_runtime as Engine
 else:
-    from edge_runtime.inference.open_vino import OpenVinoSegmenter as Engine
+    from edge_runtime.inference.open_vino import open_openvino as Engine
 for folder in map(Path, sys.argv[2:]):
     try:
         Engine(load_bundle(folder))
@@ -290,13 +290,13 @@ def test_one_plane_of_scores_is_the_only_class(engine, onnx_bundle, stripes, exp
 def test_a_provider_this_build_lacks_is_refused(onnx_bundle):
     pytest.importorskip("onnxruntime")
     with pytest.raises(InferenceError, match="provider tensorrt: this build of ONNX Runtime has cpu; take a build"):
-        OnnxRuntimeSegmenter(onnx_bundle, providers=("tensorrt", "cpu"))
+        open_onnx_runtime(onnx_bundle, providers=("tensorrt", "cpu"))
 
 
 def test_an_unknown_precision_is_refused(onnx_bundle):
     pytest.importorskip("openvino")
     with pytest.raises(InferenceError, match="precision 'int4': allowed are f32, bf16, f16"):
-        OpenVinoSegmenter(onnx_bundle, precision="int4")
+        open_openvino(onnx_bundle, precision="int4")
 
 
 @pytest.mark.parametrize(
@@ -323,9 +323,9 @@ def refuse(*arguments, **options):
 socket.getaddrinfo = socket.socket.connect = refuse
 multiprocessing.process.BaseProcess.start = refuse
 from edge_runtime.inference.bundle import check_golden, load_bundle
-from edge_runtime.inference.open_vino import OpenVinoSegmenter
+from edge_runtime.inference.open_vino import open_openvino
 bundle = load_bundle(Path(sys.argv[1]))
-check_golden(bundle, OpenVinoSegmenter(bundle))
+check_golden(bundle, open_openvino(bundle))
 print(*(name for name in sys.modules if name.startswith("openvino_telemetry.")))
 """
 

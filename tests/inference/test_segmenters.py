@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edge_runtime.errors import InferenceError
-from edge_runtime.inference.onnx_runtime import OnnxRuntimeSegmenter
-from edge_runtime.inference.open_vino import OpenVinoSegmenter
+from edge_runtime.inference.onnx_runtime import open_onnx_runtime
+from edge_runtime.inference.open_vino import open_openvino
 from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
 from edge_runtime.inference.scripted import ScriptedSegmenter
 from edge_runtime.vision.preprocess import TilePreprocessor
@@ -20,8 +20,8 @@ def open_scripted(bundle):
 BACKENDS = {
     "scripted": (open_scripted, "edge_runtime", "scripted_bundle", "template_bundle"),
     "paddle_lite": (PaddleLiteSegmenter, "paddlelite", "tiny_bundle", "comparing_bundle"),
-    "onnxruntime": (OnnxRuntimeSegmenter, "onnxruntime", "onnx_bundle", "comparing_onnx_bundle"),
-    "openvino": (OpenVinoSegmenter, "openvino", "onnx_bundle", "comparing_onnx_bundle"),
+    "onnxruntime": (open_onnx_runtime, "onnxruntime", "onnx_bundle", "comparing_onnx_bundle"),
+    "openvino": (open_openvino, "openvino", "onnx_bundle", "comparing_onnx_bundle"),
 }
 
 
