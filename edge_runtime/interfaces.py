@@ -38,11 +38,15 @@ class Camera(Protocol):
 
     def open(self) -> None: ...
 
-    def capture(self, trigger_ns: int | None, timeout_ms: float) -> tuple[ImageU8, Exposure] | None:
+    def capture(
+        self, trigger_ns: int | None, timeout_ms: float, room: ImageU8 | None = None
+    ) -> tuple[ImageU8, Exposure] | None:
         """The picture for a trigger (first exposure at or after `trigger_ns`), or the newest one when it is None.
 
-        uint8 (H, W, 3) BGR, valid until the next call. None: nothing within `timeout_ms`. A finite source that is
-        used up raises EndOfPictures.
+        uint8 (H, W, 3) BGR, valid until the next call. `room` is flat uint8 memory of the caller: a driver that can
+        puts the picture at its beginning (`pictures.place_in`), one that has it in memory of its own leaves the copy
+        to the caller; either touches `room` during the call alone. None: nothing within `timeout_ms`. A finite source
+        that is used up raises EndOfPictures.
         """
         ...
 

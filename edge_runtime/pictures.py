@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,24 +23,44 @@ MAX_SIDE_PX = 8192
 _MAX_FILE_BYTES = 1 << 29
 _FORMATS = "PNG, JPEG, BMP and TIFF"
 
+_UNTOUCHED = np.frombuffer(b"no picture here!", np.uint8)
+
 _Data = bytes | mmap.mmap
 
 
-def read_picture(path: Path) -> ImageU8:
+def read_picture(path: Path, room: ImageU8 | None = None) -> ImageU8:
     """The picture in a PNG, JPEG, BMP or TIFF file (told by its content): uint8 (H, W, 3) BGR, contiguous.
 
     Grey and 1-bit pictures become BGR, alpha is dropped, an EXIF rotation is not applied, of several pages the first
-    is read. Sides up to `MAX_SIDE_PX`, checked before decoding. Raises CameraError, naming the file, for anything
-    else: absent, empty, truncated, too large, 16-bit.
+    is read. Sides up to `MAX_SIDE_PX`, checked before decoding. It lies at the beginning of `room`, flat uint8 memory,
+    where that is given and large enough. Raises CameraError, naming the file, for anything else: absent, empty,
+    truncated, too large, 16-bit.
     """
+    if room is not None and (done := _read_into(path, room)) is not None:
+        return done
     data = _read_file(path)
-    _header_hw(path, data)
+    hw = _header_hw(path, data)
     decoded = _decode(data)
     if decoded is None:
         raise CameraError(f"picture {path} is damaged and cannot be decoded; save it anew as PNG")
     if decoded.dtype != np.uint8:
         raise CameraError(f"picture {path} has {decoded.dtype} pixels; convert it to 8 bits a channel")
-    return _as_bgr(np.asarray(decoded, np.uint8))
+    return _as_bgr(np.asarray(decoded, np.uint8), None if room is None else place_in(room, hw))
+
+
+def place_in(room: ImageU8, image_hw: tuple[int, int]) -> ImageU8 | None:
+    """The beginning of flat memory as a picture (H, W, 3); None when it is too small."""
+    byte_count = 3 * image_hw[0] * image_hw[1]
+    return room[:byte_count].reshape(*image_hw, 3) if byte_count <= room.size else None
+
+
+def put_in(room: ImageU8 | None, image: ImageU8) -> ImageU8:
+    """A copy at the beginning of `room`; the picture itself where there is none or it is too small."""
+    place = None if room is None else place_in(room, (image.shape[0], image.shape[1]))
+    if place is None:
+        return image
+    place[...] = image
+    return place
 
 
 def read_grey_picture(path: Path) -> ImageU8:
@@ -93,22 +114,45 @@ def _check_regular(path: Path) -> None:
         raise CameraError(f"picture {path} does not exist or is no regular file")
 
 
-def _decode(data: bytes) -> npt.NDArray[Any] | None:
+def _read_into(path: Path, room: ImageU8) -> ImageU8 | None:
+    """The picture decoded straight into `room`; None for one that needs more than that, or cannot be read.
+
+    OpenCV gives its output back as it was when it cannot begin: the mark tells that from a picture. One that happens
+    to start with the mark is read the long way.
+    """
+    image = place_in(room, picture_hw(path))
+    if image is None or image.size < len(_UNTOUCHED):
+        return None
+    room[: len(_UNTOUCHED)] = _UNTOUCHED
+    with suppress(OSError, cv2.error), path.open("rb") as file, _silent_opencv():
+        # By descriptor: OpenCV takes no name that is not UTF-8.
+        decoded = cv2.imread(f"/proc/self/fd/{file.fileno()}", image, cv2.IMREAD_UNCHANGED)
+        if decoded is not None and not np.array_equal(room[: len(_UNTOUCHED)], _UNTOUCHED):
+            return image
+    return None
+
+
+@contextmanager
+def _silent_opencv() -> Iterator[None]:
     """OpenCV's own report of a damaged file is silenced: the caller tells it with the file's name."""
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        return None
+        yield
     finally:
         cv2.utils.logging.setLogLevel(level)
 
 
-def _as_bgr(pixels: ImageU8) -> ImageU8:
+def _decode(data: bytes) -> npt.NDArray[Any] | None:
+    with _silent_opencv(), suppress(cv2.error):
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    return None
+
+
+def _as_bgr(pixels: ImageU8, out: ImageU8 | None) -> ImageU8:
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     if channels in (1, 2):
         grey = np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], channels)[..., 0])
-        return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), np.uint8)
+        return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR, dst=out), np.uint8)
     return np.ascontiguousarray(pixels[..., :3])
 
 

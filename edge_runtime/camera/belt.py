@@ -104,7 +104,9 @@ class BeltCamera:
     def open(self) -> None:
         self._pictures = [paint(self._image_hw, state) for state in (None, False, True)]
 
-    def capture(self, trigger_ns: int | None, timeout_ms: float) -> tuple[ImageU8, Exposure] | None:
+    def capture(
+        self, trigger_ns: int | None, timeout_ms: float, room: ImageU8 | None = None
+    ) -> tuple[ImageU8, Exposure] | None:
         if not self._pictures:
             raise CameraError("belt camera: not open; call open() first")
         now_ns = self._clock.monotonic_ns()

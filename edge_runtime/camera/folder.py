@@ -14,7 +14,7 @@ from edge_runtime.camera.native_logs import silence_native_logs
 from edge_runtime.camera.pacing import Pacer, WaitMs, sleep_ms
 from edge_runtime.errors import CameraError, EndOfPictures
 from edge_runtime.interfaces import Exposure
-from edge_runtime.pictures import MAX_SIDE_PX, PICTURE_SUFFIXES, picture_hw, read_picture
+from edge_runtime.pictures import MAX_SIDE_PX, PICTURE_SUFFIXES, picture_hw, place_in, read_picture
 
 if TYPE_CHECKING:
     from edge_runtime.clock import Clock
@@ -49,13 +49,14 @@ class FolderCamera:
         self.close()
         self._source = _source_at(self._path)
 
-    def capture(self, trigger_ns: int | None, timeout_ms: float) -> tuple[ImageU8, Exposure] | None:
-        if self._ready is None:
-            self._ready = self._next_picture()
+    def capture(
+        self, trigger_ns: int | None, timeout_ms: float, room: ImageU8 | None = None
+    ) -> tuple[ImageU8, Exposure] | None:
+        (image, label), self._ready = self._ready or self._next_picture(room), None
         captured_ns = self._pacer.wait_for_exposure(trigger_ns, timeout_ms)
         if captured_ns is None:
+            self._ready = image.copy(), label  # the room is the caller's again
             return None
-        (image, label), self._ready = self._ready, None
         return image, Exposure(captured_ns, self._clock.utc_now(), label)
 
     def check(self) -> None:
@@ -72,13 +73,13 @@ class FolderCamera:
             raise CameraError(f"{self._path}: not open; call open() first")
         return self._source
 
-    def _next_picture(self) -> tuple[ImageU8, str]:
+    def _next_picture(self, room: ImageU8 | None) -> tuple[ImageU8, str]:
         source = self._opened()
         position, self._position = self._position, self._position + 1
-        found = source.read(position)
+        found = source.read(position, room)
         if found is None and self._loop:
             self._position = 1
-            found = source.read(0)
+            found = source.read(0, room)
         if found is None:
             self._position = position
             raise EndOfPictures(f"{self._path}: all {position} pictures were shown")
@@ -89,7 +90,7 @@ class _Source(Protocol):
     @property
     def image_hw(self) -> tuple[int, int]: ...
 
-    def read(self, position: int) -> tuple[ImageU8, str] | None:
+    def read(self, position: int, room: ImageU8 | None) -> tuple[ImageU8, str] | None:
         """Picture number `position` and its label, None behind the last. Raises CameraError."""
         ...
 
@@ -131,10 +132,10 @@ class _PictureFiles:
         sizes = [hw for hw in map(_hw_if_readable, files) if hw is not None]
         self.image_hw = (max(h for h, _ in sizes), max(w for _, w in sizes)) if sizes else picture_hw(files[0])
 
-    def read(self, position: int) -> tuple[ImageU8, str] | None:
+    def read(self, position: int, room: ImageU8 | None) -> tuple[ImageU8, str] | None:
         if position >= len(self._files):
             return None
-        return read_picture(self._files[position]), _label(self._files[position])
+        return read_picture(self._files[position], room), _label(self._files[position])
 
     def close(self) -> None:
         pass
@@ -160,7 +161,7 @@ class _VideoFile:
             raise CameraError(f"video {path} is {width}x{height} px; sides must lie in 1..{MAX_SIDE_PX}")
         self.image_hw = (height, width)
 
-    def read(self, position: int) -> tuple[ImageU8, str] | None:
+    def read(self, position: int, room: ImageU8 | None) -> tuple[ImageU8, str] | None:
         if position < self._next:
             self.close()
             self._open()
@@ -168,7 +169,7 @@ class _VideoFile:
             self._next += 1
             if not self._video.grab():
                 return None
-        done, image = self._video.read()
+        done, image = self._video.read(None if room is None else place_in(room, self.image_hw))
         if not done and position == 0:
             raise CameraError(f"video {self._path} holds no frame that can be decoded; convert it to MJPEG or H.264")
         if not done:

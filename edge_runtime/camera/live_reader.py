@@ -20,7 +20,7 @@ _JOIN_TIMEOUT_S = 1.0
 
 
 class LiveFrame(NamedTuple):
-    """`at_ns` monotonic; `image` is owned by whoever takes the frame."""
+    """`at_ns` monotonic; `image` is the taker's until the next take."""
 
     image: ImageU8
     at_ns: int
@@ -32,6 +32,7 @@ class LiveReader:
     A frame's time is the driver's own stamp where that is proved to be this machine's monotonic clock (a V4L2 stamp
     less than a second old), else the moment its grab returned, which lies after the exposure. After the first failed
     grab the thread ends: nothing spins on a camera that is gone. `period_s` slows a file down to its own rate.
+    Frames are decoded into memory that is used over and over: fresh memory for each would cost more than the decoding.
     `take` and `stop` are called by one other thread.
     """
 
@@ -42,6 +43,8 @@ class LiveReader:
         self._period_s = period_s
         self._changed = threading.Condition()
         self._frames: deque[LiveFrame] = deque()
+        self._spare: list[ImageU8] = []
+        self._taken: LiveFrame | None = None
         self._lost_ns = 0
         self._ended = False
         self._stop = threading.Event()
@@ -56,11 +59,12 @@ class LiveReader:
         """
         with self._changed:
             self._changed.wait_for(lambda: self._ended or self._fits(trigger_ns), max(0.0, timeout_ms) / 1000)
-            if self._fits(trigger_ns):
-                return self._pick(trigger_ns)
-            if self._ended:
+            if self._taken is not None:
+                self._spare.append(self._taken.image)
+            self._taken = self._pick(trigger_ns) if self._fits(trigger_ns) else None
+            if self._taken is None and self._ended and not self._fits(trigger_ns):
                 raise EOFError
-            return None
+            return self._taken
 
     @property
     def ended(self) -> bool:
@@ -79,14 +83,19 @@ class LiveReader:
 
     def _pick(self, trigger_ns: int | None) -> LiveFrame | None:
         if trigger_ns is None:
-            frame = self._frames[-1]
-            self._frames.clear()
-            return frame
+            while len(self._frames) > 1:
+                self._drop_oldest()
+            return self._frames.popleft()
         if self._lost_ns >= trigger_ns:
             return None
         while self._frames[0].at_ns < trigger_ns:
-            self._frames.popleft()
+            self._drop_oldest()
         return self._frames.popleft()
+
+    def _drop_oldest(self) -> LiveFrame:
+        frame = self._frames.popleft()
+        self._spare.append(frame.image)
+        return frame
 
     def _run(self) -> None:
         try:
@@ -106,7 +115,9 @@ class LiveReader:
             if not self._video.grab():
                 return None
             at_ns = self._stamp_ns()
-            done, image = self._video.retrieve()
+            with self._changed:
+                spare = self._spare.pop() if self._spare else None
+            done, image = self._video.retrieve(spare)
         except cv2.error:
             return None
         return LiveFrame(np.asarray(image, np.uint8), at_ns) if done else None
@@ -122,6 +133,6 @@ class LiveReader:
     def _keep(self, frame: LiveFrame) -> None:
         with self._changed:
             if len(self._frames) == KEPT_FRAMES:
-                self._lost_ns = self._frames.popleft().at_ns
+                self._lost_ns = self._drop_oldest().at_ns
             self._frames.append(frame)
             self._changed.notify()

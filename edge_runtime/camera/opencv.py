@@ -92,7 +92,9 @@ class OpenCvCamera:
         period_s = 1 / max(1.0, video.get(cv2.CAP_PROP_FPS)) if source.is_file else 0.0
         self._reader = LiveReader(video, self._clock, source.backend == cv2.CAP_V4L2, period_s)
 
-    def capture(self, trigger_ns: int | None, timeout_ms: float) -> tuple[ImageU8, Exposure] | None:
+    def capture(
+        self, trigger_ns: int | None, timeout_ms: float, room: ImageU8 | None = None
+    ) -> tuple[ImageU8, Exposure] | None:
         if self._reader is None:
             raise CameraError(f"camera {self._name}: not open; call open() first")
         try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from edge_runtime.camera.pacing import Pacer, WaitMs, sleep_ms
 from edge_runtime.errors import CameraError, EndOfPictures
 from edge_runtime.interfaces import Exposure
+from edge_runtime.pictures import put_in
 from edge_runtime.vision.boards import CAMERA, BoardStyle, paint_board
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class SyntheticCamera:
     takes longer than a fast line allows (about 15 ms at 640x640, 150 ms at 2048x2048), so with `distinct` > 0 that
     many boards are painted at `open` and shown over and over, labelled with the board really shown; they must fit in
     `MAX_KEPT_BYTES`. With 0 each board is painted anew, before the wait for its exposure. A closed and reopened
-    camera goes on with the next board. Pictures are read-only. One thread owns it.
+    camera goes on with the next board. Pictures in its own memory are read-only. One thread owns it.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class SyntheticCamera:
             self._kept[self._first_index + step] = self._paint(self._first_index + step)
         self._is_open = True
 
-    def capture(self, trigger_ns: int | None, timeout_ms: float) -> tuple[ImageU8, Exposure] | None:
+    def capture(
+        self, trigger_ns: int | None, timeout_ms: float, room: ImageU8 | None = None
+    ) -> tuple[ImageU8, Exposure] | None:
         if not self._is_open:
             raise CameraError("synthetic camera: not open; call open() first")
         if self._parts is not None and self._shown >= self._parts:
@@ -79,7 +82,8 @@ class SyntheticCamera:
         if captured_ns is None:
             return None
         self._shown += 1
-        return self._kept[index], Exposure(captured_ns, self._clock.utc_now(), f"{self._seed}/{index}")
+        image = self._kept[index] if self._distinct else put_in(room, self._kept.pop(index))
+        return image, Exposure(captured_ns, self._clock.utc_now(), f"{self._seed}/{index}")
 
     def check(self) -> None:
         """Nothing that could be lost."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edge_runtime.clock import NS_PER_MS, Clock
-from edge_runtime.errors import CameraError, EndOfPictures
+from edge_runtime.errors import CameraError, EdgeRuntimeError, EndOfPictures
 from edge_runtime.interfaces import Camera
+from edge_runtime.processes import freeze_garbage
 from edge_runtime.runtime.channel import Channel
 from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.messages import (
@@ -23,7 +24,7 @@ from edge_runtime.runtime.messages import (
     Ready,
     Stop,
 )
-from edge_runtime.runtime.slot_arrays import slot_arrays
+from edge_runtime.runtime.slot_arrays import lies_in, picture_room, slot_arrays
 from edge_runtime.vision.codes import CodeReader
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ class CaptureServer:
         """Open the camera, say Ready, answer until told to stop. Raises CameraError when it never opens."""
         self._camera.open()
         self._is_open = True
+        self._populate()
+        freeze_garbage()
         self._channel.send_patiently(Ready(digests=dict(self._plan.digests)))
         try:
             while True:
@@ -108,6 +111,15 @@ class CaptureServer:
                 self._reopen_if_due()
         finally:
             self._camera.close()
+
+    def _populate(self) -> None:
+        try:
+            self._ring.populate(with_template=bool(self._plan.templates))
+        except OSError as exc:
+            raise EdgeRuntimeError(
+                f"no memory for {self._ring.layout.slot_count} pictures: {exc}; set fewer line.ring_slots or a smaller "
+                "camera.width_px and height_px"
+            ) from exc
 
     def _answer(self, message: Message | None) -> None:
         if isinstance(message, Capture):
@@ -127,7 +139,10 @@ class CaptureServer:
             return NotCaptured(request.slot, request.part_id, "camera_lost")
 
     def _captured(self, request: Capture) -> Message:
-        taken = self._camera.capture(request.trigger_ns, request.timeout_ms)
+        asked_ns = self._clock.monotonic_ns()
+        room = picture_room(self._ring, request.slot)
+        taken = self._camera.capture(request.trigger_ns, request.timeout_ms, room)
+        taken_ns = self._clock.monotonic_ns()
         if taken is None:
             return NotCaptured(request.slot, request.part_id, "no_frame")
         image, exposure = taken
@@ -137,7 +152,8 @@ class CaptureServer:
         except ValueError as exc:
             log.error("picture %s of part %d: %s", exposure.label or "", request.part_id, exc)
             return NotCaptured(request.slot, request.part_id, "wrong_frame_size")
-        arrays.image[...] = image
+        if not lies_in(image, room):
+            arrays.image[...] = image
         recipe, unfit, code_ms = self._recipe(request, arrays.image)
         unfit = unfit or self._add_template(recipe, arrays.template)
         return Captured(
@@ -150,6 +166,9 @@ class CaptureServer:
             label=exposure.label,
             unfit=unfit,
             code_ms=code_ms,
+            asked_ns=asked_ns,
+            taken_ns=taken_ns,
+            stored_ns=self._clock.monotonic_ns(),
         )
 
     def _recipe(self, request: Capture, image: ImageU8) -> tuple[int, str, float | None]:

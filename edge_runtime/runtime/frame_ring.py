@@ -8,6 +8,7 @@ here: the line process uses this module.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import mmap
 import os
@@ -20,10 +21,13 @@ from dataclasses import dataclass
 PAGE_BYTES = mmap.PAGESIZE
 MAX_WORKERS = 64
 PREPARE_POLL_S = 0.001
+MADV_POPULATE_WRITE = 23  # Linux 5.14
 _WORKING_ON = struct.Struct("<Q")
 _PROGRESS = struct.Struct("<QII")  # part_id, tiles claimed, tiles finished
 _CANCELLED_AT = _PROGRESS.size
 _PREPARED_AT = _CANCELLED_AT + 1
+_BEGAN_AT = 24
+_BEGAN = struct.Struct("<Q")
 _ENTRY_BYTES = 32
 _ENTRIES = PAGE_BYTES // _ENTRY_BYTES
 
@@ -93,6 +97,27 @@ class FrameRing:
         self.memory.close()
         os.close(self.fd)
 
+    def populate(self, with_template: bool) -> None:
+        """Have the kernel give memory to all pictures now, and map it here, without changing what lies in it.
+
+        The first picture in a slot otherwise takes ten times as long, and a machine without enough memory should show
+        it at start. Raises OSError.
+        """
+        pixels = self.layout.max_pixels
+        for slot in range(self.layout.slot_count):
+            self._populate(self.layout.image_at(slot), 3 * pixels)
+            if with_template:
+                self._populate(self.layout.template_at(slot), pixels)
+
+    def _populate(self, start: int, byte_count: int) -> None:
+        try:
+            self.memory.madvise(MADV_POPULATE_WRITE, start, byte_count)
+        except OSError as exc:
+            if exc.errno != errno.EINVAL:
+                raise
+            for page in range(start, start + byte_count, PAGE_BYTES):  # an older kernel: reading does it, page by page
+                self.memory[page]
+
     def start(self, slot: int, part_id: int) -> None:
         """Give the slot to a part, in the place of the last one: no tile claimed, none finished, not cancelled.
 
@@ -103,6 +128,7 @@ class FrameRing:
         if _PROGRESS.unpack_from(self.memory, entry)[0] != part_id:
             self.memory[entry + _PREPARED_AT] = 0
         self.memory[entry + _CANCELLED_AT] = 0
+        _BEGAN.pack_into(self.memory, entry + _BEGAN_AT, 0)
         _PROGRESS.pack_into(self.memory, entry, part_id, 0, 0)
         self._started[slot] = part_id
 
@@ -110,6 +136,16 @@ class FrameRing:
         """Let the workers leave the part that was started last in this slot after the tile they are in."""
         if slot in self._started:
             self.memory[self._entry_at(slot, self._started[slot]) + _CANCELLED_AT] = 1
+
+    def begin(self, slot: int, part_id: int, now_ns: int) -> None:
+        """A worker turns to the frame; the first one's time is kept, for the record's durations alone."""
+        entry = self._entry_at(slot, part_id)
+        if self._open(entry, part_id) and not self.began_ns(slot, part_id):
+            _BEGAN.pack_into(self.memory, entry + _BEGAN_AT, now_ns)
+
+    def began_ns(self, slot: int, part_id: int) -> int:
+        """When the first worker turned to the frame, 0 before."""
+        return int(_BEGAN.unpack_from(self.memory, self._entry_at(slot, part_id) + _BEGAN_AT)[0])
 
     def prepare(self, slot: int, part_id: int, worker: int, work: Callable[[], None]) -> None:
         """Before a worker's first claim: have `work` done once for the frame, by the first to come; the others wait.

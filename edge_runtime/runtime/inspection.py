@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from edge_runtime.clock import NS_PER_MS, Clock
 from edge_runtime.interfaces import Segmenter
 from edge_runtime.pictures import grey_of
+from edge_runtime.processes import freeze_garbage
 from edge_runtime.runtime.channel import Channel
 from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.messages import Inspect, Inspected, Left, Ping, Pong, Ready, Stop
@@ -91,6 +92,7 @@ class InspectionWorker:
 
     def serve(self) -> None:
         """Work until told to stop. Any error ends the process: the line starts a fresh one."""
+        freeze_garbage()
         self._channel.send_patiently(Ready(digests=self._digests))
         while True:
             message = self._channel.wait(None)
@@ -104,7 +106,7 @@ class InspectionWorker:
     def _inspect(self, request: Inspect, work: RecipeWork) -> None:
         arrays = slot_arrays(self._ring, request.slot, request.image_hw, work.mask_stride_px)
         grid = work.grid(request.image_hw)
-        started_ns = self._clock.monotonic_ns()
+        self._ring.begin(request.slot, request.part_id, self._clock.monotonic_ns())
         tiles, predict_ns = 0, 0
         if work.takes_template:
             self._ring.prepare(request.slot, request.part_id, self._index, partial(_lay_template, arrays))
@@ -112,7 +114,7 @@ class InspectionWorker:
             predict_ns += self._inspect_tile(work, arrays, grid, tile)
             tiles += 1
             if self._ring.finish(request.slot, request.part_id, len(grid), self._index):
-                self._conclude(request, work, arrays, started_ns)
+                self._conclude(request, work, arrays)
             self._ring.rest(self._index)
         self._channel.send_patiently(Left(request.part_id, tiles, predict_ns / NS_PER_MS))
 
@@ -126,12 +128,12 @@ class InspectionWorker:
         place_core(arrays.scores, scores, grid, index, work.mask_stride_px)
         return predict_ns
 
-    def _conclude(self, request: Inspect, work: RecipeWork, arrays: SlotArrays, started_ns: int) -> None:
+    def _conclude(self, request: Inspect, work: RecipeWork, arrays: SlotArrays) -> None:
         """The frame's last tile is done: decide and tell the line."""
         tiled_ns = self._clock.monotonic_ns()
         verdict = work.decide(request, arrays, self._clock)
-        decided_ns = verdict.decided_ns
-        stage_ms = {"tiles": (tiled_ns - started_ns) / NS_PER_MS, "decide": (decided_ns - tiled_ns) / NS_PER_MS}
+        decided_ns, began_ns = verdict.decided_ns, self._ring.began_ns(request.slot, request.part_id) or tiled_ns
+        stage_ms = {"tiles": (tiled_ns - began_ns) / NS_PER_MS, "decide": (decided_ns - tiled_ns) / NS_PER_MS}
         self._channel.send_patiently(Inspected(verdict, stage_ms))
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from types import FrameType
 
 from edge_runtime.clock import NS_PER_MS, Clock
+from edge_runtime.processes import freeze_garbage
 from edge_runtime.runtime.channel import ChannelClosed
 from edge_runtime.runtime.children import Child, Role
 from edge_runtime.runtime.desk import Desk
@@ -103,6 +104,7 @@ class Line:
         try:
             self._signals.open_lines(self._now_ns())
             self._supervisor.start_all(self._now_ns())
+            freeze_garbage()  # while the children load
             while not self._finished():
                 self._turn()
             self._supervisor.dismiss([Role.GUARD])  # it makes sure of the outputs when this process fails instead

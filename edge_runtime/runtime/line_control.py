@@ -14,6 +14,7 @@ from datetime import datetime
 from edge_runtime.clock import NS_PER_MS
 from edge_runtime.runtime.events import RecipeAsked
 from edge_runtime.runtime.messages import Archive, Capture, Captured, Inspect, Inspected
+from edge_runtime.runtime.part_times import Path, durations_ms, picture_path, work_path
 from edge_runtime.runtime.recipes import NO_RECIPE, RecipeBook, RecipeFacts, number_at_start
 from edge_runtime.values import InspectionRecord, Outcome, Trigger, Verdict
 
@@ -84,6 +85,7 @@ class _Part:
     recipe: RecipeFacts
     slot: int | None = None
     capturing: bool = False
+    path: Path = field(default_factory=dict)
     picture: Captured | None = None
     holders: set[int] = field(default_factory=set)
     started: bool = False
@@ -133,7 +135,8 @@ class LineControl:
         self.end_of_pictures = False
         self.next_part_id = first_part_id
         self._parts: dict[int, _Part] = {}
-        self._free_slots = list(range(rules.slot_count))
+        # The slot that was used last is taken first: its memory is in the processor's caches.
+        self._free_slots = list(reversed(range(rules.slot_count)))
         self._free_run_slot: int | None = None
         self._workers: set[int] = set()
         self._records: dict[int, InspectionRecord] = {}
@@ -200,11 +203,12 @@ class LineControl:
     def trigger(self, at_ns: int, now_ns: int, now_utc: datetime, line_seqno: int | None) -> tuple[int, list[Action]]:
         """A part has come: its id, and what to do. A part that cannot be looked at is answered at once."""
         part = self._new_part(at_ns, now_utc, line_seqno, self.recipes.at(at_ns))
+        part.path["heard"] = now_ns
         part_id, timeout_ms = part.trigger.part_id, self.rules.capture_timeout_ms
         blocker = self._why_blind(part.recipe)
         if blocker:
             return part_id, self._give_up(part, blocker, now_ns)
-        part.slot, part.capturing = self._free_slots.pop(0), True
+        part.slot, part.capturing = self._free_slots.pop(), True
         return part_id, [Capture(part.slot, part_id, at_ns, timeout_ms, part.recipe.number)]
 
     def ask_free_run(self) -> list[Action]:
@@ -214,7 +218,7 @@ class LineControl:
         recipe = self.recipes.selected
         if self._why_blind(recipe) or not self._workers or len(self._free_slots) <= 1:
             return []
-        self._free_run_slot = self._free_slots.pop(0)
+        self._free_run_slot = self._free_slots.pop()
         return [Capture(self._free_run_slot, 0, None, self.rules.capture_timeout_ms, recipe.number)]
 
     def captured(self, picture: Captured, now_ns: int) -> list[Action]:
@@ -222,6 +226,7 @@ class LineControl:
         if part is None or not part.capturing:
             return []
         part.capturing, part.picture = False, picture
+        part.path |= picture_path(picture, now_ns)
         selected = self._follow_code(picture, now_ns)
         if part.verdict is not None:
             return [*selected, *self._release(part)]
@@ -278,7 +283,8 @@ class LineControl:
             return self._give_up(part, "deadline", now_ns) if part is not None else []
         if (result.verdict.recipe_id, result.verdict.model_id) != (part.recipe.name, part.recipe.model_id):
             return self._give_up(part, "wrong_recipe", now_ns)
-        return self._conclude(part, result.verdict, result.stage_ms, now_ns) + self._release(part)
+        part.path |= work_path(result, now_ns)
+        return self._conclude(part, result.verdict, now_ns) + self._release(part)
 
     def left(self, worker: int, part_id: int) -> list[Action]:
         part = self._parts.get(part_id)
@@ -399,29 +405,23 @@ class LineControl:
         by_reason = self.counters.not_inspected_by_reason
         by_reason[reason] = by_reason.get(reason, 0) + 1
         if not part.holders or part.slot is None:
-            return self._conclude(part, verdict, {}, now_ns) + self._release(part)
+            return self._conclude(part, verdict, now_ns) + self._release(part)
         # Until the cancellation is carried out a worker may still claim a tile: the slot waits for Left or `sweep`.
-        return [CancelFrame(part.slot), *self._conclude(part, verdict, {}, now_ns)]
+        return [CancelFrame(part.slot), *self._conclude(part, verdict, now_ns)]
 
-    def _conclude(self, part: _Part, verdict: Verdict, stage_ms: dict[str, float], now_ns: int) -> list[Action]:
+    def _conclude(self, part: _Part, verdict: Verdict, now_ns: int) -> list[Action]:
         """The one place where a part gets its verdict."""
         part.verdict = verdict
         self.counters.outcomes[verdict.outcome] += 1
         self.last_verdicts.append(verdict)
         label = part.picture.label if part.picture is not None else ""
-        all_ms, recipe = stage_ms | self._line_ms(part, now_ns), part.recipe
+        recipe = part.recipe
+        all_ms = durations_ms(part.trigger.at_ns, part.path, part.picture, now_ns)
         record = InspectionRecord(
             part.trigger, verdict, part.triggered_at, part.line_seqno, all_ms, label, recipe.number, recipe.digest
         )
         # The record first: whatever was announced is in the office's hands, even if this process is killed in between.
         return [*self._keep(part, record), Announce(verdict, part.line_seqno, part.trigger, recipe)]
-
-    def _line_ms(self, part: _Part, now_ns: int) -> dict[str, float]:
-        times = {"total": (now_ns - part.trigger.at_ns) / NS_PER_MS}
-        if part.picture is not None:
-            times["capture"] = (part.picture.captured_ns - part.trigger.at_ns) / NS_PER_MS
-            times |= {"code": part.picture.code_ms} if part.picture.code_ms is not None else {}
-        return times
 
     def _keep(self, part: _Part, record: InspectionRecord) -> list[Action]:
         """Archive the record; a full memory of records (the office is long dead) costs the newest, counted."""

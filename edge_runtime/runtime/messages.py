@@ -91,6 +91,8 @@ class Captured:
     """From capture: the slot holds the picture. `unfit` says why it cannot be inspected; empty: it can.
 
     `recipe` is the number that was asked with, or that of the code in the picture, which took `code_ms` to read.
+    Monotonic: the request was read at `asked_ns`, the camera gave its picture at `taken_ns`, all lay in the slot at
+    `stored_ns`.
     """
 
     slot: int
@@ -102,6 +104,9 @@ class Captured:
     label: str = ""
     unfit: str = ""
     code_ms: float | None = None
+    asked_ns: int = 0
+    taken_ns: int = 0
+    stored_ns: int = 0
     kind: Literal["captured"] = "captured"
 
 

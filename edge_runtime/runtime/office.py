@@ -17,6 +17,7 @@ from edge_runtime.clock import NS_PER_MS, NS_PER_S, Clock
 from edge_runtime.errors import RecordConflict, StorageError
 from edge_runtime.files import write_atomically
 from edge_runtime.interfaces import PictureStore, RecordStore
+from edge_runtime.processes import freeze_garbage
 from edge_runtime.runtime.channel import Channel, ChannelClosed
 from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.messages import (
@@ -100,6 +101,7 @@ class Office:
         self._records.open()
         self._store.open()
         next_part_id, kept_recipe = self._records.next_part_id(), self._records.kept_recipe()
+        freeze_garbage()
         self._channel.send_patiently(Ready(next_part_id=next_part_id, kept_recipe=kept_recipe))
         try:
             while not isinstance(message := self._channel.wait(self._wait_ms()), Stop):

@@ -41,5 +41,15 @@ def slot_arrays(ring: FrameRing, slot: int, image_hw: tuple[int, int], mask_stri
     )
 
 
+def picture_room(ring: FrameRing, slot: int) -> ImageU8:
+    """All of the slot's memory for a picture, flat."""
+    return _view(ring, ring.layout.image_at(slot), (3 * ring.layout.max_pixels,))
+
+
+def lies_in(image: ImageU8, room: ImageU8) -> bool:
+    """Whether the picture lies at the beginning of flat memory."""
+    return bool(image.ctypes.data == room.ctypes.data)
+
+
 def _view(ring: FrameRing, offset: int, shape: tuple[int, ...]) -> ImageU8:
     return np.frombuffer(ring.memory, np.uint8, math.prod(shape), offset).reshape(shape)

@@ -15,6 +15,7 @@ from edge_runtime.runtime.line_control import (
     StartFrame,
 )
 from edge_runtime.runtime.messages import Archive, Capture, Captured, Inspect, Inspected
+from edge_runtime.runtime.part_times import STATIONS
 from edge_runtime.runtime.recipes import RecipeFacts
 from edge_runtime.values import Outcome, Verdict
 
@@ -45,7 +46,19 @@ class Here:
         return self.control.trigger(self.now_ns, self.now_ns, UTC, line_seqno)[1]
 
     def captured(self, capture: Capture, label: str = "") -> list:
-        picture = Captured(capture.slot, capture.part_id, HW, self.now_ns, UTC, capture.recipe, label)
+        asked_ns, taken_ns, stored_ns = (self.now_ns - round(ms * NS_PER_MS) for ms in (8, 3, 1))
+        picture = Captured(
+            capture.slot,
+            capture.part_id,
+            HW,
+            self.now_ns,
+            UTC,
+            capture.recipe,
+            label,
+            asked_ns=asked_ns,
+            taken_ns=taken_ns,
+            stored_ns=stored_ns,
+        )
         return self.control.captured(picture, self.now_ns)
 
     def start(self) -> StartFrame:
@@ -57,7 +70,7 @@ class Here:
     def inspected(self, part_id: int, outcome: Outcome = Outcome.PASS) -> list:
         reasons = () if outcome is Outcome.PASS else ("open",)
         verdict = Verdict(part_id, outcome, reasons, (), 0, self.now_ns, "model", "recipe")
-        return self.control.inspected(Inspected(verdict, {"tiles": 5.0}), self.now_ns)
+        return self.control.inspected(Inspected(verdict, {"tiles": 5.0, "decide": 1.0}), self.now_ns)
 
     def lost(self, worker: int, working_on: int | None) -> list:
         return self.control.worker_lost(worker, working_on, self.now_ns)
@@ -96,7 +109,10 @@ def test_a_part_goes_from_trigger_to_picture_to_workers_to_verdict():
     assert (archive.slot, archive.image_hw) == (0, HW)
     assert (record.trigger, record.verdict, record.triggered_at) == (announce.trigger, announce.verdict, UTC)
     assert (record.line_seqno, record.label) == (17, "board.png")
-    assert record.stage_ms == {"tiles": 5.0, "total": 30.0, "capture": 10.0}
+    hops_ms = {"heard": 0, "asked": 2, "camera": 5, "slot": 2, "told": 1, "begun": 14, "tiles": 5, "decide": 1}
+    hops_ms |= {"answered": 0}
+    assert record.stage_ms == {**hops_ms, "total": 30, "capture": 10}
+    assert (tuple(hops_ms), sum(hops_ms.values())) == (STATIONS, 30)
     assert (here.control.parts_in_flight, here.control.pending_records) == (0, 1)
 
 

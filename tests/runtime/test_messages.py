@@ -97,6 +97,9 @@ FIELD_VALUES = {
     "state": field_states(),
     "commands": COMMAND_LISTS,
     "at_ns": TIMES_NS,
+    "asked_ns": TIMES_NS,
+    "taken_ns": TIMES_NS,
+    "stored_ns": TIMES_NS,
 }
 
 

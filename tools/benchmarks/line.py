@@ -17,6 +17,7 @@ from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.interfaces import Input
 from edge_runtime.protocol.messages import FROM_DEVICE, Heartbeat, Message, Result
 from edge_runtime.protocol.sentence import Decoder
+from edge_runtime.runtime.part_times import STATIONS
 from edge_runtime.signal_io.edge_feed import EdgeSender, FedEdge
 from edge_runtime.signal_io.recording import written
 from edge_runtime.simulation.findings import percentile
@@ -52,7 +53,7 @@ class LineFigures:
     `beyond_inference_ms` takes off the time from the first tile's start to the last one's end, as the workers measured
     it; `beyond_compute_ms` takes off the processor time alone that a tile was given, so it also holds what the workers
     lost to each other and to other programs. `answered`: triggers with a record. `priority_granted`: whether the kernel
-    gave the wished priority.
+    gave the wished priority. `hops_ms`: the ways from station to station of a record, and from the answer to `wire`.
     """
 
     priority: int
@@ -66,6 +67,7 @@ class LineFigures:
     trigger_to_wire_ms: Spread
     beyond_inference_ms: Spread
     beyond_compute_ms: Spread
+    hops_ms: dict[str, Spread]
 
     @property
     def meets_goal(self) -> bool:
@@ -196,7 +198,15 @@ class _Run:
             trigger_to_wire_ms=Spread.of(total_ms),
             beyond_inference_ms=Spread.of([a - b for a, b in zip(total_ms, tiles_ms, strict=True)]),
             beyond_compute_ms=Spread.of([each - self.predict_ms for each in total_ms]),
+            hops_ms=_hops_ms(inspected, total_ms),
         )
+
+
+def _hops_ms(records: Sequence[InspectionRecord], total_ms: Sequence[float]) -> dict[str, Spread]:
+    """What each way took, in the order of the path."""
+    hops = {name: Spread.of([record.stage_ms[name] for record in records]) for name in STATIONS}
+    wire_ms = [whole - record.stage_ms["total"] for record, whole in zip(records, total_ms, strict=True)]
+    return hops | {"wire": Spread.of(wire_ms)}
 
 
 def _told(journal: Path) -> list[tuple[int, Message]]:
