@@ -70,10 +70,15 @@ class Segmenter(Protocol):
         """Tile pixels per output cell."""
         ...
 
-    def predict(self, tile: TileF32) -> tuple[ImageU8, ImageU8]:
-        """Segment one preprocessed tile, float32 (1, C, tile_px, tile_px), finite.
+    def predict(self, picture: ImageU8, template: ImageU8 | None = None) -> tuple[ImageU8, ImageU8]:
+        """Segment one tile of a picture.
 
-        Returns class_ids and scores, uint8 (tile_px / mask_stride_px,) * 2, copies owned by the caller.
+        `picture`: uint8 (tile_px, tile_px, 3) BGR, a view into the frame: its rows may lie apart, its pixels do not.
+        `template`: the same square of the registered template, uint8 (tile_px, tile_px), grey, its rows may lie apart;
+        given exactly if the contract has one. Both are read only, and no longer than the call lasts; the engine scales
+        them by the contract straight into its own input memory.
+        Returns class_ids and scores, uint8 (tile_px / mask_stride_px,) * 2: read-only views that may lie in the
+        engine's own memory, valid until the next `predict` or `close`. Who keeps them, copies.
         Raises InferenceError for anything outside the contract, before native code can see it.
         """
         ...

@@ -163,6 +163,7 @@ class Verdict:
 
 
 MAX_DEFECTS = 200
+LARGEST_MEAN, LEAST_STD = 1e6, 1e-6
 
 
 @dataclass(frozen=True)
@@ -221,6 +222,8 @@ class InputContract:
             raise ValueError(f"channels must be BGR, RGB or GRAY, not {self.channels!r}")
         if len(self.mean) != count or len(self.std) != count or any(s <= 0 for s in self.std):
             raise ValueError(f"{self.channels} needs {count} means and {count} positive stds")
+        if not all(abs(mean) <= LARGEST_MEAN for mean in self.mean) or not all(std >= LEAST_STD for std in self.std):
+            raise ValueError(f"means are at most {LARGEST_MEAN:g} and stds at least {LEAST_STD:g}, not {self}")
         if not 8 <= self.tile_px <= 4096 or self.stride_px < 1 or self.tile_px % self.stride_px:
             raise ValueError(f"tile_px {self.tile_px} must lie in 8..4096, a multiple of stride_px {self.stride_px}")
         if not 0 <= self.margin_px * 2 < self.tile_px:

@@ -12,7 +12,6 @@ from edge_runtime.inference.golden import GoldenTile
 from edge_runtime.interfaces import Segmenter
 from edge_runtime.values import Mask
 from edge_runtime.vision.boards import BINARY, CAMERA, paint_board
-from edge_runtime.vision.preprocess import TilePreprocessor
 from tools.forms import Motif
 
 if TYPE_CHECKING:
@@ -47,10 +46,9 @@ def made_pictures(motif: Motif, side_px: int, with_template: bool) -> list[MadeP
 def golden_tiles(segmenter: Segmenter, motif: Motif) -> list[GoldenTile]:
     """The made-up pictures and the masks that `segmenter` gives for them."""
     contract = segmenter.input_contract
-    preprocessor = TilePreprocessor(contract)
     tiles = []
     for made in made_pictures(motif, contract.tile_px, contract.template):
-        class_ids, scores = segmenter.predict(preprocessor.tile(made.image, (0, 0), made.template))
+        class_ids, scores = (plane.copy() for plane in segmenter.predict(made.image, made.template))
         tiles.append(GoldenTile(made.image, Mask(class_ids, scores, segmenter.mask_stride_px), made.template))
     return tiles
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -35,7 +34,7 @@ from tools.errors import ToolError
 from tools.evaluate import choose_thresholds, score_candidates, score_masks, scores_by_class, segment_all
 from tools.evaluation.cell_thresholds import choose_cell_thresholds
 from tools.forms import PRIOR_SHIFT, Motif, ThresholdsBy
-from tools.golden_pictures import golden_tiles, made_pictures
+from tools.golden_pictures import MadePicture, golden_tiles, made_pictures
 from tools.graph import Graph, Weights, count_macs, count_parameters, receptive_radius_px
 from tools.machine import cpu_name
 from tools.network_file import load_network
@@ -202,16 +201,15 @@ def _with_figures(
     pictures = made_pictures(request.motif, request.tile_px, contract.template)
     for dataset in evaluation.values():
         pictures += sample_pictures(dataset, request.tile_px, PARITY_TILES, contract.template)
-    tiles = prepared_tiles(contract, pictures)
     classes = tuple(entry.defect_class() for entry in draft.classes)
     accuracy = tuple(_accuracy(label, segmenter, dataset, classes) for label, dataset in evaluation.items())
     timing = Timing(
         subject=X86_FILE,
         machine=cpu_name(),
         threads=1,
-        values={"tile_cpu_ms": round(tile_ms([segmenter], tiles[:1])[0], 1)},
+        values={"tile_cpu_ms": round(tile_ms([segmenter], pictures[:1])[0], 1)},
     )
-    parity = (*draft.figures.parity, _parity(network, segmenter, tiles, scratch))
+    parity = (*draft.figures.parity, _parity(network, segmenter, pictures, scratch))
     return draft.model_copy(
         update={
             "figures": draft.figures.model_copy(update={"parity": parity, "accuracy": accuracy, "timing": (timing,)})
@@ -219,9 +217,12 @@ def _with_figures(
     )
 
 
-def _parity(network: tuple[Graph, Weights], segmenter: Segmenter, tiles: Sequence[Any], scratch: Path) -> Parity:
+def _parity(
+    network: tuple[Graph, Weights], segmenter: Segmenter, pictures: Sequence[MadePicture], scratch: Path
+) -> Parity:
     reference = PaddleSegmenter(*network, segmenter.input_contract)
-    bytes_out = measure_parity(reference, segmenter, tiles)
+    bytes_out = measure_parity(reference, segmenter, pictures)
+    tiles = prepared_tiles(segmenter.input_contract, pictures)
     return Parity(
         subject=X86_FILE,
         reference="float network in Paddle",

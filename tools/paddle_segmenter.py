@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_runtime.values import InputContract
+from edge_runtime.vision.preprocess import TilePreprocessor
 from tools.export import exported_network
 from tools.graph import Graph, Weights
 from tools.model_files import ModelFiles
 from tools.paddle_first import paddle
 
 if TYPE_CHECKING:
-    from edge_runtime.interfaces import TileF32
     from edge_runtime.values import ImageU8
 
 
@@ -22,6 +22,7 @@ class _Reference:
 
     def __init__(self, contract: InputContract, mask_stride_px: int) -> None:
         self._contract, self._stride_px = contract, mask_stride_px
+        self._preprocessor = TilePreprocessor(contract)
 
     @property
     def input_contract(self) -> InputContract:
@@ -42,7 +43,8 @@ class PaddleSegmenter(_Reference):
         super().__init__(contract, graph.output_stride_px)
         self._network = exported_network(graph, weights)
 
-    def predict(self, tile: TileF32) -> tuple[ImageU8, ImageU8]:
+    def predict(self, picture: ImageU8, template: ImageU8 | None = None) -> tuple[ImageU8, ImageU8]:
+        tile = self._preprocessor.tile(picture, (0, 0), template)
         with paddle.no_grad():
             class_ids, scores = self._network(paddle.to_tensor(tile))
         return np.asarray(class_ids.numpy()[0], np.uint8), np.asarray(scores.numpy()[0], np.uint8)
@@ -61,9 +63,9 @@ class ProgramSegmenter(_Reference):
         config.disable_glog_info()
         self._predictor = paddle.inference.create_predictor(config)
 
-    def predict(self, tile: TileF32) -> tuple[ImageU8, ImageU8]:
-        predictor = self._predictor
-        predictor.get_input_handle(predictor.get_input_names()[0]).copy_from_cpu(np.ascontiguousarray(tile))
+    def predict(self, picture: ImageU8, template: ImageU8 | None = None) -> tuple[ImageU8, ImageU8]:
+        predictor, tile = self._predictor, self._preprocessor.tile(picture, (0, 0), template)
+        predictor.get_input_handle(predictor.get_input_names()[0]).copy_from_cpu(tile)
         predictor.run()
         planes = [predictor.get_output_handle(name).copy_to_cpu()[0] for name in predictor.get_output_names()]
         return planes[0].astype(np.uint8), planes[1].astype(np.uint8)

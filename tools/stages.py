@@ -23,7 +23,7 @@ from tools.markdown import table
 from tools.model_files import find_model
 from tools.paddle_segmenter import ProgramSegmenter
 from tools.progress import Advance
-from tools.verify import prepared_tiles, tile_ms
+from tools.verify import tile_ms
 
 Measured = Callable[[], None]
 QUANTIZED = "quantised, simulated"
@@ -79,12 +79,9 @@ def compare_bundles(
 
 
 def _tile_times(segmenters: Sequence[Segmenter]) -> list[float]:
-    tiles = []
-    for segmenter in segmenters:
-        contract = segmenter.input_contract
-        motif = made_pictures("boards", contract.tile_px, contract.template)[:1]
-        tiles += prepared_tiles(contract, motif)
-    return tile_ms(segmenters, tiles)
+    contracts = [segmenter.input_contract for segmenter in segmenters]
+    pictures = [made_pictures("boards", contract.tile_px, contract.template)[0] for contract in contracts]
+    return tile_ms(segmenters, pictures)
 
 
 def _measured(

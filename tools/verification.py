@@ -127,8 +127,8 @@ def verify_bundle(request: VerifyRequest, advance: Advance) -> Report:
     dataset = labelled_for(request.data, bundle)
     request.out.mkdir(parents=True, exist_ok=True)
     contract = bundle.input_contract
-    made = prepared_tiles(contract, made_pictures(request.motif, contract.tile_px, contract.template))
-    tiles = made + prepared_tiles(contract, sample_pictures(dataset, contract.tile_px, PARITY_TILES, contract.template))
+    made = made_pictures(request.motif, contract.tile_px, contract.template)
+    pictures = made + sample_pictures(dataset, contract.tile_px, PARITY_TILES, contract.template)
     reference, subjects = (
         PaddleSegmenter(graph, weights, contract),
         _subjects(bundle, request.predictors, request.quantized),
@@ -137,15 +137,15 @@ def verify_bundle(request: VerifyRequest, advance: Advance) -> Report:
     report = Report(
         model_id=bundle.model_id,
         data=str(request.data),
-        float_difference=_float_difference(graph, weights, tiles),
+        float_difference=_float_difference(graph, weights, prepared_tiles(contract, pictures)),
         margin_px=contract.margin_px,
-        effective_radius_px=effective_radius_px(graph, weights, made),
+        effective_radius_px=effective_radius_px(graph, weights, prepared_tiles(contract, made)),
         theoretical_radius_px=receptive_radius_px(graph),
         subjects=tuple(
             Verified(
                 subject=subject.name,
                 exact=subject.exact,
-                tiles=measure_parity(reference, subject.segmenter, tiles),
+                tiles=measure_parity(reference, subject.segmenter, pictures),
                 totals=total(comparisons),
                 worst=_draw_worst(bundle, dataset, comparisons, request.out, subject.name),
             )

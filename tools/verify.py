@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from edge_runtime.interfaces import Segmenter
 from edge_runtime.values import InputContract
-from edge_runtime.vision.preprocess import TilePreprocessor
+from edge_runtime.vision.preprocess import TilePreprocessor, cut_tile
 from edge_runtime.vision.registration import register_template
 from tools.convert import run_opt
 from tools.dataset import Dataset, Picture, gray_to_bgr
@@ -26,6 +26,7 @@ from tools.simulate import run_lite
 
 if TYPE_CHECKING:
     from edge_runtime.interfaces import TileF32
+    from edge_runtime.values import ImageU8
 
 RADIUS_LEVEL = 1e-4
 RADIUS_TILE_PX = 512
@@ -50,7 +51,7 @@ class TileParity:
 def prepared_tiles(contract: InputContract, pictures: Sequence[MadePicture]) -> list[TileF32]:
     """The first tile of each picture as the device would prepare it."""
     preprocessor = TilePreprocessor(contract)
-    return [preprocessor.tile(made.image, (0, 0), made.template).copy() for made in pictures]
+    return [preprocessor.tile(made.image, (0, 0), made.template) for made in pictures]
 
 
 def sample_pictures(dataset: Dataset, tile_px: int, count: int, with_template: bool) -> list[MadePicture]:
@@ -66,17 +67,17 @@ def _first_tile(picture: Picture, tile_px: int, with_template: bool) -> MadePict
     return MadePicture(gray_to_bgr(image[cut]), None if template is None else np.ascontiguousarray(template[cut]))
 
 
-def measure_parity(reference: Segmenter, segmenter: Segmenter, tiles: Sequence[TileF32]) -> TileParity:
-    """Compare an artefact with the float network, cell by cell."""
+def measure_parity(reference: Segmenter, segmenter: Segmenter, pictures: Sequence[MadePicture]) -> TileParity:
+    """Compare an artefact with the float network, cell by cell, on the first tile of each picture."""
     differences, equal, defective = [], 0, 0
-    for tile in tiles:
-        (wanted_ids, wanted), (found_ids, found) = reference.predict(tile), segmenter.predict(tile)
+    for made in pictures:
+        (wanted_ids, wanted), (found_ids, found) = _first_answer(reference, made), _first_answer(segmenter, made)
         differences.append(np.abs(found.astype(np.int16) - wanted))
         sure = np.maximum(found, wanted) >= 128
         equal += int(np.count_nonzero((wanted_ids == found_ids) & sure))
         defective += int(np.count_nonzero(sure))
     share = equal / defective if defective else 1.0
-    return TileParity(len(tiles), int(np.max(differences)), float(np.mean(differences)), share)
+    return TileParity(len(pictures), int(np.max(differences)), float(np.mean(differences)), share)
 
 
 def float_difference(graph: Graph, weights: Weights, tiles: Sequence[TileF32], scratch: Path) -> float:
@@ -116,12 +117,15 @@ def choose_margin_px(graph: Graph, measured_px: Callable[[], int]) -> int:
     return -(-radius_px // graph.total_stride_px) * graph.total_stride_px
 
 
-def tile_ms(segmenters: Sequence[Segmenter], tiles: Sequence[TileF32]) -> list[float]:
-    """Median CPU time of one tile for each of several segmenters, taken in turn so that a busy machine meets all."""
+def tile_ms(segmenters: Sequence[Segmenter], pictures: Sequence[MadePicture]) -> list[float]:
+    """Median CPU time of a picture's first tile for each of several segmenters.
+
+    Taken in turn, so that a busy machine meets all.
+    """
     times: list[list[float]] = [[] for _ in segmenters]
     for _ in range(TIMED_TILES):
-        for segmenter, tile, its_times in zip(segmenters, tiles, times, strict=True):
-            its_times.append(_cpu_ms(segmenter, tile))
+        for segmenter, made, its_times in zip(segmenters, pictures, times, strict=True):
+            its_times.append(_cpu_ms(segmenter, made))
     return [float(np.median(its_times)) for its_times in times]
 
 
@@ -144,7 +148,13 @@ def _probabilities(network: Any, tiles: npt.NDArray[Any]) -> FloatArray:
         return np.asarray(network(paddle.to_tensor(np.ascontiguousarray(tiles))).numpy(), np.float32)
 
 
-def _cpu_ms(segmenter: Segmenter, tile: TileF32) -> float:
+def _first_answer(segmenter: Segmenter, made: MadePicture) -> tuple[ImageU8, ImageU8]:
+    tile_px = segmenter.input_contract.tile_px
+    template = None if made.template is None else cut_tile(made.template, (0, 0), tile_px)
+    return segmenter.predict(cut_tile(made.image, (0, 0), tile_px), template)
+
+
+def _cpu_ms(segmenter: Segmenter, made: MadePicture) -> float:
     began_ns = time.process_time_ns()
-    segmenter.predict(tile)
+    _first_answer(segmenter, made)
     return (time.process_time_ns() - began_ns) / 1e6

@@ -32,7 +32,6 @@ from edge_runtime.inference.onnx_file import check_onnx
 from edge_runtime.interfaces import Segmenter
 from edge_runtime.validation import describe
 from edge_runtime.values import DefectClass, InputContract, Mask
-from edge_runtime.vision.preprocess import TilePreprocessor
 
 if TYPE_CHECKING:
     from edge_runtime.values import ImageU8
@@ -270,8 +269,7 @@ def _check_network(file: str, data: bytes, target: str, opset: int | None, where
 
 def _run_golden(bundle: Bundle, segmenter: Segmenter, entry: Golden, allowed_share: float) -> TileReport:
     golden = bundle.read_golden(entry)
-    tile = TilePreprocessor(bundle.input_contract).tile(golden.picture, (0, 0), golden.template)
-    class_ids, scores = segmenter.predict(tile)
+    class_ids, scores = segmenter.predict(golden.picture, golden.template)
     if class_ids.shape != golden.mask.class_ids.shape or scores.shape != golden.mask.scores.shape:
         raise BundleError(
             f"{bundle.folder / entry.picture.file}: the model answers {class_ids.shape} and {scores.shape}, "

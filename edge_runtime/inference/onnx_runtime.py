@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from edge_runtime.errors import BundleError, InferenceError
 from edge_runtime.inference.bundle import Bundle
 from edge_runtime.inference.network import NetworkSegmenter
 from edge_runtime.inference.planes import INPUT_NAME, Port, check_ports
+from edge_runtime.vision.preprocess import TilePreprocessor
 
 if TYPE_CHECKING:
-    from edge_runtime.interfaces import TileF32
+    from edge_runtime.values import ImageU8, InputContract
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
@@ -41,14 +43,25 @@ def open_onnx_runtime(
     chosen = _provider_options(engine, providers, cache)
     session = _open(engine, bundle.read_onnx(artefact), _options(engine, threads, spinning), chosen, where)
     check_ports(bundle, artefact.file, _ports(session.get_inputs()), _ports(session.get_outputs()))
-    return NetworkSegmenter(bundle, where, partial(_run, session, where))
+    return NetworkSegmenter(bundle, where, _Session(session, where, bundle.input_contract))
 
 
-def _run(session: Any, where: str, tile: TileF32) -> Sequence[Any]:
-    try:
-        return session.run(None, {INPUT_NAME: tile})  # type: ignore[no-any-return]
-    except Exception as exc:  # its errors have no base but this
-        raise InferenceError(f"{where}: ONNX Runtime cannot run it: {_first_line(exc)}") from exc
+class _Session:
+    """`network.Engine` by a session, which reads its input where it lies."""
+
+    def __init__(self, session: Any, where: str, contract: InputContract) -> None:
+        self._session, self._where = session, where
+        self._preprocessor = TilePreprocessor(contract)
+        self._input = np.zeros((1, contract.channel_count, contract.tile_px, contract.tile_px), np.float32)
+
+    def fill(self, picture: ImageU8, template: ImageU8 | None) -> None:
+        self._preprocessor.write_floats(picture, template, self._input)
+
+    def run(self) -> Sequence[Any]:
+        try:
+            return self._session.run(None, {INPUT_NAME: self._input})  # type: ignore[no-any-return]
+        except Exception as exc:  # its errors have no base but this
+            raise InferenceError(f"{self._where}: ONNX Runtime cannot run it: {_first_line(exc)}") from exc
 
 
 def _import_onnxruntime() -> Any:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edge_runtime.errors import BundleError, InferenceError
 from edge_runtime.inference.bundle import Bundle
 from edge_runtime.inference.network import NetworkSegmenter
 from edge_runtime.inference.planes import Port, check_ports
+from edge_runtime.vision.preprocess import TilePreprocessor
 
 if TYPE_CHECKING:
-    from edge_runtime.interfaces import TileF32
+    from edge_runtime.values import ImageU8, InputContract
 
 DEVICE = "CPU"
 PRECISIONS = ("f32", "bf16", "f16")
@@ -30,18 +30,34 @@ def open_openvino(bundle: Bundle, target: str = "onnx", threads: int = 1, precis
     artefact = bundle.artefact_for(target)
     where = str(bundle.folder / artefact.file)
     engine = _import_openvino()
-    model = _compile(engine, bundle.read_onnx(artefact), _properties(threads, precision), where)
+    core = engine.Core()
+    network = _read(core, bundle.read_onnx(artefact), where)
+    check_ports(bundle, artefact.file, _ports(network.inputs), _ports(network.outputs))
+    _take_pixels(engine, network, bundle.input_contract)
+    model = _compile(core, network, _properties(threads, precision), where)
     _check_precision(model, precision, where)
-    check_ports(bundle, artefact.file, _ports(model.inputs), _ports(model.outputs))
-    return NetworkSegmenter(bundle, where, partial(_run, model.create_infer_request(), len(model.outputs), where))
+    return NetworkSegmenter(
+        bundle, where, _Request(model.create_infer_request(), len(model.outputs), where, bundle.input_contract)
+    )
 
 
-def _run(request: Any, output_count: int, where: str, tile: TileF32) -> Sequence[Any]:
-    try:
-        request.infer({0: tile})
-    except RuntimeError as exc:
-        raise InferenceError(f"{where}: OpenVINO cannot run it: {_last_line(exc)}") from exc
-    return [request.get_output_tensor(index).data for index in range(output_count)]
+class _Request:
+    """`network.Engine` by an infer request, which takes pixels and scales them in its graph."""
+
+    def __init__(self, request: Any, output_count: int, where: str, contract: InputContract) -> None:
+        self._request, self._output_count, self._where = request, output_count, where
+        self._preprocessor = TilePreprocessor(contract)
+        self._input = request.get_input_tensor().data[0]
+
+    def fill(self, picture: ImageU8, template: ImageU8 | None) -> None:
+        self._preprocessor.write_planes(picture, template, self._input)
+
+    def run(self) -> Sequence[Any]:
+        try:
+            self._request.infer()
+        except RuntimeError as exc:
+            raise InferenceError(f"{self._where}: OpenVINO cannot run it: {_last_line(exc)}") from exc
+        return [self._request.get_output_tensor(index).data for index in range(self._output_count)]
 
 
 def _import_openvino() -> Any:
@@ -68,12 +84,35 @@ def _properties(threads: int, precision: str) -> dict[str, object]:
     }
 
 
-def _compile(engine: Any, data: bytes, properties: dict[str, object], where: str) -> Any:
-    core = engine.Core()
+def _read(core: Any, data: bytes, where: str) -> Any:
     try:
-        return core.compile_model(core.read_model(data), DEVICE, properties)
+        return core.read_model(data)
     except RuntimeError as exc:
-        raise BundleError(f"{where}: OpenVINO cannot open it: {_last_line(exc)}; pack a new version") from exc
+        raise _not_opened(where, exc) from exc
+
+
+def _take_pixels(engine: Any, network: Any, contract: InputContract) -> None:
+    """Let the network begin with the contract's scaling: its input is then uint8, in the contract's channel order."""
+    steps = engine.preprocess.PrePostProcessor(network)
+    port = steps.input()
+    port.tensor().set_element_type(engine.Type.u8).set_layout(engine.Layout("NCHW"))
+    port.model().set_layout(engine.Layout("NCHW"))
+    repeats = contract.channel_count // len(contract.mean)
+    scaled = port.preprocess().convert_element_type(engine.Type.f32)
+    scaled.mean([255.0 * mean for mean in contract.mean] * repeats)
+    scaled.scale([255.0 * std for std in contract.std] * repeats)
+    steps.build()
+
+
+def _compile(core: Any, network: Any, properties: dict[str, object], where: str) -> Any:
+    try:
+        return core.compile_model(network, DEVICE, properties)
+    except RuntimeError as exc:
+        raise _not_opened(where, exc) from exc
+
+
+def _not_opened(where: str, exc: RuntimeError) -> BundleError:
+    return BundleError(f"{where}: OpenVINO cannot open it: {_last_line(exc)}; pack a new version")
 
 
 def _check_precision(model: Any, precision: str, where: str) -> None:

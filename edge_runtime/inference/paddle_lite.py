@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from edge_runtime.errors import BundleError, InferenceError
 from edge_runtime.inference.bundle import Bundle, machine_target
 from edge_runtime.inference.nb_file import check_nb, nnadapter_device, read_nb_header
-from edge_runtime.inference.planes import Answers
-from edge_runtime.inference.tile_check import check_tile
+from edge_runtime.inference.network import NetworkSegmenter
+from edge_runtime.inference.planes import check_count
+from edge_runtime.vision.preprocess import TilePreprocessor
 
 if TYPE_CHECKING:
-    from edge_runtime.interfaces import TileF32
     from edge_runtime.values import ImageU8, InputContract
 
 POWER_MODES = ("high", "low", "full", "no_bind", "rand_high", "rand_low")
 
 
-class PaddleLiteSegmenter:
+class PaddleLiteSegmenter(NetworkSegmenter):
     """A segmenter on one Paddle Lite predictor of one tile size.
 
     `target` names the artefact, by default this machine's. Raises BundleError for a file the predictor must not see
@@ -31,47 +31,36 @@ class PaddleLiteSegmenter:
     def __init__(
         self, bundle: Bundle, threads: int = 1, power_mode: str | None = None, target: str | None = None
     ) -> None:
-        self._bundle = bundle
-        self._contract = bundle.input_contract
-        self._answers = Answers(bundle)
-        self._where = f"{bundle.folder}"
-        self._predictor: Any = _load(bundle, target or machine_target(), threads, power_mode)
-        self._answers.check_count(len(self._predictor.get_input_names()), len(self._predictor.get_output_names()))
-        self._allocate_input()
+        predictor = _load(bundle, target or machine_target(), threads, power_mode)
+        check_count(bundle, len(predictor.get_input_names()), len(predictor.get_output_names()))
+        super().__init__(bundle, f"{bundle.folder}", _Predictor(predictor, bundle.input_contract))
 
-    @property
-    def input_contract(self) -> InputContract:
-        return self._contract
 
-    @property
-    def mask_stride_px(self) -> int:
-        return self._bundle.mask_stride_px
+class _Predictor:
+    """`network.Engine` by a predictor, whose input is written where it lies."""
 
-    def predict(self, tile: TileF32) -> tuple[ImageU8, ImageU8]:
-        """See `interfaces.Segmenter`."""
-        check_tile(tile, self._contract)
-        if self._predictor is None:
-            raise InferenceError(f"{self._where}: the segmenter is closed; open a new one")
-        np.copyto(self._predictor.get_input(0).numpy(), tile)
+    def __init__(self, predictor: Any, contract: InputContract) -> None:
+        self._predictor = predictor
+        self._preprocessor = TilePreprocessor(contract)
+        self._output_count = len(predictor.get_output_names())
+        self._allocate_input((1, contract.channel_count, contract.tile_px, contract.tile_px))
+
+    def fill(self, picture: ImageU8, template: ImageU8 | None) -> None:
+        self._preprocessor.write_floats(picture, template, self._predictor.get_input(0).numpy())
+
+    def run(self) -> Sequence[Any]:
         self._predictor.run()
-        # Copies: the next run overwrites the predictor's own memory.
-        views = (self._predictor.get_output(index).numpy() for index in range(len(self._answers.names)))
-        return self._answers.sorted([self._answers.plane(view, index) for index, view in enumerate(views)])
+        return [self._predictor.get_output(index).numpy() for index in range(self._output_count)]
 
-    def close(self) -> None:
-        """Let go of the predictor; what `predict` gave stays valid."""
-        self._predictor = None
-
-    def _allocate_input(self) -> None:
+    def _allocate_input(self, shape: tuple[int, ...]) -> None:
         """Fix the input's size for life.
 
         `from_numpy` copies nothing when NumPy 2 is installed, and a view of a tensor that was only resized points to
-        no memory; so the list setter allocates once, and each tile is copied into a view.
+        no memory; so the list setter allocates once, and each tile is written into a view.
         """
-        shape = [1, self._contract.channel_count, self._contract.tile_px, self._contract.tile_px]
         tensor = self._predictor.get_input(0)
-        tensor.resize(shape)
-        tensor.set_float_data([0.0] * int(np.prod(shape)))
+        tensor.resize(list(shape))
+        tensor.set_float_data([0.0] * math.prod(shape))
 
 
 def _load(bundle: Bundle, target: str, threads: int, power_mode: str | None) -> Any:

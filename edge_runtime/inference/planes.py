@@ -42,25 +42,18 @@ class Answers:
         self._side = bundle.input_contract.tile_px // bundle.mask_stride_px
         self._first_id = bundle.manifest.classes[0].id
         self._where = str(bundle.folder)
-        self.names = OUTPUT_NAMES[self._kind]
-
-    def check_count(self, inputs: int, outputs: int) -> None:
-        """Raise BundleError unless the network has one input and as many outputs as the manifest says."""
-        if (inputs, outputs) != (1, len(self.names)):
-            raise BundleError(
-                f"{self._where}: output.kind {self._kind!r} means 1 input and {len(self.names)} outputs, the network "
-                f"has {inputs} and {outputs}; correct the manifest"
-            )
 
     def plane(self, view: Any, index: int) -> ImageU8:
-        """A copy of output `index`, uint8 (side, side): `view` may be the engine's own memory."""
+        """Output `index` as uint8 (side, side), checked: a read-only view of `view`."""
         side = self._side
         if view.dtype != np.uint8 or view.size != side * side or view.shape[-2:] != (side, side):
             raise InferenceError(
                 f"{self._where}: output {index} is {view.dtype} {view.shape}, the manifest promises uint8 "
                 f"({side}, {side}); convert the model again and pack a new version"
             )
-        return np.array(view, np.uint8).reshape(side, side)
+        plane: ImageU8 = view.reshape(side, side)
+        plane.flags.writeable = False
+        return plane
 
     def sorted(self, outputs: Sequence[ImageU8]) -> tuple[ImageU8, ImageU8]:
         """Class ids and scores."""
@@ -70,6 +63,17 @@ class Answers:
         if self._kind == "class_ids":
             return plane, np.where(plane > 0, 255, 0).astype(np.uint8)
         return np.full_like(plane, self._first_id), plane
+
+
+def check_count(bundle: Bundle, inputs: int, outputs: int) -> None:
+    """Raise BundleError unless a network of so many inputs and outputs has one input and what the manifest promises."""
+    kind = bundle.manifest.output.kind
+    promised = len(OUTPUT_NAMES[kind])
+    if (inputs, outputs) != (1, promised):
+        raise BundleError(
+            f"{bundle.folder}: output.kind {kind!r} means 1 input and {promised} outputs, the network "
+            f"has {inputs} and {outputs}; correct the manifest"
+        )
 
 
 def check_ports(bundle: Bundle, file: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:

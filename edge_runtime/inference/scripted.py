@@ -29,11 +29,11 @@ import numpy as np
 from edge_runtime.clock import NS_PER_MS, NS_PER_S
 from edge_runtime.errors import InferenceError
 from edge_runtime.inference.tile_check import check_tile
+from edge_runtime.vision.preprocess import TilePreprocessor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge_runtime.interfaces import TileF32
     from edge_runtime.values import ImageU8, InputContract
 
 CLASS_BASE_GREY = 100
@@ -66,6 +66,8 @@ class ScriptedSegmenter:
         self._predict_ms = predict_ms
         self._busy = busy
         self._closed = False
+        self._preprocessor = TilePreprocessor(contract)
+        self._planes = np.zeros((contract.channel_count, contract.tile_px, contract.tile_px), np.uint8)
         self._marks = np.zeros(256, np.uint8)
         for class_id in classes:
             self._marks[CLASS_BASE_GREY + class_id] = class_id
@@ -78,13 +80,13 @@ class ScriptedSegmenter:
     def mask_stride_px(self) -> int:
         return self._mask_stride_px
 
-    def predict(self, tile: TileF32) -> tuple[ImageU8, ImageU8]:
+    def predict(self, picture: ImageU8, template: ImageU8 | None = None) -> tuple[ImageU8, ImageU8]:
         """See `interfaces.Segmenter`."""
         started_ns = self._now_ns()
-        check_tile(tile, self._contract)
+        check_tile(picture, template, self._contract)
         if self._closed:
             raise InferenceError("the scripted segmenter is closed; open a new one")
-        grey = self._telling(tile)
+        grey = self._telling(picture, template)
         commands = set(np.flatnonzero(np.bincount(grey.ravel())).tolist())
         _meet_with_accident(commands)
         class_ids = self._cells(self._marks.take(grey))
@@ -96,18 +98,13 @@ class ScriptedSegmenter:
     def close(self) -> None:
         self._closed = True
 
-    def _telling(self, tile: TileF32) -> ImageU8:
+    def _telling(self, picture: ImageU8, template: ImageU8 | None) -> ImageU8:
         """The first channel's grey values, 0 where they equal the template's."""
-        grey = self._grey(tile[0, 0])
-        if self._contract.template:
-            grey[grey == self._grey(tile[0, len(self._contract.mean)])] = 0
+        self._preprocessor.write_planes(picture, template, self._planes)
+        grey: ImageU8 = self._planes[0]
+        if template is not None:
+            grey[grey == template] = 0
         return grey
-
-    def _grey(self, channel: TileF32) -> ImageU8:
-        """Pixel values: preprocessing undone."""
-        std, mean = self._contract.std[0], self._contract.mean[0]
-        values = channel * np.float32(std * 255.0) + np.float32(mean * 255.0 + 0.5)
-        return np.asarray(np.clip(values, 0, 255), np.uint8)
 
     def _cells(self, marks: ImageU8) -> ImageU8:
         """The highest mark of each `mask_stride_px` square."""

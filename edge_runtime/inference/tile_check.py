@@ -9,28 +9,32 @@ import numpy as np
 from edge_runtime.errors import InferenceError
 
 if TYPE_CHECKING:
-    from edge_runtime.interfaces import TileF32
-    from edge_runtime.values import InputContract
+    from edge_runtime.values import ImageU8, InputContract
 
 
-def check_tile(tile: TileF32, contract: InputContract) -> None:
-    """Raise InferenceError unless `tile` is contiguous float32 (1, C, tile_px, tile_px) and finite."""
-    shape = (1, contract.channel_count, contract.tile_px, contract.tile_px)
-    if not isinstance(tile, np.ndarray):
-        raise InferenceError(f"tile: must be an array, not {type(tile).__name__}; {_answer(contract)}")
-    if tile.dtype != np.float32:
-        raise InferenceError(f"tile: dtype must be float32, not {tile.dtype}; {_answer(contract)}")
-    if tile.shape != shape:
-        raise InferenceError(f"tile: shape must be {shape} for life, not {tile.shape}; {_answer(contract)}")
-    if not tile.flags.c_contiguous:
-        raise InferenceError(f"tile: must be C-contiguous; {_answer(contract)}")
-    if not np.isfinite(tile).all():
-        raise InferenceError(f"tile: holds NaN or infinity; {_answer(contract)}")
+def check_tile(picture: ImageU8, template: ImageU8 | None, contract: InputContract) -> None:
+    """Raise InferenceError unless both are as `interfaces.Segmenter.predict` wants them."""
+    side = contract.tile_px
+    _check_plane("picture", picture, (side, side, 3), contract)
+    if (template is not None) != contract.template:
+        problem = "the model needs one" if template is None else "the model takes none"
+        raise InferenceError(f"template: {problem}; {_answer(contract)}")
+    if template is not None:
+        _check_plane("template", template, (side, side), contract)
+
+
+def _check_plane(name: str, plane: ImageU8, shape: tuple[int, ...], contract: InputContract) -> None:
+    if not isinstance(plane, np.ndarray):
+        raise InferenceError(f"{name}: must be an array, not {type(plane).__name__}; {_answer(contract)}")
+    if plane.dtype != np.uint8:
+        raise InferenceError(f"{name}: dtype must be uint8, not {plane.dtype}; {_answer(contract)}")
+    if plane.shape != shape:
+        raise InferenceError(f"{name}: shape must be {shape} for life, not {plane.shape}; {_answer(contract)}")
+    row_bytes = int(np.prod(shape[1:]))
+    if plane.strides[1:] != (row_bytes // shape[1], 1)[: len(shape) - 1] or plane.strides[0] < row_bytes:
+        raise InferenceError(f"{name}: only its rows may lie apart, strides are {plane.strides}; {_answer(contract)}")
 
 
 def _answer(contract: InputContract) -> str:
     template = " with template" if contract.template else ""
-    return (
-        "make it with TilePreprocessor from the bundle's own contract "
-        f"({contract.channels}{template}, {contract.tile_px} px)"
-    )
+    return f"cut it with cut_tile by the bundle's own contract ({contract.channels}{template}, {contract.tile_px} px)"

@@ -19,13 +19,13 @@ from edge_runtime.runtime.slot_arrays import SlotArrays, slot_arrays
 from edge_runtime.values import DefectClass, Mask, Recipe, TileGrid, Verdict
 from edge_runtime.vision.blobs import find_defects
 from edge_runtime.vision.decision import make_verdict
-from edge_runtime.vision.preprocess import TilePreprocessor
+from edge_runtime.vision.preprocess import cut_tile
 from edge_runtime.vision.registration import register_template
 from edge_runtime.vision.stitching import place_core
 from edge_runtime.vision.tiling import plan_grid
 
 if TYPE_CHECKING:
-    from edge_runtime.interfaces import TileF32
+    from edge_runtime.values import ImageU8
 
 log = logging.getLogger(__name__)
 
@@ -45,17 +45,18 @@ class RecipeWork:
     """All that one recipe takes, ready for its next frame. One thread owns it."""
 
     def __init__(self, plan: InspectionPlan) -> None:
-        self.segmenter = plan.segmenter
         self.takes_template = plan.segmenter.input_contract.template
         self.mask_stride_px = plan.segmenter.mask_stride_px
         self.grid = lru_cache(maxsize=32)(self._plan_grid)
         self._plan = plan
-        self._preprocessor = TilePreprocessor(plan.segmenter.input_contract)
+        self._segmenter, self._tile_px = plan.segmenter, plan.segmenter.input_contract.tile_px
         self._class_names = {each.class_id: each.name for each in plan.classes}
 
-    def tile(self, arrays: SlotArrays, origin_yx: tuple[int, int]) -> TileF32:
-        """The model's input, valid until the next call."""
-        return self._preprocessor.tile(arrays.image, origin_yx, arrays.template if self.takes_template else None)
+    def predict(self, arrays: SlotArrays, origin_yx: tuple[int, int]) -> tuple[ImageU8, ImageU8]:
+        """A tile's class ids and scores, valid until the next call."""
+        picture = cut_tile(arrays.image, origin_yx, self._tile_px)
+        template = cut_tile(arrays.template, origin_yx, self._tile_px) if self.takes_template else None
+        return self._segmenter.predict(picture, template)
 
     def decide(self, request: Inspect, arrays: SlotArrays, clock: Clock) -> Verdict:
         """The verdict on a frame whose tiles are all done."""
@@ -72,7 +73,7 @@ class RecipeWork:
         )
 
     def _plan_grid(self, image_hw: tuple[int, int]) -> TileGrid:
-        contract = self.segmenter.input_contract
+        contract = self._segmenter.input_contract
         return plan_grid(image_hw, contract.tile_px, contract.margin_px, contract.stride_px)
 
 
@@ -120,9 +121,8 @@ class InspectionWorker:
 
     def _inspect_tile(self, work: RecipeWork, arrays: SlotArrays, grid: TileGrid, index: int) -> int:
         """Segment one tile into the slot's planes; the nanoseconds that the predictor took."""
-        tile = work.tile(arrays, grid.origins_yx[index])
         started_ns = self._clock.monotonic_ns()
-        class_ids, scores = work.segmenter.predict(tile)
+        class_ids, scores = work.predict(arrays, grid.origins_yx[index])
         predict_ns = self._clock.monotonic_ns() - started_ns
         place_core(arrays.class_ids, class_ids, grid, index, work.mask_stride_px)
         place_core(arrays.scores, scores, grid, index, work.mask_stride_px)

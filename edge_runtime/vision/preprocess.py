@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from edge_runtime.values import check_picture
 
@@ -15,35 +16,55 @@ if TYPE_CHECKING:
 
 
 class TilePreprocessor:
-    """Cuts tiles out of pictures and scales them as the contract says. One thread owns it."""
+    """Turns tiles of pictures into the model's input, in memory of the caller's: an engine's own. One thread owns it.
+
+    A tile is uint8 (tile_px, tile_px, 3) BGR, made by `cut_tile`; its template, grey (tile_px, tile_px), is given
+    exactly if the contract has one (`interfaces.Segmenter.predict`, whose checks come first). GRAY is OpenCV's
+    weighting of BGR; a picture with three equal channels keeps their value. The template is the last channel.
+    """
 
     def __init__(self, contract: InputContract) -> None:
         self._contract = contract
-        tile_px = contract.tile_px
-        self._tile: TileF32 = np.zeros((1, contract.channel_count, tile_px, tile_px), np.float32)
         self._tables = [value_table(mean, std) for mean, std in zip(contract.mean, contract.std, strict=True)]
-        self._planes = [np.zeros((tile_px, tile_px), np.uint8) for _ in self._tables]
+        self._shape = (contract.channel_count, contract.tile_px, contract.tile_px)
+        self._planes = np.zeros(self._shape, np.uint8)
+
+    def write_planes(self, picture: ImageU8, template: ImageU8 | None, out: ImageU8) -> None:
+        """Fill `out`, C-contiguous uint8 (C, tile_px, tile_px), with pixel values in the contract's channel order.
+
+        For engines that scale in their own graph. Raises ValueError for another `out`.
+        """
+        _check_out(out, np.dtype(np.uint8), self._shape)
+        self._split(picture, out)
+        if template is not None:
+            np.copyto(out[-1], template)
+
+    def write_floats(self, picture: ImageU8, template: ImageU8 | None, out: TileF32) -> None:
+        """Fill `out`, C-contiguous float32 (1, C, tile_px, tile_px), with the model's values.
+
+        Each is (pixel / 255 - mean) / std in float64, rounded once to float32. Raises ValueError for another `out`.
+        """
+        _check_out(out, np.dtype(np.float32), (1, *self._shape))
+        self._split(picture, self._planes)
+        own = len(self._tables)
+        for plane, table, values in zip(self._planes[:own], self._tables, out[0, :own], strict=True):
+            cv2.LUT(plane, table, dst=values)
+        if template is not None:
+            cv2.LUT(template, self._tables[0], dst=out[0, own])
 
     def tile(self, image: ImageU8, origin_yx: tuple[int, int], template: ImageU8 | None = None) -> TileF32:
-        """The tile at `origin_yx` of a BGR picture, float32 (1, C, tile_px, tile_px), valid until the next call.
+        """The tile at `origin_yx` of a BGR picture as `write_floats` gives it, an array of its own. For tools.
 
-        Each value is (pixel / 255 - mean) / std in float64, rounded once to float32. GRAY is OpenCV's weighting of
-        BGR; a picture with three equal channels keeps their value. What overhangs the picture's far
-        borders mirrors the tile's part of the picture (the border pixel itself is not repeated).
-        `template`, grey (H, W), is given exactly if the contract has one, already registered; its part of the tile
-        comes after the picture's channels.
-        Raises ValueError for anything but uint8 (H, W, 3), for an origin outside the picture, and for a template that
-        is absent, too many or of another size.
+        `template`, grey (H, W), is already registered. Raises ValueError for anything but uint8 (H, W, 3), for an
+        origin outside the picture, and for a template that is absent, too many or of another size.
         """
         check_picture(image)
         self._check_template(image, template)
-        self._split(self._crop(image, origin_yx))
-        own = len(self._planes)
-        for plane, table, out in zip(self._planes, self._tables, self._tile[0, :own], strict=True):
-            cv2.LUT(plane, table, dst=out)
-        if template is not None:
-            cv2.LUT(self._crop(template, origin_yx), self._tables[0], dst=self._tile[0, own])
-        return self._tile
+        tile = np.empty((1, *self._shape), np.float32)
+        tile_px = self._contract.tile_px
+        cut = None if template is None else cut_tile(template, origin_yx, tile_px)
+        self.write_floats(cut_tile(image, origin_yx, tile_px), cut, tile)
+        return tile
 
     def _check_template(self, image: ImageU8, template: ImageU8 | None) -> None:
         if (template is not None) != self._contract.template:
@@ -53,22 +74,35 @@ class TilePreprocessor:
                 f"the template must be uint8 {image.shape[:2]} as the picture, not {template.dtype} {template.shape}"
             )
 
-    def _crop(self, image: ImageU8, origin_yx: tuple[int, int]) -> ImageU8:
-        (y, x), (height, width), tile_px = origin_yx, image.shape[:2], self._contract.tile_px
-        if not (0 <= y < height and 0 <= x < width):
-            raise ValueError(f"tile origin (y {y}, x {x}) lies outside the picture of {height} x {width} px")
-        crop = image[y : y + tile_px, x : x + tile_px]
-        below, right = tile_px - crop.shape[0], tile_px - crop.shape[1]
-        if below or right:
-            return np.asarray(cv2.copyMakeBorder(crop, 0, below, 0, right, cv2.BORDER_REFLECT_101), np.uint8)
-        return crop
-
-    def _split(self, crop: ImageU8) -> None:
-        """Fill the planes in the contract's channel order."""
+    def _split(self, picture: ImageU8, out: ImageU8) -> None:
+        """The picture's own channels into the first planes of `out`, in the contract's order."""
         if self._contract.channels == "GRAY":
-            cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY, dst=self._planes[0])
+            cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY, dst=out[0])
         else:
-            cv2.split(crop, self._planes if self._contract.channels == "BGR" else self._planes[::-1])
+            planes = list(out)
+            cv2.split(picture, planes if self._contract.channels == "BGR" else planes[::-1])
+
+
+def cut_tile(image: ImageU8, origin_yx: tuple[int, int], tile_px: int) -> ImageU8:
+    """The square of `tile_px` at `origin_yx` of a picture (H, W, 3) or (H, W): a view where the picture reaches so far.
+
+    What overhangs the picture's far borders mirrors the tile's part of the picture (the border pixel itself is not
+    repeated), in an array of its own. Raises ValueError for an origin outside the picture.
+    """
+    (y, x), (height, width) = origin_yx, image.shape[:2]
+    if not (0 <= y < height and 0 <= x < width):
+        raise ValueError(f"tile origin (y {y}, x {x}) lies outside the picture of {height} x {width} px")
+    crop = image[y : y + tile_px, x : x + tile_px]
+    below, right = tile_px - crop.shape[0], tile_px - crop.shape[1]
+    if below or right:
+        return np.asarray(cv2.copyMakeBorder(crop, 0, below, 0, right, cv2.BORDER_REFLECT_101), np.uint8)
+    return crop
+
+
+def _check_out(out: npt.NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """OpenCV would fill an array of its own where this one does not fit, and nobody would see it."""
+    if out.dtype != dtype or out.shape != shape or not out.flags.c_contiguous:
+        raise ValueError(f"the model's input must be C-contiguous {dtype} {shape}, not {out.dtype} {out.shape}")
 
 
 def value_table(mean: float, std: float) -> TileF32:

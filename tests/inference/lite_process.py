@@ -1,7 +1,7 @@
 """Run as a process of its own: one Paddle Lite predictor, which answers tiles from a pipe until the pipe is closed.
 
-Arguments: a bundle's folder (run as the device runs it) or a bare `.nb` file, and the pipe's file descriptor. A bare
-file may give planes of any type; every tile must have the first one's size.
+Arguments: a bundle's folder (run as the device runs it, on pictures) or a bare `.nb` file, and the pipe's file
+descriptor. A bare file takes float tiles, may give planes of any type, and every tile must have the first one's size.
 """
 
 import sys

@@ -275,9 +275,8 @@ def test_the_segmenter_is_closed_after_verifying(scripted_bundle):
         return opened[0]
 
     verify_bundle(scripted_bundle.folder, remember)
-    tile = np.zeros((1, 1, 64, 64), np.float32)
     with pytest.raises(InferenceError, match="closed"):
-        opened[0].predict(tile)
+        opened[0].predict(np.zeros((64, 64, 3), np.uint8))
 
 
 def test_a_real_network_passes_its_golden_tiles(tiny_bundle):

@@ -21,7 +21,6 @@ from edge_runtime.inference.onnx_runtime import open_onnx_runtime
 from edge_runtime.inference.open_vino import open_openvino
 from edge_runtime.inference.planes import Port, check_ports
 from edge_runtime.values import Mask
-from edge_runtime.vision.preprocess import TilePreprocessor
 
 onnx = pytest.importorskip("onnx")
 GREYS = [60, 160, 220, 10]
@@ -45,7 +44,7 @@ def test_it_computes_what_the_formula_says(engine, onnx_bundle, stripes, expecte
 
 
 def predict(segmenter, picture):
-    return segmenter.predict(TilePreprocessor(segmenter.input_contract).tile(picture, (0, 0)))
+    return segmenter.predict(picture)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -14,14 +14,13 @@ from edge_runtime.errors import BundleError, InferenceError
 from edge_runtime.inference.bundle import load_bundle
 from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
 from edge_runtime.values import Mask
-from edge_runtime.vision.preprocess import TilePreprocessor
 
 GREYS = [60, 160, 220, 10]
 
 
 def predict(bundle, picture):
     segmenter = PaddleLiteSegmenter(bundle)
-    return segmenter.predict(TilePreprocessor(bundle.input_contract).tile(picture, (0, 0)))
+    return [plane.copy() for plane in segmenter.predict(picture)]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,7 @@ def open_segmenter(tiny_bundle_folder):
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_it_computes_what_the_formula_says(open_segmenter, stripes, expected, greys):
     picture = stripes(greys)
-    class_ids, scores = open_segmenter.predict(TilePreprocessor(open_segmenter.input_contract).tile(picture, (0, 0)))
+    class_ids, scores = open_segmenter.predict(picture)
     golden = expected(picture)
     assert np.abs(scores.astype(int) - golden.scores).max() <= 1
     assert np.array_equal(class_ids, golden.class_ids)
@@ -43,11 +42,10 @@ def test_it_computes_what_the_formula_says(open_segmenter, stripes, expected, gr
 
 def test_two_segmenters_do_not_disturb_each_other(tiny_bundle, stripes, expected):
     first, second = PaddleLiteSegmenter(tiny_bundle), PaddleLiteSegmenter(tiny_bundle)
-    tile = TilePreprocessor(tiny_bundle.input_contract).tile(stripes(GREYS), (0, 0))
-    kept = first.predict(tile)
-    second.predict(np.ones_like(tile))
+    kept = first.predict(stripes(GREYS))[1].copy()
+    assert not np.array_equal(second.predict(stripes(GREYS[::-1]))[1], kept)
     first.close()
-    assert np.array_equal(second.predict(tile)[1], kept[1])
+    assert np.array_equal(second.predict(stripes(GREYS))[1], kept)
 
 
 def test_one_plane_of_class_ids_scores_255_where_it_is_not_0(one_output_bundle, stripes, expected):
@@ -148,13 +146,13 @@ def test_a_network_for_another_machine_is_refused(tiny_bundle):
 
 
 def test_a_template_is_the_second_channel(comparing_bundle, stripes, expected):
-    preprocessor, segmenter = TilePreprocessor(comparing_bundle.input_contract), PaddleLiteSegmenter(comparing_bundle)
-    picture, template = stripes([200, 90, 250, 30]), stripes([180, 90, 40, 60])[..., 0]
-    class_ids, scores = segmenter.predict(preprocessor.tile(picture, (0, 0), template))
+    segmenter = PaddleLiteSegmenter(comparing_bundle)
+    picture, template = stripes([200, 90, 250, 30]), stripes([180, 90, 40, 60])[..., 0].copy()
+    class_ids, scores = map(np.copy, segmenter.predict(picture, template))
     answer = expected(picture, template)
     assert np.array_equal(class_ids, answer.class_ids)
     assert np.abs(scores.astype(int) - answer.scores).max() <= 1
-    assert (scores != segmenter.predict(preprocessor.tile(picture, (0, 0), stripes([0] * 4)[..., 0]))[1]).any()
+    assert (scores != segmenter.predict(picture, stripes([0] * 4)[..., 0].copy())[1]).any()
 
 
 def test_without_paddle_lite_the_message_says_what_to_install(tiny_bundle, monkeypatch):

@@ -15,7 +15,6 @@ from hypothesis.extra.numpy import arrays
 from edge_runtime.errors import InferenceError
 from edge_runtime.inference.scripted import ScriptedSegmenter
 from edge_runtime.values import InputContract
-from edge_runtime.vision.preprocess import TilePreprocessor
 
 GRAY = InputContract("GRAY", (0.4,), (0.21,), 16, 4, 0)
 RGB = InputContract("RGB", (0.1, 0.5, 0.9), (0.2, 0.5, 2.0), 16, 4, 0)
@@ -23,8 +22,8 @@ CHILD = """
 import sys, numpy as np
 from edge_runtime.inference.scripted import ScriptedSegmenter
 from edge_runtime.values import InputContract
-tile = np.zeros((1, 1, 16, 16), np.float32)
-tile[0, 0, 3, 7] = int(sys.argv[1]) / 255
+tile = np.zeros((16, 16, 3), np.uint8)
+tile[3, 7] = int(sys.argv[1])
 segmenter = ScriptedSegmenter(InputContract("GRAY", (0.0,), (1.0,), 16, 4, 0), 2)
 print("ready", flush=True)
 segmenter.predict(tile)
@@ -32,16 +31,15 @@ print("answered", flush=True)
 """
 
 
-def tile_of(contract, grey):
+def tile_of(grey):
     """`grey` uint8 (16, 16) as the segmenter gets it."""
-    picture = np.ascontiguousarray(np.repeat(grey[:, :, None], 3, axis=2))
-    return TilePreprocessor(contract).tile(picture, (0, 0))
+    return np.ascontiguousarray(np.repeat(grey[:, :, None], 3, axis=2))
 
 
 def one_pixel(value):
     grey = np.zeros((16, 16), np.uint8)
     grey[3, 7] = value
-    return tile_of(GRAY, grey)
+    return tile_of(grey)
 
 
 @pytest.mark.parametrize("contract", [GRAY, RGB], ids=["gray", "rgb"])
@@ -49,7 +47,7 @@ def one_pixel(value):
 @settings(max_examples=40, deadline=None)
 @given(grey=arrays(np.uint8, (16, 16), elements=st.integers(98, 109) | st.integers(0, 240)))
 def test_each_cell_has_the_highest_class_of_its_own_pixels(contract, stride, grey):
-    class_ids, scores = ScriptedSegmenter(contract, stride).predict(tile_of(contract, grey))
+    class_ids, scores = ScriptedSegmenter(contract, stride).predict(tile_of(grey))
     side = 16 // stride
     for y in range(side):
         for x in range(side):
@@ -63,9 +61,7 @@ def test_each_cell_has_the_highest_class_of_its_own_pixels(contract, stride, gre
 )
 def test_what_equals_the_template_is_background(grey, template):
     contract = replace(GRAY, template=True)
-    picture = np.ascontiguousarray(np.repeat(grey[:, :, None], 3, axis=2))
-    tile = TilePreprocessor(contract).tile(picture, (0, 0), template)
-    class_ids, _ = ScriptedSegmenter(contract, 1).predict(tile)
+    class_ids, _ = ScriptedSegmenter(contract, 1).predict(tile_of(grey), template)
     expected = np.where((grey != template) & (grey > 100) & (grey < 107), grey - 100, 0)
     assert np.array_equal(class_ids, expected)
 
@@ -79,7 +75,7 @@ def test_classes_it_was_not_given_are_background():
 def test_every_grey_value_survives_preprocessing():
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
     grey[grey > 240] = 0
-    class_ids, _ = ScriptedSegmenter(GRAY, 1).predict(tile_of(GRAY, grey))
+    class_ids, _ = ScriptedSegmenter(GRAY, 1).predict(tile_of(grey))
     assert {int(v): int(c) for v, c in zip(grey.flat, class_ids.flat, strict=True) if c} == {
         100 + class_id: class_id for class_id in range(1, 7)
     }

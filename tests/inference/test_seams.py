@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import Pipe
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from edge_runtime.inference.bundle import load_bundle, machine_target
 from edge_runtime.values import InputContract, Mask, Recipe, TileGrid
 from edge_runtime.vision.blobs import find_defects, foreground_cells
 from edge_runtime.vision.boards import BINARY, CAMERA, paint_board
-from edge_runtime.vision.preprocess import TilePreprocessor, value_table
+from edge_runtime.vision.preprocess import TilePreprocessor, cut_tile, value_table
 from edge_runtime.vision.stitching import mask_hw, place_core
 from edge_runtime.vision.tiling import check_grid, core_box, plan_grid
 
@@ -59,7 +60,10 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def lite_process(model: Path):
-    """`predict(tile)`: the planes that a fresh predictor, in a process of its own, gives for tiles of one size."""
+    """`predict(tile)`: the planes that a fresh predictor, in a process of its own, gives for tiles of one size.
+
+    A bundle's predictor takes pictures, a bare file's float tiles.
+    """
     ours, theirs = Pipe()
     command = [sys.executable, str(HERE / "lite_process.py"), str(model), str(theirs.fileno())]
 
@@ -72,12 +76,11 @@ def lite_process(model: Path):
         yield predict
 
 
-def stitched(predict, image: np.ndarray, grid: TileGrid, contract: InputContract, mask_stride_px: int):
-    """Every plane of a picture, from its tiles, as an inspection worker does it."""
-    preprocessor = TilePreprocessor(contract)
+def stitched(predict, image: np.ndarray, grid: TileGrid, mask_stride_px: int, prepared):
+    """Every plane of a picture, from its tiles, as an inspection worker does it; `prepared(image, origin_yx)` is sent."""
     planes: list[np.ndarray] = []
     for index, origin_yx in enumerate(grid.origins_yx):
-        answers = predict(preprocessor.tile(image, origin_yx))
+        answers = predict(prepared(image, origin_yx))
         planes = planes or [np.full(mask_hw(grid.image_hw, mask_stride_px), UNWRITTEN, a.dtype) for a in answers]
         for plane, answer in zip(planes, answers, strict=True):
             place_core(plane, answer, grid, index, mask_stride_px)
@@ -158,7 +161,8 @@ class Device:
 
     def stitched(self, image: np.ndarray, grid: TileGrid) -> Mask:
         stride_px = self.bundle.mask_stride_px
-        return Mask(*stitched(self.predict, image, grid, self.bundle.input_contract, stride_px), stride_px)
+        cut = partial(cut_tile, tile_px=grid.tile_px)
+        return Mask(*stitched(self.predict, image, grid, stride_px, cut), stride_px)
 
     def whole(self, image: np.ndarray) -> Mask:
         stride_px = self.bundle.mask_stride_px
@@ -253,8 +257,8 @@ def test_float_scores_of_tiles_equal_those_of_the_whole_picture(float_network, i
     planned = plan_grid(image_hw, contract.tile_px, contract.margin_px, contract.stride_px)
     bare = plan_grid(image_hw, contract.tile_px, 0, contract.stride_px)
     with lite_process(path) as predict:
-        (tiled,) = stitched(predict, image, planned, contract, 2)
-        (seamed,) = stitched(predict, image, bare, contract, 2)
+        (tiled,) = stitched(predict, image, planned, 2, TilePreprocessor(contract).tile)
+        (seamed,) = stitched(predict, image, bare, 2, TilePreprocessor(contract).tile)
     (expected,) = whole(path, image, contract, 2)
     assert expected.dtype == np.float32
     assert expected.std() > 0.1

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.values import InputContract
-from edge_runtime.vision.preprocess import TilePreprocessor, value_table
+from edge_runtime.vision.preprocess import TilePreprocessor, cut_tile, value_table
 
 MEAN, STD = (0.406, 0.456, 0.485), (0.225, 0.224, 0.229)
 
@@ -102,13 +102,43 @@ def test_gray_of_a_colour_weighs_blue_green_and_red():
     assert np.abs(plain.tile(image, (0, 0))[0, 0] * 255 - weighted).max() <= 0.51
 
 
-def test_each_call_reuses_one_buffer_and_overwrites_all_of_it():
-    image = picture(5, 40, 40)
-    preprocessor = TilePreprocessor(contract("BGR"))
-    first = preprocessor.tile(image, (0, 0))
-    second = preprocessor.tile(image, (39, 39))
-    assert first is second
-    np.testing.assert_array_equal(second, TilePreprocessor(contract("BGR")).tile(image, (39, 39)))
+@given(st.integers(0, 99), st.sampled_from(["BGR", "RGB", "GRAY", "template"]))
+def test_it_writes_all_of_an_engines_input_and_nothing_else(seed, channels):
+    takes = with_template() if channels == "template" else contract(channels)
+    template = picture(seed, 20, 30)[2:18, 3:19, 0].copy() if takes.template else None
+    tile, preprocessor = picture(seed + 1, 40, 40)[5:21, 9:25], TilePreprocessor(takes)
+    values, planes = np.full((3, takes.channel_count, 16, 16), np.nan, np.float32), np.zeros((3, 6, 16, 16), np.uint8)
+    preprocessor.write_floats(tile, template, values[1:2])
+    preprocessor.write_planes(tile, template, planes[1, : takes.channel_count])
+    np.testing.assert_array_equal(values[1:2], preprocessor.tile(np.ascontiguousarray(tile), (0, 0), template))
+    assert np.isnan(values[[0, 2]]).all()
+    tables = [value_table(mean, std) for mean, std in zip(takes.mean, takes.std, strict=True)] * 2
+    for table, plane, scaled in zip(tables, planes[1], values[1], strict=False):
+        np.testing.assert_array_equal(table[plane], scaled)
+    assert not planes[[0, 2]].any()
+    assert not planes[1, takes.channel_count :].any()
+
+
+NO_INPUTS = {
+    "another size": np.zeros((1, 3, 16, 17), np.float32),
+    "another type": np.zeros((1, 3, 16, 16)),
+    "not contiguous": np.zeros((1, 3, 16, 32), np.float32)[..., ::2],
+}
+
+
+@pytest.mark.parametrize("kind", NO_INPUTS)
+def test_memory_that_is_no_input_of_the_model_is_refused(kind):
+    with pytest.raises(ValueError, match=r"must be C-contiguous float32 \(1, 3, 16, 16\), not float"):
+        TilePreprocessor(contract("BGR")).write_floats(picture(0, 16, 16), None, NO_INPUTS[kind])
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.data())
+def test_a_tile_inside_the_picture_is_no_copy(height, width, data):
+    image = picture(0, height, width)
+    y, x = data.draw(st.tuples(st.integers(0, height - 1), st.integers(0, width - 1)))
+    tile = cut_tile(image, (y, x), 16)
+    assert tile.shape == (16, 16, 3)
+    assert np.shares_memory(tile, image) == (y + 16 <= height and x + 16 <= width)
 
 
 def test_a_read_only_picture_is_left_as_it_was():

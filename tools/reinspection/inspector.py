@@ -25,7 +25,7 @@ from edge_runtime.pictures import grey_of, read_picture
 from edge_runtime.values import Mask
 from edge_runtime.vision.blobs import find_defects
 from edge_runtime.vision.decision import decide
-from edge_runtime.vision.preprocess import TilePreprocessor
+from edge_runtime.vision.preprocess import cut_tile
 from edge_runtime.vision.registration import register_template
 from edge_runtime.vision.stitching import mask_hw, place_core
 from edge_runtime.vision.tiling import plan_grid
@@ -88,7 +88,6 @@ class PictureInspector:
         self._classes = bundle.classes
         self._class_names = {each.class_id: each.name for each in bundle.classes}
         self._segmenter = segmenter
-        self._preprocessor = TilePreprocessor(segmenter.input_contract)
         self._recipe = RecipeSettings.model_validate_json(spec.recipe_json).value()
         self._pictures_folder = Path(spec.pictures_folder)
         self._template_source = None if spec.template is None else Path(spec.template)
@@ -128,7 +127,8 @@ class PictureInspector:
         grid = plan_grid(image_hw, contract.tile_px, contract.margin_px, contract.stride_px)
         planes = [np.zeros(mask_hw(image_hw, stride_px), np.uint8) for _ in range(2)]
         for index, origin_yx in enumerate(grid.origins_yx):
-            answers = self._segmenter.predict(self._preprocessor.tile(image, origin_yx, template))
+            cut = None if template is None else cut_tile(template, origin_yx, contract.tile_px)
+            answers = self._segmenter.predict(cut_tile(image, origin_yx, contract.tile_px), cut)
             for plane, answer in zip(planes, answers, strict=True):
                 place_core(plane, answer, grid, index, stride_px)
         return Mask(planes[0], planes[1], stride_px), len(grid)

@@ -12,6 +12,7 @@ from rich.console import Console
 
 import tools.qat_training
 from edge_runtime.values import InputContract
+from edge_runtime.vision.preprocess import TilePreprocessor
 from tools.batches import BatchMaker
 from tools.commands_qat import qat
 from tools.convert import convert_model
@@ -65,7 +66,7 @@ def trained(request_, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tile():
-    return np.random.default_rng(3).standard_normal((1, 1, 512, 512), np.float32)
+    return np.random.default_rng(3).integers(0, 256, (512, 512, 3), np.uint8)
 
 
 def test_the_program_answers_as_the_wrapped_network(trained, tile):
@@ -73,7 +74,9 @@ def test_the_program_answers_as_the_wrapped_network(trained, tile):
     ids, scores = ProgramSegmenter(find_model(program), CONTRACT, 2).predict(tile)
     wrapped = Exported(network, "float32", "class_and_score")
     with paddle.no_grad():
-        wanted_ids, wanted_scores = (plane.numpy()[0] for plane in wrapped(paddle.to_tensor(tile)))
+        wanted_ids, wanted_scores = (
+            plane.numpy()[0] for plane in wrapped(paddle.to_tensor(TilePreprocessor(CONTRACT).tile(tile, (0, 0))))
+        )
     assert scores.shape == (256, 256)
     assert np.abs(scores.astype(int) - wanted_scores).max() <= 1
     assert np.mean(ids == wanted_ids) > 0.999
