@@ -77,7 +77,7 @@ def lite_process(model: Path):
 
 
 def stitched(predict, image: np.ndarray, grid: TileGrid, mask_stride_px: int, prepared):
-    """Every plane of a picture, from its tiles, as an inspection worker does it, of what `prepared(image, origin_yx)` makes."""
+    """Every plane of a picture, from what `prepared(image, origin_yx)` makes of its tiles, as a worker does it."""
     planes: list[np.ndarray] = []
     for index, origin_yx in enumerate(grid.origins_yx):
         answers = predict(prepared(image, origin_yx))
