@@ -196,6 +196,57 @@ def simulate(
 
 
 @app.command()
+def bench(
+    settings: Annotated[
+        Path | None, typer.Option("--settings", "--config", "-c", help="Settings file (TOML): camera, model, deadline.")
+    ] = None,
+    bundle: Annotated[Path | None, typer.Option("--bundle", "-b", help="A bundle instead, without settings.")] = None,
+    frame_size: Annotated[
+        str | None, typer.Option(help="WIDTHxHEIGHT of the pictures in pixels; default: the camera's, or 2048x2048.")
+    ] = None,
+    pictures: Annotated[Path | None, typer.Option(help="Take the pictures of this folder, not made-up ones.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, max=86_400, help="How long; default 15, or at most 180 to tune.")
+    ] = None,
+    backend: Annotated[str | None, typer.Option(help="Instead of the settings'; with --bundle default auto.")] = None,
+    precision: Annotated[str, typer.Option(help="With --bundle, openvino only: f32, bf16 or f16.")] = "f32",
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Instead of the settings'.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=64, help="Instead of the settings'.")] = None,
+    reserve: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Share of a core that something else takes, as line and office do.")
+    ] = 0.1,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Find engine, workers, threads and processors; write them.")
+    ] = False,
+    goal: Annotated[Literal["latency", "throughput"], typer.Option(help="--tune: what counts.")] = "latency",
+    warm_up: Annotated[
+        float, typer.Option(min=0, max=7200, help="--tune: seconds to become warm, at most a quarter of all.")
+    ] = 45.0,
+    keep_engine: Annotated[bool, typer.Option("--keep-engine", help="--tune: only the configured engine.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="--tune: change no file.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also while the daemon runs: its parts will be late.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """What a frame takes on this device, and whether the deadline holds: 0 it does, 1 not. No wire is touched."""
+    from edge_runtime.commands.bench import BenchOptions, frame_hw_of, run_bench
+
+    if (settings is None) == (bundle is None):
+        raise typer.BadParameter("name either --settings or --bundle")
+    if tune and settings is not None and (backend, workers, threads) != (None, None, None):
+        raise typer.BadParameter("--tune finds workers, threads and engine: leave them out")
+    frame_hw = frame_hw_of(frame_size) if frame_size else None
+    options = BenchOptions(settings, bundle, backend, precision, workers, threads, frame_hw, pictures, reserve, force)
+    if tune:
+        from edge_runtime.commands.tune import TuneOptions, run_tune
+        from edge_runtime.tuning.tune import TuneRules
+
+        rules = TuneRules(goal, seconds or 180.0, warm_up)
+        run_tune(options, TuneOptions(rules, keep_engine, dry_run), json)
+    elif not run_bench(options, seconds or 15.0, json):
+        raise typer.Exit(EXIT_NO)
+
+
+@app.command()
 def doctor(
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Also check what this file needs.")] = None,
 ) -> None:

@@ -21,6 +21,7 @@ from edge_runtime.config import (
 from edge_runtime.config_camera import BeltCameraSettings, FolderCameraSettings, SyntheticCameraSettings
 from edge_runtime.config_signals import OutputLineSettings
 from edge_runtime.errors import ConfigError
+from edge_runtime.processors import keep_to
 from edge_runtime.recipe_table import digest_of, facts_of, read_manifest, recipe_facts
 from edge_runtime.runtime.channel import Channel
 from edge_runtime.runtime.child import run_child
@@ -235,6 +236,7 @@ def _build_code_rule(settings: Settings) -> CodeRule | None:
 
 
 def _serve_inspection(channel: Channel, ring: FrameRing, settings: Settings, index: int) -> None:
+    keep_to(settings.inspection.processors_of(index))  # before the imports: threads that they start take it over
     from edge_runtime.runtime.inspection import InspectionPlan, InspectionWorker
 
     bundles = _load_bundles(settings)

@@ -7,10 +7,10 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from edge_runtime.config_camera import BeltCameraSettings, CameraSettings, FolderCameraSettings
 from edge_runtime.config_checks import check_ejection, check_gpio, check_modbus_trigger, check_serial
@@ -25,6 +25,7 @@ from edge_runtime.config_signals import EjectionSettings, GpioSettings, ModbusSe
 from edge_runtime.errors import ConfigError
 from edge_runtime.inference.manifest import ONNX_TARGETS, Target
 from edge_runtime.interfaces import Input
+from edge_runtime.processors import format_cpu_list, parse_cpu_list
 from edge_runtime.validation import StrictModel, describe
 
 RING_PAGES_LIMIT_BYTES = 8 * 1024**3
@@ -38,6 +39,7 @@ class StationSettings(StrictModel):
     data_dir: Path = Field(default=Path("/var/lib/edge-runtime"), description="Records, pictures and snapshot.json")
 
 
+CpuList = Annotated[str, AfterValidator(lambda text: format_cpu_list(parse_cpu_list(text)))]
 READS_ONNX = {"paddle_lite": False, "onnxruntime": True, "openvino": True}
 
 
@@ -59,6 +61,11 @@ class InspectionSettings(StrictModel):
     )
     workers: int = Field(default=2, ge=1, le=64, description="Processes that share a picture's tiles")
     threads: int = Field(default=1, ge=1, le=64, description="Threads of each predictor; paddle_lite on x86 has 1")
+    cpu_affinity: tuple[CpuList, ...] = Field(
+        default=(),
+        max_length=64,
+        description='Processors of each worker, as "4-5"; one entry: of all workers; unset: as the kernel likes',
+    )
     hang_timeout_ms: float = Field(default=3000, ge=100, le=60_000, description="A worker silent for longer is killed")
     start_timeout_ms: float = Field(
         default=30_000, ge=500, le=600_000, description="From start to ready, for any child"
@@ -81,6 +88,20 @@ class InspectionSettings(StrictModel):
     )
     scripted_predict_ms: float = Field(default=0, ge=0, le=10_000, description="scripted only: time a tile takes")
     scripted_busy: bool = Field(default=False, description="scripted only: compute, do not sleep")
+
+    @model_validator(mode="after")
+    def _affinity_fits_workers(self) -> InspectionSettings:
+        if len(self.cpu_affinity) not in (0, 1, self.workers):
+            raise ValueError(
+                f"cpu_affinity has {len(self.cpu_affinity)} entries for {self.workers} workers: give each one, or one "
+                "for all"
+            )
+        return self
+
+    def processors_of(self, index: int) -> tuple[int, ...]:
+        """Those that worker `index` may use; none: all."""
+        sets = self.cpu_affinity
+        return parse_cpu_list(sets[index % len(sets)]) if sets else ()
 
     @model_validator(mode="after")
     def _target_fits_backend(self) -> InspectionSettings:
@@ -225,7 +246,12 @@ class Settings(StrictModel):
 
 def load_settings(path: Path) -> Settings:
     """Read a settings file (TOML). `recipe`, in `recipes.N` too, is a section or a file's name. Raises ConfigError."""
-    data = _read_toml(path)
+    return settings_of(read_text(path), path)
+
+
+def settings_of(text: str, path: Path) -> Settings:
+    """What `text` means as the content of the settings file `path`. Raises ConfigError."""
+    data = _parsed_toml(text, path)
     if "recipe" in data and "recipes" in data:
         raise ConfigError(f"{path}: has both recipe and recipes; number that one, too: [recipes.1]")
     numbered = data.get("recipes", {})
@@ -264,7 +290,7 @@ def _check_can_be_told(settings: Settings, path: Path) -> None:
 
 def load_recipe(path: Path) -> RecipeSettings:
     """Read a recipe file (TOML). A template's path in it is relative to the file's folder. Raises ConfigError."""
-    recipe: RecipeSettings = _validate(RecipeSettings, _read_toml(path), path)
+    recipe: RecipeSettings = _validate(RecipeSettings, _parsed_toml(read_text(path), path), path)
     return _with_absolute_template(recipe, path.parent.resolve())
 
 
@@ -278,16 +304,22 @@ def _with_absolute_template(recipe: RecipeSettings, folder: Path) -> RecipeSetti
     return recipe if recipe.template is None else recipe.model_copy(update={"template": folder / recipe.template})
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_text(path: Path) -> str:
+    """The text of a TOML file. Raises ConfigError."""
     if path.is_fifo() or path.is_char_device() or path.is_socket():
         what = "named pipe" if path.is_fifo() else "device or socket"
         raise ConfigError(f"{path}: cannot be read: it is a {what}; name a TOML file")
     try:
-        return tomli.loads(path.read_text(encoding="utf-8"))
+        return path.read_bytes().decode("utf-8")
     except OSError as exc:
         raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{path}: cannot be read: {exc}") from exc
+
+
+def _parsed_toml(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomli.loads(text)
     except tomli.TOMLDecodeError as exc:
         raise ConfigError(f"{path}: not valid TOML: {exc}") from exc
 

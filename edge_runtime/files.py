@@ -7,14 +7,17 @@ import secrets
 from pathlib import Path
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, like: Path | None = None) -> None:
     """Make `path` hold `data`; after a power cut it holds the old content or the new, never a part. Raises OSError.
 
-    Until the rename the data lies in a `.NAME.xxxxxxxx.tmp` beside it, which only a power cut leaves behind.
+    Until the rename the data lies in a `.NAME.xxxxxxxx.tmp` beside it, which only a power cut leaves behind. It gets
+    the owner and the rights of `like`, if that is given.
     """
     temporary = temporary_sibling(path)
     try:
         with open(temporary, "xb") as file:
+            if like is not None:
+                _take_rights(file.fileno(), like)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -23,6 +26,13 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def _take_rights(descriptor: int, like: Path) -> None:
+    there, here = os.stat(like), os.fstat(descriptor)
+    if (there.st_uid, there.st_gid) != (here.st_uid, here.st_gid):
+        os.fchown(descriptor, there.st_uid, there.st_gid)
+    os.fchmod(descriptor, there.st_mode & 0o777)
 
 
 def temporary_sibling(path: Path) -> Path:

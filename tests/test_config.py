@@ -151,6 +151,14 @@ WRONG = {
     ),
     "no provider": (MINIMAL + "onnxruntime_providers = []\n", "inspection.onnxruntime_providers: "),
     "unknown target": (MINIMAL + 'target = "npu"\n', "inspection.target: must be 'x86', 'arm', 'arm+fp16', 'arm+int8'"),
+    "no processors": (
+        MINIMAL + 'cpu_affinity = ["0", "big"]\n',
+        'inspection.cpu_affinity[1]: must be processors of 0..1023, as "4-7" or "0,2", not \'big\'',
+    ),
+    "processors of some workers": (
+        MINIMAL + 'workers = 3\ncpu_affinity = ["0", "1"]\n',
+        "inspection: cpu_affinity has 2 entries for 3 workers: give each one, or one for all",
+    ),
     "no workers": (MINIMAL + "workers = 0\n", "inspection.workers: must be greater than or equal to 1, not 0"),
     "too many workers": (MINIMAL + "workers = 65\n", "inspection.workers: must be less than or equal to 64, not 65"),
     "one slot": (MINIMAL + "[line]\nring_slots = 1\n", "line.ring_slots: must be greater than or equal to 2, not 1"),

@@ -15,6 +15,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.fastest_engine import told_engine
 from edge_runtime.inference.bundle import load_bundle
 from edge_runtime.pictures import read_picture
+from edge_runtime.processors import check_online
 from edge_runtime.protocol.mqtt_topics import Kind
 from edge_runtime.recipe_table import recipe_facts
 from edge_runtime.runtime.recipes import RecipeFacts
@@ -25,6 +26,7 @@ from edge_runtime.wires import unsafe_without_power
 def check(config: Path) -> None:
     """Print what the settings amount to. Raises ConfigError, BundleError."""
     settings = load_settings(config)
+    check_online(settings.inspection.cpu_affinity)
     table = Table("", "", title=f"{config}: in order", show_header=False)
     for name, value in _summary(settings):
         table.add_row(name, value)
@@ -63,7 +65,13 @@ def _model(settings: Settings, folder: Path) -> str:
     contract, engine = bundle.input_contract, told_engine(settings.inspection, bundle, settings.station.data_dir)
     grid = plan_grid((camera.height_px, camera.width_px), contract.tile_px, contract.margin_px, contract.stride_px)
     tiles = f"{len(grid)} tiles of {grid.tile_px} px"
-    return f"{bundle.model_id}, {engine}, {tiles}, {settings.inspection.workers} workers"
+    return f"{bundle.model_id}, {engine}, {tiles}, {_workers(settings)}"
+
+
+def _workers(settings: Settings) -> str:
+    inspection = settings.inspection
+    where = f" on processors {' | '.join(inspection.cpu_affinity)}" if inspection.cpu_affinity else ""
+    return f"{inspection.workers} workers{where}"
 
 
 def _recipe(settings: Settings, facts: RecipeFacts, entry: NumberedRecipe) -> list[tuple[str, str]]:

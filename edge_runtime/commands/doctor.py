@@ -24,6 +24,7 @@ from edge_runtime.engines import engine_version
 from edge_runtime.errors import EdgeRuntimeError, InferenceError, SignalError
 from edge_runtime.fastest_engine import told_engine
 from edge_runtime.inference.bundle import load_bundle
+from edge_runtime.processors import check_online
 from edge_runtime.signal_io.serial_address import find_device, list_serial_ports
 
 PACKAGES = ("numpy", "opencv-python-headless", "pyserial", "pymodbus", "gpiod", "paho-mqtt", "pydantic")
@@ -122,6 +123,8 @@ def _needs(settings: Settings) -> Iterator[Observation]:
     """What the settings file asks of this machine."""
     for folder in dict.fromkeys(entry.bundle for entry in settings.numbered_recipes.values()):
         yield _attempt("model", partial(_model, settings, folder))
+    if settings.inspection.cpu_affinity:
+        yield _attempt("processors", partial(_processors, settings))
     if settings.serial and settings.serial.driver == "serial":
         yield _attempt("serial port", partial(find_device, settings.serial.port))
     if settings.modbus and settings.modbus.mode == "rtu":
@@ -149,6 +152,11 @@ def _model(settings: Settings, folder: Path) -> str:
     if backend in PREDICTORS and engine_version(backend) is None:
         raise InferenceError(f"inspection.backend {backend} is not installed")
     return f"{bundle.model_id}, {told_engine(settings.inspection, bundle, settings.station.data_dir)}"
+
+
+def _processors(settings: Settings) -> str:
+    check_online(settings.inspection.cpu_affinity)
+    return " | ".join(settings.inspection.cpu_affinity)
 
 
 def _mqtt(settings: Settings) -> str:

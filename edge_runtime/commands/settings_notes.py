@@ -20,10 +20,18 @@ def notes_on(settings: Settings) -> Iterator[str]:
         yield f"camera.path: {camera.path} does not exist (yet)"
     if (stop.consecutive_rejects or stop.reject_rate) and not _can_reset(settings):
         yield "stop: only a restart takes a demanded stop back: wire gpio.inputs.reset, or add [serial] or [modbus]"
+    crowded = [index for index in range(settings.inspection.workers) if _is_crowded(settings, index)]
+    if crowded:
+        yield f"inspection.cpu_affinity: worker {crowded[0]} has more threads than processors; they wait for each other"
     if len(settings.numbered_recipes) > 1 and not _can_select(settings):
         yield "recipes: nothing selects one of them: add [serial], [modbus], gpio.inputs.recipe_0 or [recipe_code]"
     if modbus is not None and _listens_for_nobody(modbus):
         yield "modbus: this machine alone may connect: name the controller in modbus.allow_write"
+
+
+def _is_crowded(settings: Settings, index: int) -> bool:
+    processors = settings.inspection.processors_of(index)
+    return 0 < len(processors) < settings.inspection.threads
 
 
 def _listens_for_nobody(modbus: ModbusSettings) -> bool:

@@ -69,13 +69,16 @@ class Choice(StrictModel):
 
 
 def machine_key() -> dict[str, str]:
-    """What of this machine decides how fast an engine is: its processors, how many of them, its system."""
+    """What of this machine decides how fast an engine is: its processors, how many of them, its system.
+
+    The same in every worker, whichever processors it is kept to.
+    """
     try:
         found = sorted(set(CPU_LINES.findall(Path("/proc/cpuinfo").read_text())))
     except OSError:
         found = []
     cpu = hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]
-    return {"machine": platform.machine(), "cpu": cpu, "cores": str(len(os.sched_getaffinity(0)))}
+    return {"machine": platform.machine(), "cpu": cpu, "cores": str(os.cpu_count())}
 
 
 def read_choice(path: Path, key: Mapping[str, str]) -> Choice | None:

@@ -94,8 +94,8 @@ class FrameRing:
         return cls(layout, fd)
 
     def close(self) -> None:
-        self.memory.close()
         os.close(self.fd)
+        self.memory.close()
 
     def populate(self, with_template: bool) -> None:
         """Have the kernel give memory to all pictures now, and map it here, without changing what lies in it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import select
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ class PoolResult:
 
 
 class InspectionPool:
-    """Owns its workers; a worker that dies or hangs costs the picture at hand and is started anew."""
+    """Owns its workers and the ring, for one `with`; one that dies or hangs costs a picture and starts anew."""
 
     def __init__(
         self,
@@ -69,6 +70,13 @@ class InspectionPool:
         for worker in [w for w in self._workers if w.running]:
             worker.kill()
             worker.reap(self._clock.monotonic_ns())
+        with contextlib.suppress(BufferError):  # an error on its way out may still hold a view
+            self._ring.close()
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The workers that run."""
+        return tuple(worker.pid for worker in self._workers if worker.running)
 
     def inspect(self, image: ImageU8, template: ImageU8 | None = None) -> PoolResult:
         """Inspect one picture, uint8 (H, W, 3), with the grey template (H, W) that the model may need.

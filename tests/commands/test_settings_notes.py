@@ -12,11 +12,18 @@ ASCII = {"serial": {"port": "/dev/x", "protocol": "ascii", "ascii": {"result": "
 PORT = {"serial": {"port": "/dev/x"}}
 
 
+def affinity(sets, threads):
+    return {"inspection": {"bundle": "bundle", "workers": 2, "threads": threads, "cpu_affinity": sets}}
+
+
 @pytest.mark.parametrize(
     ("sections", "starts"),
     [
         ({}, []),
         ({"camera": {"driver": "folder", "path": "/nowhere"}}, ["camera.path: /nowhere does not exist"]),
+        (affinity(["0", "1"], 1), []),
+        (affinity(["0", "1"], 2), ["inspection.cpu_affinity: worker 0 has more threads"]),
+        (affinity(["0-1", "1"], 2), ["inspection.cpu_affinity: worker 1 has more threads"]),
         (STOP, ["stop: only a restart"]),
         (STOP | ASCII, ["stop: only a restart"]),
         (STOP | PORT, []),

@@ -1,0 +1,134 @@
+"""Which of many is the fastest when each measurement is noisy and the device drifts. No clock, no process in here."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+Subject = TypeVar("Subject", bound=Hashable)
+Measure = Callable[[Subject], "Sequence[float] | None"]
+SAME_SHARE = 0.02
+ONE_ROUND_SHARE = 0.15
+SAME_TAIL_SHARE = 0.25
+SIGMA_OF_MAD = 1.4826
+
+
+@dataclass(frozen=True)
+class Standing(Generic[Subject]):
+    """One subject and the milliseconds of its frames, a tuple for each visit; visit n was made in round n of all."""
+
+    subject: Subject
+    visits: tuple[tuple[float, ...], ...]
+
+    @property
+    def medians_ms(self) -> tuple[float, ...]:
+        return tuple(statistics.median(visit) for visit in self.visits)
+
+    @property
+    def median_ms(self) -> float:
+        """Of the visits' medians: a visit that was disturbed as a whole counts once."""
+        return statistics.median(self.medians_ms)
+
+    @property
+    def p99_ms(self) -> float:
+        return percentile([time for visit in self.visits for time in visit], 99)
+
+    @property
+    def cost_ms(self) -> float:
+        """Half the usual frame, half the late one: the deadline is for both."""
+        return (self.median_ms + self.p99_ms) / 2
+
+
+@dataclass(frozen=True)
+class RaceRules:
+    """`keep`: how many run to the end; `rounds`: how many visits those get, time permitting."""
+
+    keep: int = 3
+    rounds: int = 5
+
+    def __post_init__(self) -> None:
+        if self.keep < 1 or self.rounds < 1:
+            raise ValueError(f"a race keeps at least one and has at least one round, not {self}")
+
+
+@dataclass
+class Race(Generic[Subject]):
+    """What came out. `finalists` best first; `beaten` in the order they left; `unusable` could not be measured."""
+
+    finalists: list[Standing[Subject]] = field(default_factory=list)
+    beaten: list[Standing[Subject]] = field(default_factory=list)
+    unusable: list[Subject] = field(default_factory=list)
+    finished: bool = True
+
+
+def run_race(
+    subjects: Sequence[Subject], measure: Measure[Subject], rules: RaceRules, is_over: Callable[[], bool]
+) -> Race[Subject]:
+    """Visit all in turn, round after round (A B C, A B C), so that a drift meets each alike; the slower half leaves.
+
+    At most 2 × subjects + keep × rounds visits. When `is_over` says so the race ends before the next visit, but not
+    before the first; those who were never visited are in none of the lists.
+    """
+    race: Race[Subject] = Race()
+    visits: dict[Subject, list[tuple[float, ...]]] = {subject: [] for subject in subjects}
+    running = list(visits)
+    rounds = 0
+    while running and (len(running) > rules.keep or rounds < rules.rounds) and race.finished:
+        for subject in list(running):
+            if is_over() and any(visits.values()):
+                race.finished = False
+                break
+            times = measure(subject)
+            if times:
+                visits[subject].append(tuple(times))
+            else:
+                running.remove(subject)
+                race.unusable.append(subject)
+        rounds += 1
+        if race.finished:
+            running, slower = _halved(running, visits, rules.keep)
+            race.beaten += slower
+    seen = [Standing(subject, tuple(visits[subject])) for subject in running if visits[subject]]
+    race.finalists = sorted(seen, key=lambda standing: standing.cost_ms)
+    return race
+
+
+def choose(finalists: Sequence[Standing[Subject]], size_of: Callable[[Subject], Any]) -> Standing[Subject]:
+    """The smallest set-up among those that are as good as the best."""
+    best = min(finalists, key=lambda standing: standing.cost_ms)
+    as_good = [standing for standing in finalists if not is_slower(standing, best)]
+    return min(as_good, key=lambda standing: (size_of(standing.subject), standing.cost_ms))
+
+
+def is_slower(one: Standing[Any], best: Standing[Any]) -> bool:
+    """Whether `one` is slower beyond noise: in the rounds that both ran, or in its late frames.
+
+    Noise is twice the standard error of the rounds' ratios, never below `SAME_SHARE`, nor, since few rounds prove
+    little, below `ONE_ROUND_SHARE` over their number.
+    """
+    ratios = [mine / its for mine, its in zip(one.medians_ms, best.medians_ms, strict=False)]
+    middle = statistics.median(ratios)
+    spread = SIGMA_OF_MAD * statistics.median(abs(ratio - middle) for ratio in ratios)
+    noise = max(SAME_SHARE, ONE_ROUND_SHARE / len(ratios), 2 * spread / math.sqrt(len(ratios)))
+    return middle - 1 > noise or one.p99_ms > best.p99_ms * (1 + SAME_TAIL_SHARE)
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The value that `percent` of all do not exceed, between neighbours in proportion."""
+    ordered = sorted(values)
+    place = (len(ordered) - 1) * percent / 100
+    low, high = ordered[math.floor(place)], ordered[math.ceil(place)]
+    return low + (high - low) * (place - math.floor(place))
+
+
+def _halved(
+    running: Sequence[Subject], visits: dict[Subject, list[tuple[float, ...]]], keep: int
+) -> tuple[list[Subject], list[Standing[Subject]]]:
+    """The faster half in the order it ran, at least `keep`; and the others, fastest first."""
+    standings = [Standing(subject, tuple(visits[subject])) for subject in running]
+    standings.sort(key=lambda standing: standing.median_ms)
+    stays = {standing.subject for standing in standings[: max(keep, math.ceil(len(running) / 2))]}
+    return [subject for subject in running if subject in stays], [s for s in standings if s.subject not in stays]
