@@ -41,13 +41,14 @@ def _root(
 @app.command()
 def run(config: ConfigOption) -> None:
     """Run the daemon until SIGTERM. The outputs are safe before, and on every way out."""
-    from edge_runtime.app import build_line, put_line_first, set_up_logging
+    from edge_runtime.app import build_line, fork_children_fast, put_line_first, set_up_logging
     from edge_runtime.config import load_settings
 
+    fork_server = fork_children_fast()
     set_up_logging("line")
     settings = load_settings(config)
     put_line_first(settings.line.realtime_priority)
-    raise typer.Exit(build_line(settings).run())
+    raise typer.Exit(build_line(settings, fork_server).run())
 
 
 @app.command("check-config")

@@ -25,7 +25,7 @@ from edge_runtime.processors import keep_to
 from edge_runtime.recipe_table import digest_of, facts_of, read_manifest, recipe_facts
 from edge_runtime.runtime.channel import Channel
 from edge_runtime.runtime.child import run_child
-from edge_runtime.runtime.children import Child, ChildSpec, Role, spawn_child
+from edge_runtime.runtime.children import Child, ChildSpec, Process, Role, Spawn, spawn_child
 from edge_runtime.runtime.frame_ring import FrameRing, RingLayout
 from edge_runtime.runtime.health import RestartBudget
 from edge_runtime.runtime.messages import Setup
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from edge_runtime.inference.bundle import Bundle
     from edge_runtime.interfaces import Camera, Segmenter
     from edge_runtime.runtime.capture import CodeRule
+    from edge_runtime.runtime.fork_server import ForkServer
     from edge_runtime.runtime.line import Line
     from edge_runtime.runtime.pool import InspectionPool
 
@@ -84,8 +85,32 @@ def put_line_first(realtime_priority: int) -> None:
 # -- the line ---------------------------------------------------------------------------------------------------
 
 
-def build_line(settings: Settings) -> Line:
-    """The parent process with its children described but not started. Raises ConfigError, BundleError."""
+def fork_children_fast() -> ForkServer:
+    """A process that starts the line's children; to be called before anything is open or logged here."""
+    from edge_runtime.runtime.fork_server import ForkServer
+
+    return ForkServer(_preload, child_main)
+
+
+def _preload() -> None:
+    """What capture, inspection and office need, but for the engines: those must not be loaded before a fork."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy would start threads, which no fork takes along
+    from edge_runtime import fastest_engine as fastest_engine
+    from edge_runtime.camera import folder as folder
+    from edge_runtime.camera import opencv as opencv
+    from edge_runtime.runtime import capture as capture
+    from edge_runtime.runtime import guard as guard
+    from edge_runtime.runtime import inspection as inspection
+    from edge_runtime.runtime import office as office
+    from edge_runtime.storage import database as database
+    from edge_runtime.storage import image_store as image_store
+
+
+def build_line(settings: Settings, fork_server: ForkServer | None = None) -> Line:
+    """The parent process with its children described but not started, by `fork_server` where there is one.
+
+    Raises ConfigError, BundleError.
+    """
     from edge_runtime.runtime.line import Line
     from edge_runtime.runtime.line_control import LineRules
     from edge_runtime.runtime.service_notify import ServiceNotifier
@@ -108,12 +133,12 @@ def build_line(settings: Settings) -> Line:
         keep_ok_every=settings.archive.keep_ok_every,
         max_pending_records=settings.archive.max_pending_records,
     )
-    supervisor = Supervisor(_children(settings, ring), ServiceNotifier())
+    supervisor = Supervisor(_children(settings, ring, fork_server), ServiceNotifier())
     stop_rule = StopRule(StopLimits(**settings.stop.model_dump()))
     return Line(settings.station.name, rules, supervisor, ring, build_signals(settings), clock, stop_rule)
 
 
-def _children(settings: Settings, ring: FrameRing) -> list[Child]:
+def _children(settings: Settings, ring: FrameRing, fork_server: ForkServer | None) -> list[Child]:
     """The process table. The guard comes first, so that it is there before anything can go wrong."""
     start_ms = settings.inspection.start_timeout_ms
     specs = [
@@ -125,7 +150,7 @@ def _children(settings: Settings, ring: FrameRing) -> list[Child]:
         specs.append(ChildSpec(Role.FIELDBUS, 0, start_ms, FIELDBUS_HANG_TIMEOUT_MS))
     if settings.mqtt is not None:
         specs.append(ChildSpec(Role.REPORTER, 0, start_ms, REPORTER_HANG_TIMEOUT_MS))
-    return _described([*specs, *_worker_specs(settings)], settings, ring)
+    return _described([*specs, *_worker_specs(settings)], settings, ring, fork_server)
 
 
 def _line_silent_ms(settings: Settings) -> float:
@@ -142,11 +167,25 @@ def _worker_specs(settings: Settings) -> list[ChildSpec]:
     ]
 
 
-def _described(specs: Sequence[ChildSpec], settings: Settings, ring: FrameRing) -> list[Child]:
-    spawn = spawn_child("edge_runtime.app", ring.fd)
+def _described(
+    specs: Sequence[ChildSpec], settings: Settings, ring: FrameRing, fork_server: ForkServer | None = None
+) -> list[Child]:
+    spawn = _spawn(ring.fd, fork_server)
     window_ns = round(settings.line.restarts_window_s * NS_PER_S)
     text = settings.model_dump_json()
     return [Child(spec, spawn, text, RestartBudget(settings.line.restarts_max, window_ns)) for spec in specs]
+
+
+def _spawn(ring_fd: int, fork_server: ForkServer | None) -> Spawn:
+    """How children start; the reporter always as a program of its own, because its memory is bounded."""
+    start_program = spawn_child("edge_runtime.app", ring_fd)
+
+    def spawn(spec: ChildSpec, channel_fd: int) -> Process:
+        if fork_server is None or not fork_server.is_alive or spec.role is Role.REPORTER:
+            return start_program(spec, channel_fd)
+        return fork_server.spawn(spec, channel_fd, ring_fd)
+
+    return spawn
 
 
 def build_pool(settings: Settings, mask_stride_px: int) -> InspectionPool:
@@ -344,7 +383,7 @@ def build_camera(settings: Settings) -> Camera:
 
 
 def child_main(arguments: list[str]) -> int:
-    """`ROLE CHANNEL_FD RING_FD`: what `spawn_child` starts."""
+    """`ROLE CHANNEL_FD RING_FD`: what `spawn_child` starts and the fork server forks."""
     role = Role(arguments[0])
     channel_fd, ring_fd = int(arguments[1]), int(arguments[2])
     set_up_logging(role.value)

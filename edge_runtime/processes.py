@@ -7,8 +7,10 @@ import gc
 import os
 import resource
 import signal
+from collections.abc import Collection
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def die_with_parent() -> None:
@@ -17,6 +19,21 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if parent_pid == 1 or os.getppid() != parent_pid:
         raise SystemExit(0)
+
+
+def adopt_orphans() -> None:
+    """From now on a descendant whose parent has ended is a child of this process."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def bury_strangers(own_pids: Collection[int]) -> None:
+    """Take the exit status of one adopted process that has ended, if there is one; never of `own_pids`."""
+    try:
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is not None and ended.si_pid not in own_pids:
+            os.waitpid(ended.si_pid, os.WNOHANG)
+    except ChildProcessError:
+        return
 
 
 def bound_memory(data_bytes: int) -> None:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 from edge_runtime.clock import NS_PER_MS
 from edge_runtime.runtime.channel import Channel, ChannelClosed, ChannelFull
@@ -52,7 +53,18 @@ class ChildSpec:
         return f"{self.role.value}-{self.index}" if self.role is Role.INSPECTION else self.role.value
 
 
-Spawn = Callable[[ChildSpec, int], "subprocess.Popen[bytes]"]
+class Process(Protocol):
+    """A child as the kernel knows it: `wait` gives its exit code, negative for a signal's number."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def kill(self) -> None: ...
+
+    def wait(self) -> int: ...
+
+
+Spawn = Callable[[ChildSpec, int], Process]
 
 
 def spawn_child(module: str, ring_fd: int | None) -> Spawn:
@@ -85,7 +97,7 @@ class Child:
         self.restart_at_ns: int | None = None
         self._spawn = spawn
         self._settings_json = settings_json
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._owed: deque[Message] = deque()
         self._owed_since_ns = 0
         self._heard_ns = 0

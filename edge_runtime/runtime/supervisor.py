@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 from edge_runtime.clock import NS_PER_S
+from edge_runtime.processes import bury_strangers
 from edge_runtime.runtime.children import Child, Role
 from edge_runtime.runtime.health import RESTART_MAY_HELP, Fault, State, move, next_state
 from edge_runtime.runtime.line_control import LineControl
@@ -72,6 +73,7 @@ class Supervisor:
                 child.kill()
             child.flush()
             child.ping_if_idle(now_ns)
+        bury_strangers([child.pid for child in self.children])
         due = [child for child in self.children if self._is_due(child, now_ns)]
         for child in due[:1]:
             child.start(now_ns)

@@ -99,7 +99,7 @@ class Station:
             return
         try:
             for child in psutil.Process(self._process.pid).children():
-                if role in child.cmdline():
+                if role in " ".join(child.cmdline()).split():  # a forked child's title is one word
                     yield child
         except psutil.Error:
             return

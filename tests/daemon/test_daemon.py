@@ -136,7 +136,7 @@ def test_sigterm_under_load_answers_every_part_and_exits_in_time(start_station: 
     for seqno in range(4):
         station.trigger(seqno)
     station.until(lambda: sum(isinstance(m, TriggerAccepted) for m in station.heard) == 4)
-    assert station.stop(timeout_s=3.0) == 0
+    assert station.stop(timeout_s=10.0) == 0  # 2.6 s, and as long again on a machine that is loaded itself
     assert len(outcomes_of(station)) == 4
     assert [r.line_seqno for r in station.records()] == [0, 1, 2, 3]
     assert station.output_levels == SAFE

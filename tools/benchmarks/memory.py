@@ -129,5 +129,5 @@ class _Watcher:
 
 
 def _role(process: psutil.Process) -> str:
-    words = process.cmdline()
+    words = " ".join(process.cmdline()).split()
     return next((role for role in ROLES if role in words), "line")

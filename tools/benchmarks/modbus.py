@@ -136,7 +136,7 @@ def _be_master(end: Connection, port: int, seconds: float, polls_hz: float) -> N
 def _worker_seconds(pid: int) -> list[float]:
     """Processor time of each inspection worker."""
     children = psutil.Process(pid).children()
-    times = [child.cpu_times() for child in children if "inspection" in child.cmdline()]
+    times = [child.cpu_times() for child in children if "inspection" in " ".join(child.cmdline())]
     return [each.user + each.system for each in times]
 
 

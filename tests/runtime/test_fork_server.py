@@ -1,0 +1,172 @@
+"""Children by the fork server: the line's own, with what they need and nothing else, and what happens without it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from edge_runtime.processes import bury_strangers
+from edge_runtime.runtime.children import ChildSpec, Role
+
+SPEC = ChildSpec(Role.INSPECTION, 3, 1000, 200)
+
+# The line as a program of its own: what it starts must not run on in the test's process.
+LINE = """
+import json, os, sys, time
+from edge_runtime.runtime.children import ChildSpec, Role
+from edge_runtime.runtime.fork_server import ForkServer
+
+def preload():
+    import decimal
+    sys.preloaded = os.getpid()
+
+def body(words):
+    fds = sorted(int(name) for name in os.listdir("/proc/self/fd"))
+    channel_fd, ring_fd = int(words[1]), int(words[2])
+    facts = {
+        "words": words[:1], "parent": os.getppid(), "preloaded": "decimal" in sys.modules,
+        "stdin": os.readlink("/proc/self/fd/0"),
+        "open": [fd for fd in fds if fd > 2 and fd not in (channel_fd, ring_fd)],
+        "threads": len(os.listdir("/proc/self/task")), "ring": os.pread(ring_fd, 4, 0).decode(),
+    }
+    os.write(channel_fd, json.dumps(facts).encode())
+    os.read(channel_fd, 1)
+    return 7
+
+secret = os.open("/dev/null", os.O_RDONLY)
+os.set_inheritable(secret, True)
+server = ForkServer(preload, body)
+"""
+
+
+@pytest.fixture
+def run_line():
+    """Run `LINE` and what follows it; its process, whose output is text."""
+    started = []
+
+    def run(then: str) -> subprocess.Popen:
+        command = [sys.executable, "-c", LINE + then]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+SPAWN = """
+import socket
+spec = ChildSpec(Role.INSPECTION, 3, 1000, 200)
+ring_fd = os.memfd_create("ring")
+os.write(ring_fd, b"ring")
+
+def spawn():
+    ours, theirs = socket.socketpair()
+    child = server.spawn(spec, theirs.fileno(), ring_fd)
+    theirs.close()
+    return ours, child
+"""
+
+
+def test_a_forked_child_is_the_lines_own_and_has_what_it_needs_and_nothing_else(run_line):
+    line = run_line(
+        SPAWN
+        + """
+ours, child = spawn()
+facts = json.loads(ours.recv(9999))
+ours.close()
+print(json.dumps({"line": os.getpid(), "code": child.wait(), "again": child.wait(), **facts}))
+"""
+    )
+    facts = json.loads(line.communicate(timeout=20)[0])
+    assert facts["parent"] == facts["line"]
+    assert facts["words"] == ["inspection"]
+    assert facts["preloaded"]
+    assert facts["ring"] == "ring"
+    assert facts["stdin"] == os.devnull
+    assert facts["threads"] == 1
+    # What is listed is read through one descriptor more, which is closed by then.
+    assert len(facts["open"]) <= 1
+    assert (facts["code"], facts["again"]) == (7, 7)
+
+
+def test_people_see_which_child_it_is(run_line):
+    line = run_line(SPAWN + "ours, child = spawn(); ours.recv(9999); print(child.pid, flush=True); time.sleep(60)")
+    pid = int(line.stdout.readline())
+    assert "".join(psutil.Process(pid).cmdline()) == "edge-runtime inspection 3"
+
+
+def test_a_killed_child_says_which_signal(run_line):
+    line = run_line(SPAWN + "ours, child = spawn(); ours.recv(9999); child.kill(); print(child.wait())")
+    assert int(line.communicate(timeout=20)[0]) == -signal.SIGKILL
+
+
+def test_children_outlive_the_fork_server_and_the_next_one_is_an_error(run_line):
+    line = run_line(
+        SPAWN
+        + """
+ours, child = spawn()
+ours.recv(9999)
+os.kill(server._server.pid, 9)
+try:
+    spawn()
+except OSError as exc:
+    print(exc, server.is_alive)
+ours.send(b".")
+print(child.wait())
+"""
+    )
+    refusal, code = line.communicate(timeout=20)[0].splitlines()
+    assert refusal.startswith("the fork server is gone")
+    assert refusal.endswith("False")
+    assert code == "7"
+
+
+def test_a_fork_server_that_hangs_costs_half_a_second_and_is_ended(run_line):
+    line = run_line(
+        SPAWN
+        + """
+spawn()[0].recv(9999)
+os.kill(server._server.pid, 19)
+try:
+    spawn()
+except OSError as exc:
+    print(exc, server.is_alive)
+"""
+    )
+    assert line.communicate(timeout=20)[0].strip() == "the fork server is gone: no answer within 500 ms False"
+
+
+def test_the_fork_server_dies_with_the_line(run_line):
+    line = run_line(SPAWN + "spawn()[0].recv(9999); print(server._server.pid, flush=True); time.sleep(60)")
+    server = psutil.Process(int(line.stdout.readline()))
+    line.kill()
+    assert not psutil.wait_procs([server], timeout=5)[1]
+
+
+def test_what_the_daemon_preloads_starts_no_thread_and_loads_no_engine():
+    code = """
+import os, sys
+from edge_runtime import app
+app._preload()
+print(len(os.listdir("/proc/self/task")), *(sys.modules.keys() & {"paddlelite", "onnxruntime", "openvino", "torch"}))
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split() == ["1"]
+
+
+def test_an_adopted_process_that_has_ended_is_buried_and_an_own_child_is_not():
+    own, stranger = (subprocess.Popen(["true"]) for _ in range(2))
+    for each in (own, stranger):
+        os.waitid(os.P_PID, each.pid, os.WEXITED | os.WNOWAIT)
+    bury_strangers([own.pid])
+    bury_strangers([own.pid])
+    assert own.wait() == 0
+    bury_strangers([own.pid])
+    with pytest.raises(ChildProcessError):
+        os.waitpid(stranger.pid, 0)
+    stranger.returncode = 0
