@@ -21,6 +21,7 @@ from edge_runtime.config import (
 from edge_runtime.config_camera import BeltCameraSettings, FolderCameraSettings, SyntheticCameraSettings
 from edge_runtime.config_signals import OutputLineSettings
 from edge_runtime.errors import ConfigError
+from edge_runtime.huge_pages import own_memory, take_huge_pages
 from edge_runtime.processors import keep_to
 from edge_runtime.recipe_table import digest_of, facts_of, read_manifest, recipe_facts
 from edge_runtime.runtime.channel import Channel
@@ -276,8 +277,12 @@ def _build_code_rule(settings: Settings) -> CodeRule | None:
 
 def _serve_inspection(channel: Channel, ring: FrameRing, settings: Settings, index: int) -> None:
     keep_to(settings.inspection.processors_of(index))  # before the imports: threads that they start take it over
+    import cv2
+
     from edge_runtime.runtime.inspection import InspectionPlan, InspectionWorker
 
+    cv2.setNumThreads(1)  # the other processors have workers of their own
+    shared = own_memory()
     bundles = _load_bundles(settings)
     segmenters = _open_segmenters(settings, bundles)
     plans = {}
@@ -285,6 +290,7 @@ def _serve_inspection(channel: Channel, ring: FrameRing, settings: Settings, ind
         bundle, digest = bundles[entry.bundle], digest_of(entry.recipe, bundles[entry.bundle].model_id)
         segmenter = segmenters[entry.bundle]
         plans[number] = InspectionPlan(segmenter, bundle.classes, entry.recipe.value(), bundle.model_id, digest)
+    take_huge_pages(but_not=shared)
     InspectionWorker(index, channel, ring, plans, SystemClock()).serve()
 
 

@@ -12,9 +12,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from edge_runtime.engines import build_segmenter
+from edge_runtime.huge_pages import take_huge_pages
 from edge_runtime.inference.bundle import load_bundle
 from edge_runtime.inference.network import NetworkSegmenter
 from edge_runtime.pictures import grey_of
@@ -102,11 +104,13 @@ class Predictors:
 
 def _serve(end: Connection, job: Job) -> None:
     work_as_a_worker()
+    cv2.setNumThreads(1)
     segmenter = build_segmenter(inspection(job.bundle, job.workers, job.backend), load_bundle(job.bundle))
     if not isinstance(segmenter, NetworkSegmenter):
         raise ToolError(f"backend {job.backend}: has no network to time")
     share = _Share(job, segmenter)
     share.predict(1)
+    take_huge_pages(but_not=())
     end.send({})
     while True:
         try:
