@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 HUGE_PAGE_BYTES = 2 << 20
+MAPS = Path("/proc/self/maps")
 MADV_HUGEPAGE = 14
 MADV_COLLAPSE = 25  # Linux 6.1; older ones do it by and by, in the background
 
@@ -18,8 +19,11 @@ Range = tuple[int, int]
 
 
 def own_memory() -> list[Range]:
-    """The address ranges of this process's private anonymous memory, ascending, begin and end."""
-    return list(_anonymous(Path("/proc/self/maps").read_text().splitlines()))
+    """The address ranges of this process's private anonymous memory, ascending, begin and end. Never raises."""
+    try:
+        return list(_anonymous(MAPS.read_text().splitlines()))
+    except OSError:
+        return []
 
 
 def take_huge_pages(but_not: Iterable[Range]) -> None:
