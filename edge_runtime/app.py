@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from edge_runtime.runtime.fork_server import ForkServer
     from edge_runtime.runtime.line import Line
     from edge_runtime.runtime.pool import InspectionPool
+    from edge_runtime.runtime.tile_gate import TileGate
 
 log = logging.getLogger(__name__)
 LOG_FORMAT = "%(asctime)s %(levelname)s {process} %(message)s"
@@ -284,14 +285,28 @@ def _serve_inspection(channel: Channel, ring: FrameRing, settings: Settings, ind
     cv2.setNumThreads(1)  # the other processors have workers of their own
     shared = own_memory()
     bundles = _load_bundles(settings)
+    gates = {folder: _proved_gate(settings, bundle) for folder, bundle in bundles.items()}
     segmenters = _open_segmenters(settings, bundles)
     plans = {}
     for number, entry in settings.numbered_recipes.items():
         bundle, digest = bundles[entry.bundle], digest_of(entry.recipe, bundles[entry.bundle].model_id)
         segmenter = segmenters[entry.bundle]
-        plans[number] = InspectionPlan(segmenter, bundle.classes, entry.recipe.value(), bundle.model_id, digest)
+        plans[number] = InspectionPlan(
+            segmenter, bundle.classes, entry.recipe.value(), bundle.model_id, digest, gates[entry.bundle]
+        )
     take_huge_pages(but_not=shared)
     InspectionWorker(index, channel, ring, plans, SystemClock()).serve()
+
+
+def _proved_gate(settings: Settings, bundle: Bundle) -> TileGate | None:
+    """The bundle's gate, if it has one that is wanted. Raises BundleError for one that fails the golden tiles."""
+    from edge_runtime.inference.bundle import check_gate
+    from edge_runtime.runtime.tile_gate import TileGate
+
+    if bundle.gate is None or settings.inspection.gate == "off":
+        return None
+    check_gate(bundle)
+    return TileGate(bundle.gate, settings.inspection.gate_audit_every)
 
 
 def _open_segmenters(settings: Settings, bundles: dict[Path, Bundle]) -> dict[Path, Segmenter]:

@@ -70,6 +70,15 @@ class InspectionSettings(StrictModel):
     start_timeout_ms: float = Field(
         default=30_000, ge=500, le=600_000, description="From start to ready, for any child"
     )
+    gate: Literal["auto", "off"] = Field(
+        default="auto", description="auto: where the model's bundle has a gate, tiles that it calls clean are skipped"
+    )
+    gate_audit_every: int = Field(
+        default=50,
+        ge=1,
+        le=1000,
+        description="One in so many skipped tiles is computed all the same, to watch the gate",
+    )
     onnxruntime_providers: tuple[Literal["cpu", "cuda", "tensorrt"], ...] = Field(
         default=("cpu",),
         min_length=1,

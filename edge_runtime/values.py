@@ -167,11 +167,39 @@ LARGEST_MEAN, LEAST_STD = 1e6, 1e-6
 
 
 @dataclass(frozen=True)
+class TileCounts:
+    """Tiles of a frame, or of many: `computed` by the network, or `skipped` because the gate called them clean.
+
+    `audited`: the computed ones that the gate had called clean; `missed`: those of them with a defect all the same.
+    """
+
+    computed: int = 0
+    skipped: int = 0
+    audited: int = 0
+    missed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.missed <= self.audited <= self.computed or self.skipped < 0:
+            raise ValueError(f"no frame has such tiles: {self}")
+
+    def __add__(self, other: TileCounts) -> TileCounts:
+        return TileCounts(
+            self.computed + other.computed,
+            self.skipped + other.skipped,
+            self.audited + other.audited,
+            self.missed + other.missed,
+        )
+
+
+NO_TILES = TileCounts()
+
+
+@dataclass(frozen=True)
 class InspectionRecord:
     """What the archive keeps of one trigger: one database row.
 
     `label` is the camera's name for the picture. `recipe_number` and `recipe_digest` are those of the part's recipe,
-    0 and "" for a part without one.
+    0 and "" for a part without one. `tiles` are all 0 for a part that was not inspected.
     """
 
     trigger: Trigger
@@ -182,6 +210,7 @@ class InspectionRecord:
     label: str = ""
     recipe_number: int = 0
     recipe_digest: str = ""
+    tiles: TileCounts = NO_TILES
 
 
 @dataclass(frozen=True)

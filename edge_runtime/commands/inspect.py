@@ -22,7 +22,7 @@ from edge_runtime.files import write_atomically
 from edge_runtime.inference.bundle import Bundle, load_bundle
 from edge_runtime.pictures import PICTURE_SUFFIXES, read_picture
 from edge_runtime.runtime.pool import InspectionPool, PoolResult
-from edge_runtime.values import Defect, Outcome, Recipe
+from edge_runtime.values import NO_TILES, Defect, Outcome, Recipe, TileCounts
 from edge_runtime.vision.decision import check_recipe
 from edge_runtime.vision.overlay import draw_overlay
 
@@ -40,7 +40,7 @@ class Finding:
     outcome: Outcome
     reasons: tuple[str, ...]
     defects: tuple[Defect, ...] = ()
-    tiles: int = 0
+    tiles: TileCounts = NO_TILES
     ms: dict[str, float] | None = None
 
 
@@ -119,7 +119,7 @@ def _inspect_file(
         write_overlay(overlays / f"{file.stem}-overlay.jpg", image, result, bundle, recipe)
     verdict = result.verdict
     ms = {stage: round(value, 2) for stage, value in result.ms.items()}
-    return Finding(file, verdict.outcome, verdict.reasons, verdict.defects, result.tiles, ms)
+    return Finding(file, verdict.outcome, verdict.reasons, verdict.defects, result.counts, ms)
 
 
 def write_overlay(path: Path, image: ImageU8, result: PoolResult, bundle: Bundle, recipe: Recipe) -> None:
@@ -154,7 +154,10 @@ class _JsonReport:
             "outcome": finding.outcome.value,
             "reasons": list(finding.reasons),
             "defects": [defect_json(defect, self._class_names) for defect in finding.defects],
-            "tiles": finding.tiles,
+            "tiles": finding.tiles.computed,
+            "tiles_skipped": finding.tiles.skipped,
+            "tiles_audited": finding.tiles.audited,
+            "tiles_missed": finding.tiles.missed,
             "ms": finding.ms or {},
         }
         print(json.dumps(line), flush=True)
@@ -182,10 +185,16 @@ class _TableReport:
             f"[{color}]{finding.outcome.value}[/]",
             str(len(finding.defects)),
             ", ".join(finding.reasons),
-            str(finding.tiles),
+            _tiles_text(finding.tiles),
             frame_ms,
         )
 
     def end(self) -> None:
         self._status.stop()
         Console().print(self._table)
+
+
+def _tiles_text(tiles: TileCounts) -> str:
+    """Tiles computed, of all where some were skipped; a gate that was wrong is told."""
+    text = f"{tiles.computed} of {tiles.computed + tiles.skipped}" if tiles.skipped else str(tiles.computed)
+    return f"{text}, gate missed {tiles.missed}" if tiles.missed else text

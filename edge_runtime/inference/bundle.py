@@ -15,7 +15,15 @@ from pydantic import ValidationError
 
 from edge_runtime.errors import BundleError
 from edge_runtime.files import sync_folder, temporary_sibling, write_atomically
-from edge_runtime.inference.golden import SCORE_TOLERANCE, GoldenTile, TileReport, compare, decode_png, encode_png
+from edge_runtime.inference.golden import (
+    SCORE_TOLERANCE,
+    GoldenTile,
+    TileReport,
+    compare,
+    decode_png,
+    encode_png,
+    is_defective,
+)
 from edge_runtime.inference.manifest import (
     Artefact,
     Draft,
@@ -32,6 +40,7 @@ from edge_runtime.inference.onnx_file import check_onnx
 from edge_runtime.interfaces import Segmenter
 from edge_runtime.validation import describe
 from edge_runtime.values import DefectClass, InputContract, Mask
+from edge_runtime.vision.gate import TemplateGate
 
 if TYPE_CHECKING:
     from edge_runtime.values import ImageU8
@@ -66,6 +75,14 @@ class Bundle:
     @property
     def mask_stride_px(self) -> int:
         return self.manifest.output.mask_stride_px
+
+    @property
+    def gate(self) -> TemplateGate | None:
+        """What tells which tiles need not be computed, if the bundle has it."""
+        entry = self.manifest.gate
+        if entry is None:
+            return None
+        return TemplateGate(entry.tolerance_px, entry.block_px, entry.reach_px, entry.threshold)
 
     def artefact_for(self, target: str) -> Artefact:
         for artefact in self.manifest.artefacts:
@@ -168,6 +185,7 @@ def verify_bundle(
     for artefact in bundle.manifest.artefacts:
         where = str(bundle.folder / artefact.file)
         _check_network(artefact.file, bundle.read(artefact), artefact.target, artefact.opset, where)
+    check_gate(bundle)
     segmenter = open_segmenter(bundle)
     try:
         return VerifyReport(bundle.model_id, check_golden(bundle, segmenter, allowed_share(bundle)))
@@ -191,6 +209,33 @@ def check_golden(bundle: Bundle, segmenter: Segmenter, allowed_share: float = 0.
             "not use this model in this way on this machine"
         )
     return tiles
+
+
+def check_gate(bundle: Bundle) -> None:
+    """Prove the bundle's gate on the golden tiles: none that holds a defect may be called clean, and one must hold one.
+
+    Nothing to prove without a gate. Raises BundleError.
+    """
+    rule, side_px = bundle.gate, bundle.input_contract.tile_px
+    if rule is None:
+        return
+    proved = 0
+    for entry in bundle.manifest.golden:
+        golden = bundle.read_golden(entry)
+        if golden.template is None or not is_defective(golden.mask, bundle.classes):
+            continue
+        score = rule.score(golden.picture, golden.template, (0, 0, side_px, side_px))
+        if score < rule.threshold:
+            raise BundleError(
+                f"{bundle.folder / entry.picture.file}: the gate calls it clean (score {score:.1f}, threshold "
+                f'{rule.threshold:.1f}), and it holds a defect; set inspection.gate = "off", or calibrate the gate anew'
+            )
+        proved += 1
+    if not proved:
+        raise BundleError(
+            f'{bundle.folder}: no golden tile holds a defect, so nothing proves the gate; set inspection.gate = "off", '
+            "or pack a version with golden tiles that show defects"
+        )
 
 
 def run_golden(bundle: Bundle, segmenter: Segmenter, allowed_share: float = 0.0) -> tuple[TileReport, ...]:

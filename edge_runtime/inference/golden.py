@@ -89,6 +89,11 @@ def compare(
     )
 
 
+def is_defective(mask: Mask, classes: Sequence[DefectClass]) -> bool:
+    """Whether any cell reaches its class's threshold."""
+    return bool(_defective(mask, classes).any())
+
+
 def _defective(mask: Mask, classes: Sequence[DefectClass]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
     """Cells at or above their class's threshold; any score counts for a class that is not in the list."""
     thresholds = np.ones(256, np.uint16)

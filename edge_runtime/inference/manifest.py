@@ -43,6 +43,7 @@ Byte = Annotated[int, Field(strict=True, ge=0, le=255)]
 Pixels = Annotated[int, Field(strict=True, ge=0, le=4096)]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Number = Annotated[float, Field(strict=True)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Measures = Annotated[dict[Label, Number], Field(min_length=1, max_length=32)]
 
 OutputKind = Literal["class_and_score", "class_ids", "score"]
@@ -192,6 +193,35 @@ class Figures(StrictModel):
     timing: Annotated[tuple[Timing, ...], Field(max_length=32)] = ()
 
 
+class GateCalibration(StrictModel):
+    """Where a gate's threshold comes from.
+
+    Of `defects` in the data set, all that the network finds and all labelled ones, `lost` score below the threshold.
+    With `confidence` no more than `lost_share_max` of such defects do. `skipped_share`: of all the tiles there,
+    `clean_skipped_share`: of those without a defect.
+    """
+
+    data_set: Text
+    pictures: Annotated[int, Field(strict=True, ge=1)]
+    defects: Annotated[int, Field(strict=True, ge=1)]
+    lost: Count
+    confidence: Share
+    lost_share_max: Share
+    skipped_share: Share
+    clean_skipped_share: Share
+
+
+class Gate(StrictModel):
+    """Which tiles need not be computed; `vision.gate.TemplateGate` says what the numbers mean."""
+
+    kind: Literal["template_difference"]
+    tolerance_px: Annotated[int, Field(strict=True, ge=0, le=8)]
+    block_px: Annotated[int, Field(strict=True, ge=1, le=16)]
+    reach_px: Annotated[int, Field(strict=True, ge=0, le=256)]
+    threshold: Annotated[float, Field(strict=True, ge=0, le=255)]
+    calibration: GateCalibration
+
+
 class Draft(StrictModel):
     """The part of a manifest its author decides; `bundle.write_bundle` adds the files."""
 
@@ -205,6 +235,7 @@ class Draft(StrictModel):
     classes: Annotated[tuple[ClassEntry, ...], Field(min_length=1, max_length=64)]
     figures: Figures
     terms: Annotated[str, Field(min_length=1, max_length=4000)]
+    gate: Gate | None = None
 
     @model_validator(mode="after")
     def _check_agreement(self) -> Self:
@@ -214,6 +245,8 @@ class Draft(StrictModel):
         _check_unique("classes: name", (entry.name for entry in self.classes))
         if self.output.kind == "score" and len(self.classes) != 1:
             raise ValueError(f"output.kind 'score' needs exactly one class, not {len(self.classes)}")
+        if self.gate is not None and not self.input.template:
+            raise ValueError(f"gate.kind {self.gate.kind!r} needs input.template: it compares the picture with one")
         return self
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -53,6 +54,7 @@ def _record(record: InspectionRecord, class_names: Mapping[int, str]) -> dict[st
         "recipe_digest": record.recipe_digest,
         "stage_ms": record.stage_ms,
         "label": record.label,
+        "tiles": asdict(record.tiles),
     }
 
 

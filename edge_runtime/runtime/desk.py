@@ -16,7 +16,7 @@ from edge_runtime.runtime.events import (
     StatusAsked,
 )
 from edge_runtime.runtime.health import State
-from edge_runtime.runtime.line_control import Action, Announce, Counters, LineControl, RecipeSelected
+from edge_runtime.runtime.line_control import Action, Announce, Counters, LineControl, OpenGate, RecipeSelected
 from edge_runtime.runtime.recipes import NO_RECIPE
 from edge_runtime.runtime.signals import Signals
 from edge_runtime.runtime.stop_rules import StopRule
@@ -111,6 +111,7 @@ class Desk:
             self._part_seen(event)
         elif isinstance(event, ResetAsked):
             self.stop_rule.reset()
+            self._carry_out(OpenGate(), self._now_ns())
             self.signals.reset(event, self._now_ns())
         elif isinstance(event, StatusAsked):
             self.signals.status(self.state, self.counters)

@@ -17,6 +17,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import IntEnum
+
+from edge_runtime.values import TileCounts
 
 PAGE_BYTES = mmap.PAGESIZE
 MAX_WORKERS = 64
@@ -28,8 +31,20 @@ _CANCELLED_AT = _PROGRESS.size
 _PREPARED_AT = _CANCELLED_AT + 1
 _BEGAN_AT = 24
 _BEGAN = struct.Struct("<Q")
-_ENTRY_BYTES = 32
+_FATES_AT = 32
+_FATES = struct.Struct("<III")  # tiles skipped, audited, missed
+_ENTRY_BYTES = 64
 _ENTRIES = PAGE_BYTES // _ENTRY_BYTES
+_GATE_CLOSED_AT = MAX_WORKERS * _WORKING_ON.size
+
+
+class TileFate(IntEnum):
+    """What became of a claimed tile. Audited: the gate called it clean, and it was; missed: it was not."""
+
+    COMPUTED = 0
+    SKIPPED = 1
+    AUDITED = 2
+    MISSED = 3
 
 
 def _whole_pages(byte_count: int) -> int:
@@ -79,6 +94,7 @@ class FrameRing:
     Synchronization: `prepare`, `claim` and `finish` take a record lock that the kernel releases when its holder dies,
     so a killed worker never blocks another. `start` and `cancel` are for the line, which never waits for a lock. After
     `cancel`, or when all tiles are finished, a slot is free as soon as no worker's `working_on` is its part.
+    `gate_closed` is one byte: whoever sees a miss sets it for all workers at once, and only the line takes it back.
     """
 
     def __init__(self, layout: RingLayout, fd: int) -> None:
@@ -129,6 +145,7 @@ class FrameRing:
             self.memory[entry + _PREPARED_AT] = 0
         self.memory[entry + _CANCELLED_AT] = 0
         _BEGAN.pack_into(self.memory, entry + _BEGAN_AT, 0)
+        _FATES.pack_into(self.memory, entry + _FATES_AT, 0, 0, 0)
         _PROGRESS.pack_into(self.memory, entry, part_id, 0, 0)
         self._started[slot] = part_id
 
@@ -181,15 +198,36 @@ class FrameRing:
         self.rest(worker)
         return None
 
-    def finish(self, slot: int, part_id: int, tile_count: int, worker: int) -> bool:
+    def finish(self, slot: int, part_id: int, tile_count: int, worker: int, fate: TileFate = TileFate.COMPUTED) -> bool:
         """Count a claimed tile as done; True for exactly one caller, the one whose tile was the frame's last."""
         entry = self._entry_at(slot, part_id)
         with self._locked(entry):
             owner, claimed, finished = _PROGRESS.unpack_from(self.memory, entry)
             if owner != part_id:
                 return False
+            self._count_fate(entry, fate)
             _PROGRESS.pack_into(self.memory, entry, owner, claimed, finished + 1)
             return int(finished) + 1 == tile_count
+
+    def tile_counts(self, slot: int, part_id: int) -> TileCounts:
+        """What became of the frame's tiles, for the one who finished the last."""
+        entry = self._entry_at(slot, part_id)
+        finished = int(_PROGRESS.unpack_from(self.memory, entry)[2])
+        skipped, audited, missed = map(int, _FATES.unpack_from(self.memory, entry + _FATES_AT))
+        return TileCounts(finished - skipped, skipped, audited, missed)
+
+    def is_open(self, slot: int, part_id: int) -> bool:
+        """Whether the slot is still this part's, and not cancelled."""
+        return self._open(self._entry_at(slot, part_id), part_id)
+
+    @property
+    def gate_closed(self) -> bool:
+        """Whether every tile is computed because the gate has missed a defect."""
+        return bool(self.memory[_GATE_CLOSED_AT])
+
+    @gate_closed.setter
+    def gate_closed(self, closed: bool) -> None:
+        self.memory[_GATE_CLOSED_AT] = closed
 
     def working_on(self, worker: int) -> int | None:
         """The part whose result is lost if this worker dies now."""
@@ -199,6 +237,13 @@ class FrameRing:
     def rest(self, worker: int) -> None:
         """Nothing is lost if this worker dies now."""
         self._set_working_on(worker, 0)
+
+    def _count_fate(self, entry: int, fate: TileFate) -> None:
+        skipped, audited, missed = _FATES.unpack_from(self.memory, entry + _FATES_AT)
+        skipped += fate is TileFate.SKIPPED
+        audited += fate in (TileFate.AUDITED, TileFate.MISSED)
+        missed += fate is TileFate.MISSED
+        _FATES.pack_into(self.memory, entry + _FATES_AT, skipped, audited, missed)
 
     def _open(self, entry: int, part_id: int) -> bool:
         """Whether the entry is this part's and not cancelled."""

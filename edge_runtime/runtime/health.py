@@ -54,6 +54,7 @@ class Fault(str, Enum):
     GUARD = "guard"
     FIELDBUS = "fieldbus"
     REJECTS = "rejects"
+    GATE = "gate"
 
 
 BLINDING = frozenset({Fault.CAMERA, Fault.WORKERS, Fault.RECORDS, Fault.GPIO, Fault.ENCODER, Fault.RECIPE})

@@ -13,10 +13,11 @@ from edge_runtime.interfaces import Segmenter
 from edge_runtime.pictures import grey_of
 from edge_runtime.processes import freeze_garbage
 from edge_runtime.runtime.channel import Channel
-from edge_runtime.runtime.frame_ring import FrameRing
+from edge_runtime.runtime.frame_ring import FrameRing, TileFate
 from edge_runtime.runtime.messages import Inspect, Inspected, Left, Ping, Pong, Ready, Stop
 from edge_runtime.runtime.slot_arrays import SlotArrays, slot_arrays
-from edge_runtime.values import DefectClass, Mask, Recipe, TileGrid, Verdict
+from edge_runtime.runtime.tile_gate import TileGate, has_defect, skip_tile
+from edge_runtime.values import DefectClass, Mask, Recipe, TileCounts, TileGrid, Verdict
 from edge_runtime.vision.blobs import find_defects
 from edge_runtime.vision.decision import make_verdict
 from edge_runtime.vision.preprocess import cut_tile
@@ -32,19 +33,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class InspectionPlan:
-    """A recipe, and the predictor and classes of its model. Recipes of one model share its predictor."""
+    """A recipe, and the predictor, classes and gate of its model. Recipes of one model share its predictor."""
 
     segmenter: Segmenter
     classes: Sequence[DefectClass]
     recipe: Recipe
     model_id: str
     digest: str
+    gate: TileGate | None = None
 
 
 class RecipeWork:
     """All that one recipe takes, ready for its next frame. One thread owns it."""
 
     def __init__(self, plan: InspectionPlan) -> None:
+        self.gate, self.classes = plan.gate, plan.classes
         self.takes_template = plan.segmenter.input_contract.template
         self.mask_stride_px = plan.segmenter.mask_stride_px
         self.grid = lru_cache(maxsize=32)(self._plan_grid)
@@ -112,12 +115,33 @@ class InspectionWorker:
         if work.takes_template:
             self._ring.prepare(request.slot, request.part_id, self._index, partial(_lay_template, arrays))
         while (tile := self._ring.claim(request.slot, request.part_id, len(grid), self._index)) is not None:
-            predict_ns += self._inspect_tile(work, arrays, grid, tile)
-            tiles += 1
-            if self._ring.finish(request.slot, request.part_id, len(grid), self._index):
-                self._conclude(request, work, arrays)
+            fate, spent_ns = self._do_tile(request, work, arrays, grid, tile)
+            predict_ns += spent_ns
+            tiles += fate is not TileFate.SKIPPED
+            if self._ring.finish(request.slot, request.part_id, len(grid), self._index, fate):
+                self._conclude(request, work, arrays, grid)
             self._ring.rest(self._index)
         self._channel.send_patiently(Left(request.part_id, tiles, predict_ns / NS_PER_MS))
+
+    def _do_tile(
+        self, request: Inspect, work: RecipeWork, arrays: SlotArrays, grid: TileGrid, index: int
+    ) -> tuple[TileFate, int]:
+        """Compute or skip one tile; what became of it, and the nanoseconds that the predictor took.
+
+        The first miss closes the gate for all workers, until the line opens it again.
+        """
+        gate = None if self._ring.gate_closed else work.gate
+        if gate is None or not gate.calls_clean(arrays, grid, index):
+            return TileFate.COMPUTED, self._inspect_tile(work, arrays, grid, index)
+        if not gate.audits(request.part_id, index):
+            skip_tile(arrays, grid, index, work.mask_stride_px)
+            return TileFate.SKIPPED, 0
+        spent_ns = self._inspect_tile(work, arrays, grid, index)
+        if not has_defect(arrays, grid, index, work.mask_stride_px, work.classes):
+            return TileFate.AUDITED, spent_ns
+        self._ring.gate_closed = True
+        log.error("part %d: the gate called tile %d clean, which holds a defect: it is closed", request.part_id, index)
+        return TileFate.MISSED, spent_ns
 
     def _inspect_tile(self, work: RecipeWork, arrays: SlotArrays, grid: TileGrid, index: int) -> int:
         """Segment one tile into the slot's planes; the nanoseconds that the predictor took."""
@@ -128,13 +152,26 @@ class InspectionWorker:
         place_core(arrays.scores, scores, grid, index, work.mask_stride_px)
         return predict_ns
 
-    def _conclude(self, request: Inspect, work: RecipeWork, arrays: SlotArrays) -> None:
+    def _conclude(self, request: Inspect, work: RecipeWork, arrays: SlotArrays, grid: TileGrid) -> None:
         """The frame's last tile is done: decide and tell the line."""
+        counts = self._ring.tile_counts(request.slot, request.part_id)
+        if self._ring.gate_closed and counts.skipped:
+            counts = self._make_up(request, work, arrays, grid, counts)
         tiled_ns = self._clock.monotonic_ns()
         verdict = work.decide(request, arrays, self._clock)
         decided_ns, began_ns = verdict.decided_ns, self._ring.began_ns(request.slot, request.part_id) or tiled_ns
         stage_ms = {"tiles": (tiled_ns - began_ns) / NS_PER_MS, "decide": (decided_ns - tiled_ns) / NS_PER_MS}
-        self._channel.send_patiently(Inspected(verdict, stage_ms))
+        self._channel.send_patiently(Inspected(verdict, stage_ms, counts))
+
+    def _make_up(
+        self, request: Inspect, work: RecipeWork, arrays: SlotArrays, grid: TileGrid, counts: TileCounts
+    ) -> TileCounts:
+        """Compute the tiles that were skipped by a gate which has missed a defect since."""
+        assert work.gate is not None
+        for index in range(len(grid)):
+            if self._ring.is_open(request.slot, request.part_id) and work.gate.calls_clean(arrays, grid, index):
+                self._inspect_tile(work, arrays, grid, index)
+        return TileCounts(len(grid), 0, counts.audited, counts.missed)
 
 
 def _lay_template(arrays: SlotArrays) -> None:

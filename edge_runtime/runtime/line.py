@@ -16,11 +16,13 @@ from edge_runtime.runtime.channel import ChannelClosed
 from edge_runtime.runtime.children import Child, Role
 from edge_runtime.runtime.desk import Desk
 from edge_runtime.runtime.frame_ring import FrameRing
+from edge_runtime.runtime.health import Fault
 from edge_runtime.runtime.line_control import (
     Action,
     CancelFrame,
     LineControl,
     LineRules,
+    OpenGate,
     StartFrame,
 )
 from edge_runtime.runtime.messages import (
@@ -162,12 +164,17 @@ class Line:
         self._keep_recipe()
         if self._control is not None:
             self._control.sweep()
-        self._supervisor.judge(self._control, self._signals, self._desk.stop_rule.reason, now_ns)
+        self._supervisor.judge(self._control, self._signals, self._latched_faults(), now_ns)
         self._desk.state = self._supervisor.state
         self._desk.show()
         if now_ns >= self._next_publish_ns and self._supervisor.ready(Role.OFFICE):
             self._next_publish_ns = now_ns + PUBLISH_EVERY_NS
             self._supervisor.one(Role.OFFICE).tell(Publish(to_json(self.snapshot(now_ns))))
+
+    def _latched_faults(self) -> list[Fault]:
+        """What stands until the controller resets."""
+        latched = {Fault.REJECTS: bool(self._desk.stop_rule.reason), Fault.GATE: self._ring.gate_closed}
+        return [fault for fault, stands in latched.items() if stands]
 
     # -- the field bus ------------------------------------------------------------------------------------------
 
@@ -324,6 +331,8 @@ class Line:
                 self._supervisor.workers[index].ask(action.request, now_ns)
         elif isinstance(action, CancelFrame):
             self._ring.cancel(action.slot)
+        elif isinstance(action, OpenGate):
+            self._ring.gate_closed = False
         elif isinstance(action, Capture):
             self._supervisor.one(Role.CAPTURE).ask(action, now_ns)
         elif isinstance(action, Archive):
@@ -440,6 +449,7 @@ class Line:
             stop_reason=self._desk.stop_rule.reason,
             stop_demands=self._desk.stop_rule.demands,
             tracking=self._signals.tracking(now_ns),
+            tiles=counters.tiles,
             reporter_trouble=self._supervisor.reporter_trouble,
         )
 

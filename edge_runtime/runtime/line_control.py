@@ -16,7 +16,7 @@ from edge_runtime.runtime.events import RecipeAsked
 from edge_runtime.runtime.messages import Archive, Capture, Captured, Inspect, Inspected
 from edge_runtime.runtime.part_times import Path, durations_ms, picture_path, work_path
 from edge_runtime.runtime.recipes import NO_RECIPE, RecipeBook, RecipeFacts, number_at_start
-from edge_runtime.values import InspectionRecord, Outcome, Trigger, Verdict
+from edge_runtime.values import NO_TILES, InspectionRecord, Outcome, TileCounts, Trigger, Verdict
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,12 @@ class RecipeSelected:
     is_new: bool
 
 
-Action = Capture | StartFrame | CancelFrame | Announce | Archive | RecipeSelected
+@dataclass(frozen=True)
+class OpenGate:
+    """Let the bundles' gates skip tiles again, after a miss."""
+
+
+Action = Capture | StartFrame | CancelFrame | Announce | Archive | RecipeSelected | OpenGate
 
 
 @dataclass
@@ -89,6 +94,7 @@ class _Part:
     picture: Captured | None = None
     holders: set[int] = field(default_factory=set)
     started: bool = False
+    tiles: TileCounts = NO_TILES
     verdict: Verdict | None = None
     lent: bool = False
 
@@ -99,7 +105,10 @@ class _Part:
 
 @dataclass
 class Counters:
-    """Since the start of the daemon. `late` results came after their part's verdict or deadline."""
+    """Since the start of the daemon. `late` results came after their part's verdict or deadline.
+
+    `tiles` are those of the parts that were inspected in time.
+    """
 
     triggers: int = 0
     outcomes: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
@@ -108,6 +117,7 @@ class Counters:
     pictures_dropped: int = 0
     records_dropped: int = 0
     frames_not_captured: int = 0
+    tiles: TileCounts = NO_TILES
 
 
 class LineControl:
@@ -284,6 +294,8 @@ class LineControl:
         if (result.verdict.recipe_id, result.verdict.model_id) != (part.recipe.name, part.recipe.model_id):
             return self._give_up(part, "wrong_recipe", now_ns)
         part.path |= work_path(result, now_ns)
+        part.tiles = result.tile_counts
+        self.counters.tiles += result.tile_counts
         return self._conclude(part, result.verdict, now_ns) + self._release(part)
 
     def left(self, worker: int, part_id: int) -> list[Action]:
@@ -418,7 +430,15 @@ class LineControl:
         recipe = part.recipe
         all_ms = durations_ms(part.trigger.at_ns, part.path, part.picture, now_ns)
         record = InspectionRecord(
-            part.trigger, verdict, part.triggered_at, part.line_seqno, all_ms, label, recipe.number, recipe.digest
+            part.trigger,
+            verdict,
+            part.triggered_at,
+            part.line_seqno,
+            all_ms,
+            label,
+            recipe.number,
+            recipe.digest,
+            part.tiles,
         )
         # The record first: whatever was announced is in the office's hands, even if this process is killed in between.
         return [*self._keep(part, record), Announce(verdict, part.line_seqno, part.trigger, recipe)]

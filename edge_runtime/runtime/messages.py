@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from edge_runtime.protocol.modbus_bank import Command
 from edge_runtime.protocol.modbus_image import FieldState
-from edge_runtime.values import InspectionRecord, Verdict
+from edge_runtime.values import NO_TILES, InspectionRecord, TileCounts, Verdict
 
 
 class MessageError(Exception):
@@ -146,12 +146,13 @@ class Inspected:
 
     verdict: Verdict
     stage_ms: dict[str, float] = field(default_factory=dict)
+    tile_counts: TileCounts = NO_TILES
     kind: Literal["inspected"] = "inspected"
 
 
 @dataclass(frozen=True)
 class Left:
-    """From a worker: it touches the slot of this part no more."""
+    """From a worker: it touches the slot of this part no more. `tiles` are those that it computed."""
 
     part_id: int
     tiles: int

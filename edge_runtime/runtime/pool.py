@@ -17,7 +17,7 @@ from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.messages import Failed, Inspect, Inspected, Left, Message, MessageError, Ready, Stop
 from edge_runtime.runtime.recipes import RecipeFacts
 from edge_runtime.runtime.slot_arrays import slot_arrays
-from edge_runtime.values import Mask, Outcome, Verdict
+from edge_runtime.values import NO_TILES, Mask, Outcome, TileCounts, Verdict
 
 if TYPE_CHECKING:
     from edge_runtime.values import ImageU8
@@ -28,7 +28,7 @@ SLOT = 0
 
 @dataclass(frozen=True)
 class PoolResult:
-    """A picture's verdict, its mask (a copy; None when not inspected), tiles computed and times.
+    """A picture's verdict, its mask (a copy; None when not inspected), what became of its tiles, and times.
 
     `ms`: frame (request to verdict), tiles, decide, and predict (sum over all workers).
     """
@@ -37,6 +37,7 @@ class PoolResult:
     mask: Mask | None
     tiles: int
     ms: dict[str, float]
+    counts: TileCounts = NO_TILES
 
 
 class InspectionPool:
@@ -100,12 +101,12 @@ class InspectionPool:
         for worker in self._workers:
             worker.ask(Inspect(SLOT, self._part_id, image_hw, self._recipe.number), asked_ns)
         answer, answered_ns, lefts = self._collect()
-        tiles, predict_ms = sum(left.tiles for left in lefts), sum(left.predict_ms for left in lefts)
+        predict_ms = sum(left.predict_ms for left in lefts)
         ms = {"frame": (answered_ns - asked_ns) / NS_PER_MS, "predict": predict_ms}
         if answer is None:
-            return PoolResult(self._lost_verdict(answered_ns), None, tiles, ms)
+            return PoolResult(self._lost_verdict(answered_ns), None, sum(left.tiles for left in lefts), ms)
         mask = Mask(arrays.class_ids.copy(), arrays.scores.copy(), self._mask_stride_px)
-        return PoolResult(answer.verdict, mask, tiles, ms | answer.stage_ms)
+        return PoolResult(answer.verdict, mask, answer.tile_counts.computed, ms | answer.stage_ms, answer.tile_counts)
 
     # -- inside -------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from pydantic import TypeAdapter
 
-from edge_runtime.values import Verdict
+from edge_runtime.values import NO_TILES, TileCounts, Verdict
 
 MAX_SHOWN = 20
 
@@ -64,6 +64,7 @@ class Snapshot:
     stop_demands: int = 0
     tracking: dict[str, float] = field(default_factory=dict)
     reporter_trouble: str = ""
+    tiles: TileCounts = NO_TILES
 
 
 def shown(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:

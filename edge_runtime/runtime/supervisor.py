@@ -79,11 +79,14 @@ class Supervisor:
             child.start(now_ns)
         return len(due) > 1
 
-    def judge(self, control: LineControl | None, signals: Signals, stop_reason: str, now_ns: int) -> None:
-        """Set the state that follows from children, control and signals; log and tell each edge once."""
+    def judge(self, control: LineControl | None, signals: Signals, latched: Collection[Fault], now_ns: int) -> None:
+        """Set the state that follows from children, control and signals; log and tell each edge once.
+
+        `latched`: faults that stand until a reset.
+        """
         if self.state is State.STOPPING:
             return
-        faults = frozenset(self._standing_faults(control, signals, stop_reason))
+        faults = frozenset(self._standing_faults(control, signals)) | frozenset(latched)
         if not self._started:
             all_ready = control is not None and all(child.ready for child in self._needed())
             self._started = all_ready and not faults & RESTART_MAY_HELP
@@ -123,7 +126,7 @@ class Supervisor:
             return child.spec.role is Role.OFFICE and Role.OFFICE not in self._dismissed
         return True
 
-    def _standing_faults(self, control: LineControl | None, signals: Signals, stop_reason: str) -> Iterable[Fault]:
+    def _standing_faults(self, control: LineControl | None, signals: Signals) -> Iterable[Fault]:
         workers_ready = sum(worker.ready for worker in self.workers.values())
         serial, field = signals.serial, signals.field
         facts = {
@@ -137,7 +140,6 @@ class Supervisor:
             Fault.SERIAL: serial is not None and not serial.is_open,
             Fault.ACKNOWLEDGE: signals.unheeded,
             Fault.FIELDBUS: field is not None and (not self.ready(Role.FIELDBUS) or bool(field.trouble)),
-            Fault.REJECTS: bool(stop_reason),
             Fault.ENCODER: signals.encoder_is_silent,
             Fault.RECIPE: control is not None and control.recipe_missing,
             Fault.GPIO: signals.lines is not None and not signals.lines.is_open,

@@ -10,12 +10,12 @@ from datetime import datetime, timezone
 from itertools import groupby
 from typing import Any
 
-from edge_runtime.values import Defect, InspectionRecord, Outcome, Trigger, Verdict, Zone
+from edge_runtime.values import Defect, InspectionRecord, Outcome, TileCounts, Trigger, Verdict, Zone
 
 PART_COLUMNS = (
     "part_id", "line_seqno", "triggered_at", "at_ns", "deadline_ns", "outcome", "reasons", "defect_count",
     "model_id", "recipe_id", "decided_ns", "stage_ms", "label", "recipe_number",
-    "recipe_digest",
+    "recipe_digest", "tiles_computed", "tiles_skipped", "tiles_audited", "tiles_missed",
 )  # fmt: skip
 DEFECT_COLUMNS = ("part_id", "n", "class_id", "x0", "y0", "x1", "y1", "area_px", "area_mm2", "score", "zone")
 
@@ -76,6 +76,10 @@ def encode(record: InspectionRecord) -> RecordRows:
         record.label,
         record.recipe_number,
         record.recipe_digest,
+        record.tiles.computed,
+        record.tiles.skipped,
+        record.tiles.audited,
+        record.tiles.missed,
     )
     rows = RecordRows(part, tuple(_encode_defect(trigger.part_id, n, d) for n, d in enumerate(verdict.defects)))
     for row in (rows.part, *rows.defects):
@@ -130,6 +134,7 @@ def decode(rows: RecordRows) -> InspectionRecord:
         label=part["label"],
         recipe_number=part["recipe_number"],
         recipe_digest=part["recipe_digest"],
+        tiles=TileCounts(*(part[f"tiles_{name}"] for name in ("computed", "skipped", "audited", "missed"))),
     )
 
 

@@ -68,6 +68,12 @@ MIGRATIONS = (
     ALTER TABLE parts ADD COLUMN recipe_number INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE parts ADD COLUMN recipe_digest TEXT NOT NULL DEFAULT '';
     """,
+    """
+    ALTER TABLE parts ADD COLUMN tiles_computed INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE parts ADD COLUMN tiles_skipped INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE parts ADD COLUMN tiles_audited INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE parts ADD COLUMN tiles_missed INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 """`MIGRATIONS[n]` turns version n into n + 1; one that has shipped never changes."""
 

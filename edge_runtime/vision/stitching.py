@@ -31,6 +31,17 @@ def place_core(mask_plane: ImageU8, tile_plane: ImageU8, grid: TileGrid, index: 
     mask_plane[rows, columns] = tile_plane[_moved(rows, tile_y), _moved(columns, tile_x)]
 
 
+def clear_core(mask_plane: ImageU8, grid: TileGrid, index: int, mask_stride_px: int) -> None:
+    """Make the core cells of tile `index` background, and touch no other cell."""
+    mask_plane[core_cells(grid, index, mask_stride_px)] = 0
+
+
+def core_cells(grid: TileGrid, index: int, mask_stride_px: int) -> tuple[slice, slice]:
+    """Rows and columns of the stitched plane that tile `index` answers for."""
+    x0, y0, x1, y1 = core_box(grid, index)
+    return _cells(y0, y1, mask_stride_px), _cells(x0, x1, mask_stride_px)
+
+
 def _check_planes(mask_plane: ImageU8, tile_plane: ImageU8, grid: TileGrid, mask_stride_px: int) -> None:
     expected_hw = mask_hw(grid.image_hw, mask_stride_px)
     if grid.stride_px % mask_stride_px:

@@ -177,6 +177,7 @@ backend = "{backend}"
 workers = {workers}
 scripted_predict_ms = {predict_ms}
 hang_timeout_ms = {hang_timeout_ms}
+gate_audit_every = {gate_audit_every}
 [line]
 trigger = "{trigger}"
 deadline_ms = {deadline_ms}
@@ -217,7 +218,10 @@ def template_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_scripted(tmp_path_factory.mktemp("bundles") / "template" / "1", takes_template=True)
 
 
-def write_scripted(folder: Path, takes_template: bool) -> Path:
+def write_scripted(
+    folder: Path, takes_template: bool, gate_threshold: float | None = None, golden_grey: int = 255
+) -> Path:
+    """With a gate of that threshold, which passes at start if the golden tile's defect is no fainter."""
     classes = [
         {"id": class_id, "name": name, "color_bgr": (0, 0, 255), "threshold": 128}
         for class_id, name in enumerate(("open", "short", "mousebite", "spur", "copper", "pin-hole"), 1)
@@ -239,12 +243,29 @@ def write_scripted(folder: Path, takes_template: bool) -> Path:
         classes=classes,
         figures={"parameters": 0, "macs_per_tile": 0},
         terms="none: no training data",
+        gate=None if gate_threshold is None else scripted_gate(gate_threshold),
     )
-    cells = np.zeros((128, 128), np.uint8)
+    picture, cells = np.zeros((256, 256, 3), np.uint8), np.zeros((128, 128), np.uint8)
     template = np.zeros((256, 256), np.uint8) if takes_template else None
-    golden = GoldenTile(np.zeros((256, 256, 3), np.uint8), Mask(cells, cells, 2), template)
+    picture[100:140, 60:90], cells[50:70, 30:45] = golden_grey, 255
+    golden = GoldenTile(picture, Mask(cells & 1, cells, 2), template)
     write_bundle(folder, draft, [NewArtefact("model.bin", b"none", machine_target(), "fp32", "none")], [golden])
     return folder
+
+
+def scripted_gate(threshold: float) -> dict[str, object]:
+    calibration = {
+        "data_set": "none",
+        "pictures": 1,
+        "defects": 1,
+        "lost": 0,
+        "confidence": 0.95,
+        "lost_share_max": 0.95,
+        "skipped_share": 0.0,
+        "clean_skipped_share": 0.0,
+    }
+    size = {"tolerance_px": 1, "block_px": 4, "reach_px": 8}
+    return {"kind": "template_difference", **size, "threshold": threshold, "calibration": calibration}
 
 
 @pytest.fixture
@@ -262,7 +283,7 @@ def start_station(tmp_path: Path, scripted_bundle: Path) -> Iterator[Callable[..
         settings = {
             "side_px": SIDE_PX, "loop": "true", "workers": 2, "predict_ms": 5, "hang_timeout_ms": 1000,
             "backend": "scripted", "trigger": "serial", "serial_more": "", "gpio_more": "",
-            "deadline_ms": 1000, "guard_ms": 10, "realtime_priority": 0, "restarts_max": 1000,
+            "deadline_ms": 1000, "guard_ms": 10, "realtime_priority": 0, "restarts_max": 1000, "gate_audit_every": 50,
         }  # fmt: skip
         paths = {"bundle": scripted_bundle, "port": folder / "tty", "journal": folder / "lines.jsonl"}
         (folder / "config.toml").write_text(CONFIG.format(**(settings | paths | changes), more=more))

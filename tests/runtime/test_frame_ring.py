@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.runtime.frame_ring import MAX_WORKERS, PAGE_BYTES, FrameRing, RingLayout
+from edge_runtime.runtime.frame_ring import MAX_WORKERS, PAGE_BYTES, FrameRing, RingLayout, TileFate
 from edge_runtime.runtime.slot_arrays import slot_arrays
+from edge_runtime.values import TileCounts
 
 LAYOUT = RingLayout(slot_count=4, max_pixels=64)
 TILES = 40
@@ -67,6 +68,13 @@ def trace(frame, event, arg):
     return trace
 sys.settrace(trace)
 ring.claim(1, 1, 10, 0)
+"""
+
+# A worker that has seen the gate miss a defect.
+CLOSER = """
+import sys
+from edge_runtime.runtime.frame_ring import FrameRing, RingLayout
+FrameRing(RingLayout(4, 64), int(sys.argv[1])).gate_closed = True
 """
 
 
@@ -361,3 +369,38 @@ def test_a_picture_too_large_for_the_slot_is_refused(ring):
     assert slot_arrays(ring, 3, (1, 64), 1).image.shape == (1, 64, 3)
     with pytest.raises(ValueError, match=r"a picture of \(5, 13\) does not fit a slot of 64 pixels"):
         slot_arrays(ring, 3, (5, 13), 1)
+
+
+@given(st.lists(st.sampled_from(TileFate), max_size=60))
+def test_what_became_of_each_tile_is_counted_for_its_part_alone(fates):
+    ring = FrameRing.create(LAYOUT)
+    try:
+        ring.start(1, 1)
+        ring.start(2, 2)
+        for _ in fates:
+            ring.claim(1, 1, len(fates), 0)
+        last = [ring.finish(1, 1, len(fates), 0, fate) for fate in fates]
+        assert last == [n == len(fates) for n in range(1, len(fates) + 1)]
+        counted = {fate: fates.count(fate) for fate in TileFate}
+        audited = counted[TileFate.AUDITED] + counted[TileFate.MISSED]
+        skipped = counted[TileFate.SKIPPED]
+        assert ring.tile_counts(1, 1) == TileCounts(len(fates) - skipped, skipped, audited, counted[TileFate.MISSED])
+        assert ring.tile_counts(2, 2) == TileCounts()
+        ring.start(1, 1)
+        assert ring.tile_counts(1, 1) == TileCounts(), "a part that is started once more begins at nothing"
+    finally:
+        ring.close()
+
+
+def test_a_gate_closed_by_one_process_is_closed_for_all_and_no_part_opens_it(ring, run):
+    assert not ring.gate_closed
+    run(CLOSER).communicate(timeout=60)
+    assert ring.gate_closed
+    for part in range(1, 300):
+        ring.start(part % 4, part)
+        for worker in (0, MAX_WORKERS - 1):
+            ring.claim(part % 4, part, 1, worker)
+            ring.finish(part % 4, part, 1, worker)
+    assert ring.gate_closed
+    ring.gate_closed = False
+    assert not ring.gate_closed

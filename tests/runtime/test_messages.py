@@ -14,7 +14,7 @@ from edge_runtime.protocol.modbus_image import FieldResult, FieldState
 from edge_runtime.protocol.modbus_map import COMMANDS, COUNTERS, STATES
 from edge_runtime.runtime import messages, snapshot
 from edge_runtime.runtime.messages import MessageError, decode, encode
-from edge_runtime.values import Defect, InspectionRecord, Outcome, Trigger, Verdict, Zone
+from edge_runtime.values import Defect, InspectionRecord, Outcome, TileCounts, Trigger, Verdict, Zone
 
 PART_IDS = st.integers(1, 2**63 - 1)
 TIMES_NS = st.integers(0, 2**62)
@@ -45,12 +45,18 @@ def verdicts(draw):
 
 
 @st.composite
+def tile_counts(draw):
+    missed, also_audited, others = draw(COUNTS), draw(COUNTS), draw(COUNTS)
+    return TileCounts(missed + also_audited + others, draw(COUNTS), missed + also_audited, missed)
+
+
+@st.composite
 def records(draw):
     at_ns = draw(TIMES_NS)
     trigger = Trigger(draw(PART_IDS), at_ns, at_ns + draw(st.integers(1, 10**12)))
     line_seqno = draw(st.none() | st.integers(0, 65535))
-    recipe = draw(COUNTS), draw(TEXTS)
-    return InspectionRecord(trigger, draw(verdicts()), draw(UTC), line_seqno, draw(STAGE_MS), draw(TEXTS), *recipe)
+    more = draw(COUNTS), draw(TEXTS), draw(tile_counts())
+    return InspectionRecord(trigger, draw(verdicts()), draw(UTC), line_seqno, draw(STAGE_MS), draw(TEXTS), *more)
 
 
 WORDS = st.integers(0, 65535)
@@ -69,6 +75,7 @@ def field_states(draw):
 
 FIELD_VALUES = {
     "settings": TEXTS,
+    "tile_counts": tile_counts(),
     "index": COUNTS,
     "digests": st.dictionaries(st.integers(1, 65535), TEXTS, max_size=3),
     "kept_recipe": st.none() | COUNTS,

@@ -16,7 +16,7 @@ from edge_runtime.clock import ManualClock
 from edge_runtime.errors import StorageError
 from edge_runtime.storage.database import Database
 from edge_runtime.storage.rows import decode, encode, utc_text
-from edge_runtime.values import Defect, InspectionRecord, Outcome, Trigger, Verdict, Zone
+from edge_runtime.values import Defect, InspectionRecord, Outcome, TileCounts, Trigger, Verdict, Zone
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 FLOAT = st.floats(allow_nan=False, allow_infinity=False)
@@ -51,7 +51,11 @@ def inspection_records(draw: st.DrawFn) -> InspectionRecord:
     )
     trigger = Trigger(part_id, at_ns, at_ns + draw(st.integers(1, 10**12)))
     stage_ms = draw(st.dictionaries(TEXT, FLOAT, max_size=3))
-    return InspectionRecord(trigger, verdict, draw(MOMENT), draw(st.none() | INT64), stage_ms)
+    tiles = TileCounts(
+        draw(st.integers(9, 99)), draw(st.integers(0, 99)), draw(st.integers(4, 9)), draw(st.integers(0, 4))
+    )
+    seqno = draw(st.none() | INT64)
+    return InspectionRecord(trigger, verdict, draw(MOMENT), seqno, stage_ms, tiles=tiles)
 
 
 @settings(deadline=None, max_examples=25)  # each example waits for a disk
