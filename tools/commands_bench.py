@@ -13,6 +13,7 @@ bench = typer.Typer(no_args_is_help=True, help="Measure what surrounds a model, 
 BUNDLE = Path("opt_models/board-unet/2")
 RESULTS = Path("docs/benchmarks")
 PEERS_PYTHON = Path(".venv-peers/bin/python")
+OWN_BACKENDS = ("paddle_lite", "auto", "auto:coarse")
 BundleFolder = Annotated[Path, typer.Option(help="Bundle folder.")]
 Workers = Annotated[
     list[int] | None, typer.Option(min=1, max=64, help="Worker count; repeat for several (default 1 and 2).")
@@ -123,6 +124,11 @@ def limit(
     deliver(bench_limit(LimitWish(bundle or [BUNDLE], backend or ["paddle_lite"], rounds, torch_python)), json, picture)
 
 
+ClassicRun = Annotated[
+    Path | None, typer.Option(help="Run of `train --settings tools/benchmarks/classic.toml`; without: untrained.")
+]
+
+
 @bench.command()
 def peers(
     frames: Annotated[
@@ -132,25 +138,67 @@ def peers(
     python: Annotated[Path, typer.Option(help="Interpreter of the peers; `make bench-peers` makes it.")] = PEERS_PYTHON,
     count: Annotated[int, typer.Option(min=1, max=100, help="How many of the pictures, by name.")] = 3,
     rounds: Rounds = 5,
+    classic: ClassicRun = None,
     classic_rounds: Annotated[int, typer.Option(min=0, help="Rounds of UNet 64-512, which takes long; 0: none.")] = 1,
     cores: Annotated[
         list[int] | None, typer.Option(min=1, max=64, help="Processors; repeat for several (default 1 and 2).")
     ] = None,
     backend: Annotated[
-        list[str] | None, typer.Option(help="Ours; repeat (default paddle_lite, onnxruntime, openvino).")
+        list[str] | None, typer.Option(help="Ours; repeat (default paddle_lite, auto, auto:coarse).")
     ] = None,
     peer: Annotated[list[str] | None, typer.Option(help="Only this peer; repeat for several.")] = None,
+    accuracy: Annotated[Path | None, typer.Option(help="Result of `bench accuracy`, for the column F.")] = None,
     json: JsonFile = None,
     picture: PictureFile = None,
 ) -> None:
     """The same frames and network through PaddleSeg, MONAI, SAHI, ONNX Runtime, OpenVINO and this runtime."""
+    from tools.benchmarks.accuracy import read_accuracy
+    from tools.benchmarks.contenders import PEERS, check_names
     from tools.benchmarks.output import deliver
-    from tools.benchmarks.peers import PEERS, PeersWish, bench_peers, check_names
+    from tools.benchmarks.peers import PeersWish, bench_peers
 
     check_names(peer or [])
-    own = backend or ["paddle_lite", "onnxruntime", "openvino"]
-    wish = PeersWish(bundle, frames, python, count, rounds, classic_rounds, cores or [1, 2], own, tuple(peer or PEERS))
+    wish = PeersWish(
+        bundle=bundle,
+        frames=frames,
+        python=python,
+        frame_count=count,
+        rounds=rounds,
+        classic_rounds=classic_rounds,
+        cores=cores or [1, 2],
+        backends=backend or OWN_BACKENDS,
+        peers=tuple(peer or PEERS),
+        classic=classic,
+        accuracy={} if accuracy is None else read_accuracy(accuracy),
+    )
     deliver(bench_peers(wish), json, picture)
+
+
+@bench.command()
+def accuracy(
+    data: Annotated[Path, typer.Argument(help="Data set folder (annotations.json, COCO style), pictures of one size.")],
+    bundle: Annotated[Path, typer.Option(help="Bundle folder.")] = BUNDLE,
+    backend: Annotated[
+        list[str] | None, typer.Option(help="Ours; repeat (default paddle_lite, auto, auto:coarse).")
+    ] = None,
+    classic: ClassicRun = None,
+    engine: Annotated[
+        str, typer.Option(help="What runs the classic UNet: classic (PaddleSeg's slide), classic-openvino.")
+    ] = "classic-openvino",
+    python: Annotated[Path, typer.Option(help="Interpreter of the peers; `make bench-peers` makes it.")] = PEERS_PYTHON,
+    cores: Annotated[int, typer.Option(min=1, max=64, help="Processors.")] = 2,
+    count: Annotated[int | None, typer.Option(min=1, help="Only the first pictures, by name.")] = None,
+    json: JsonFile = None,
+    picture: PictureFile = None,
+) -> None:
+    """F of this runtime's backends and of the classic UNet on labelled pictures, scored alike."""
+    from tools.benchmarks.accuracy import AccuracyWish, bench_accuracy
+    from tools.benchmarks.contenders import check_names
+    from tools.benchmarks.output import deliver
+
+    check_names([engine])
+    wish = AccuracyWish(bundle, data, backend or OWN_BACKENDS, classic, engine, python, cores, count)
+    deliver(bench_accuracy(wish), json, picture)
 
 
 @bench.command()

@@ -39,10 +39,12 @@ def repeated(picture: ImageU8, side_px: int) -> ImageU8:
     return np.ascontiguousarray(tiled[:side_px, :side_px])
 
 
-def backend_keys(backend: str) -> dict[str, str]:
-    """`openvino:bf16` names a backend and the precision it computes in; else the name alone."""
-    name, _, precision = backend.partition(":")
-    return {"backend": name} | ({"openvino_precision": precision} if precision else {})
+def backend_keys(backend: str) -> dict[str, Any]:
+    """`openvino:bf16` names a backend and the precision it computes in; `auto:coarse` may take bf16 or INT8."""
+    name, _, how = backend.partition(":")
+    if name == "auto" and how == "coarse":
+        return {"backend": name, "auto_coarse": True}
+    return {"backend": name} | ({"openvino_precision": how} if how else {})
 
 
 def inspection(bundle: Path, workers: int, backend: str) -> InspectionSettings:
@@ -54,10 +56,13 @@ def inspection(bundle: Path, workers: int, backend: str) -> InspectionSettings:
         raise ToolError(f"backend {backend!r} with {workers} workers: {exc}") from exc
 
 
-def workers_settings(bundle: Path, workers: int, backend: str) -> Settings:
-    """Workers without a line; a picture of 64 megapixels may take them a minute."""
+def workers_settings(bundle: Path, workers: int, backend: str, data_dir: Path | None = None) -> Settings:
+    """Workers without a line; a picture of 64 megapixels may take them a minute. `data_dir` keeps what `auto` chose."""
     settings = pool_settings(bundle, RecipeSettings(), workers)
-    return settings.model_copy(update={"inspection": inspection(bundle, workers, backend)})
+    changes: dict[str, Any] = {"inspection": inspection(bundle, workers, backend)}
+    if data_dir is not None:
+        changes["station"] = settings.station.model_copy(update={"data_dir": data_dir})
+    return settings.model_copy(update=changes)
 
 
 def inspect_once(pool: InspectionPool, picture: MadePicture) -> dict[str, float]:

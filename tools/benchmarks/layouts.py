@@ -147,7 +147,14 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
                     "name": "who",
                     "cores": "cores",
                     "frame_ms": "frame ms",
-                    "ratio": "times ours",
+                    "ratio.paddle_lite": "times paddle_lite",
+                    "ratio.auto": "times auto",
+                    "ratio.auto:coarse": "times auto:coarse",
+                    "f_score": "F",
+                },
+                {
+                    "name": "who",
+                    "cores": "cores",
                     "core_differ": "core differs",
                     "seam_differ": "seam differs",
                 },
@@ -162,6 +169,21 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
                 {"name": "who", "note": "with"},
             ),
             Bars(("name", "cores"), {"frame_ms": "frame"}, "milliseconds a frame", log=True),
+        ),
+        "accuracy": Layout(
+            "Equally right",
+            (
+                {
+                    "name": "who",
+                    "f_score": "F",
+                    "precision": "precision",
+                    "recall": "recall",
+                    "average_precision": "average precision",
+                },
+                {"name": "who", "f_by_class": "F by class"},
+                {"name": "who", "note": "with"},
+            ),
+            Bars(("name",), {"f_score": "F"}, "F of defects"),
         ),
         "line": Layout(
             "From a trigger to its result on the wire",

@@ -1,4 +1,4 @@
-"""What the peers are given: the bundle's own network in the forms they take, frames and the way a pixel is scaled."""
+"""What the peers are given: a network in the forms they take, frames and the way a pixel is scaled."""
 
 from __future__ import annotations
 
@@ -14,75 +14,104 @@ from onnx import TensorProto, helper
 
 from edge_runtime.inference.bundle import Bundle
 from edge_runtime.vision.preprocess import value_table
-from tools.benchmarks.classic_unet import classic_unet
+from tools.architectures.classic import classic_unet
 from tools.errors import ToolError
 from tools.graph import Graph, Weights, count_macs, initial_weights
+from tools.network_file import load_network
+from tools.onnx_file import onnx_bytes
 from tools.onnx_network import logits_name, read_onnx
+from tools.tile_form import with_prior
 
 if TYPE_CHECKING:
-    from edge_runtime.values import ImageU8
+    from edge_runtime.values import ImageU8, InputContract
 
 
 @dataclass(frozen=True)
-class Exchange:
-    """The folder: `frame_N.npy` (uint8 H, W, 3 BGR), `whole.onnx` (bytes out, the frame's size), `tile.onnx` (bytes
-    out, the tile's size), `logits.onnx` (any number of tiles), `paddle/model.pdmodel` and `classic/model.pdmodel`
-    (logits of one tile), `job.json`."""
+class Task:
+    """What is to be computed: a network, `data` its ONNX file, on the tiles of `contract`."""
 
-    folder: Path
-    frame_hw: tuple[int, int]
-    class_count: int
-    gmacs: float
-    classic_gmacs: float
+    graph: Graph
+    weights: Weights
+    data: bytes
+    contract: InputContract
+
+    @property
+    def mask_stride_px(self) -> int:
+        return self.graph.output_stride_px
+
+    @property
+    def gmacs(self) -> float:
+        """For one tile."""
+        return round(count_macs(self.graph, self.contract.tile_px) / 1e9, 2)
 
 
-def prepare_exchange(bundle: Bundle, frames: Sequence[ImageU8], folder: Path, with_classic: bool) -> Exchange:
-    """Write the folder. Raises ToolError for a bundle or frames that the peers cannot be given, BundleError."""
-    frame_hw = _common_size(bundle, frames)
+def bundle_task(bundle: Bundle) -> Task:
+    """The bundle's own network. Raises BundleError, and ToolError for a bundle that the peers cannot be given."""
+    if bundle.input_contract.template:
+        raise ToolError(f"{bundle.folder}: the peers have no way to take a template; choose a bundle without")
     artefact = bundle.artefact_for("onnx")
     data = bundle.read(artefact)
     graph, weights = read_onnx(data, str(bundle.folder / artefact.file))
-    contract = bundle.input_contract
-    (folder / "whole.onnx").write_bytes(resized(data, frame_hw, bundle.mask_stride_px))
-    (folder / "tile.onnx").write_bytes(data)
-    (folder / "logits.onnx").write_bytes(logits_only(data, graph.class_count, bundle.mask_stride_px))
-    _export(graph, weights, contract.tile_px, folder / "paddle")
-    classic = classic_unet(graph.input_channels, graph.class_count)
-    if with_classic:
-        _export(classic, initial_weights(classic, 1), contract.tile_px, folder / "classic")
-    for number, frame in enumerate(frames):
-        np.save(folder / f"frame_{number}.npy", frame)
-    (folder / "job.json").write_text(json.dumps(_job(bundle)), encoding="utf-8")
-    gmacs, classic_gmacs = (round(count_macs(each, contract.tile_px) / 1e9, 2) for each in (graph, classic))
-    return Exchange(folder, frame_hw, graph.class_count, gmacs, classic_gmacs)
+    return Task(graph, weights, data, bundle.input_contract)
 
 
-def _common_size(bundle: Bundle, frames: Sequence[ImageU8]) -> tuple[int, int]:
-    contract = bundle.input_contract
-    sizes = {frame.shape[:2] for frame in frames}
-    if contract.template:
-        raise ToolError(f"{bundle.folder}: the peers have no way to take a template; choose a bundle without")
-    if len(sizes) != 1:
-        raise ToolError(f"the frames have {len(sizes)} sizes; whole-frame peers are compiled for one")
-    (height_px, width_px) = sizes.pop()
-    if height_px % contract.stride_px or width_px % contract.stride_px or min(height_px, width_px) < contract.tile_px:
+def classic_task(bundle: Bundle, run: Path | None) -> Task:
+    """The classic UNet on the bundle's tiles: as `run` trained it, its background's prior shifted as in a bundle, or
+    untrained. Raises ToolError for a run of another network."""
+    graph = classic_unet(len(bundle.input_contract.mean), len(bundle.classes) + 1)
+    weights = initial_weights(graph, 1)
+    if run is not None:
+        found, weights = load_network(run)
+        if found != graph:
+            raise ToolError(f"{run}: not a run of tools/benchmarks/classic.toml on the bundle's classes")
+    weights = with_prior(graph, weights)
+    return Task(graph, weights, onnx_bytes(graph, weights, bundle.input_contract.tile_px), bundle.input_contract)
+
+
+def prepare_exchange(task: Task, frame_hw: tuple[int, int], folder: Path) -> Path:
+    """Make the folder: `whole.onnx` (bytes out, the frame's size), `tile.onnx` (bytes out, the tile's size),
+    `logits.onnx` (any number of tiles), `paddle/model.pdmodel` (logits of one tile), `job.json`."""
+    contract, stride_px = task.contract, task.mask_stride_px
+    folder.mkdir()
+    (folder / "whole.onnx").write_bytes(resized(task.data, frame_hw, stride_px))
+    (folder / "tile.onnx").write_bytes(task.data)
+    (folder / "logits.onnx").write_bytes(logits_only(task.data, task.graph.class_count, stride_px))
+    _export(task.graph, task.weights, contract.tile_px, folder / "paddle")
+    (folder / "job.json").write_text(json.dumps(_job(contract, stride_px)), encoding="utf-8")
+    return folder
+
+
+def write_frames(frames: Sequence[ImageU8], folder: Path) -> list[Path]:
+    """Each as `frame_N.npy`, uint8 (H, W, 3) BGR."""
+    files = [folder / f"frame_{number}.npy" for number in range(len(frames))]
+    for file, frame in zip(files, frames, strict=True):
+        np.save(file, frame)
+    return files
+
+
+def common_size(task: Task, sizes_hw: set[tuple[int, int]]) -> tuple[int, int]:
+    """The one size of all frames. Raises ToolError for several, or one that a whole-frame peer cannot take."""
+    stride_px, tile_px = task.graph.total_stride_px, task.contract.tile_px
+    if len(sizes_hw) != 1:
+        raise ToolError(f"the frames have {len(sizes_hw)} sizes; whole-frame peers are compiled for one")
+    ((height_px, width_px),) = sizes_hw
+    if height_px % stride_px or width_px % stride_px or min(height_px, width_px) < tile_px:
         raise ToolError(
-            f"frames of {height_px} x {width_px} px: whole-frame peers need multiples of {contract.stride_px} px, "
-            f"at least {contract.tile_px}"
+            f"frames of {height_px} x {width_px} px: whole-frame peers need multiples of {stride_px} px, "
+            f"at least {tile_px}"
         )
     return height_px, width_px
 
 
-def _job(bundle: Bundle) -> dict[str, Any]:
+def _job(contract: InputContract, mask_stride_px: int) -> dict[str, Any]:
     """What a peer must know to make its input from a frame: numbers only."""
-    contract = bundle.input_contract
     tables = [value_table(mean, std).tolist() for mean, std in zip(contract.mean, contract.std, strict=True)]
     return {
         "channels": contract.channels,
         "tables": tables,
         "tile_px": contract.tile_px,
         "margin_px": contract.margin_px,
-        "mask_stride_px": bundle.mask_stride_px,
+        "mask_stride_px": mask_stride_px,
     }
 
 

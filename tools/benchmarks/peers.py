@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
-from edge_runtime.app import build_pool
-from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.inference.bundle import Bundle, load_bundle
 from edge_runtime.pictures import PICTURE_SUFFIXES, read_picture
-from edge_runtime.runtime.pool import InspectionPool
+from edge_runtime.values import TileGrid
 from edge_runtime.vision.boards import CAMERA, paint_board
 from edge_runtime.vision.tiling import plan_grid
 from tools.benchmarks.agreement import Agreement, Planes, compare
+from tools.benchmarks.contenders import CLASSIC, PEERS, REFERENCE, Contender, check_python, ours, ours_name, peer
 from tools.benchmarks.daemon import scratch
-from tools.benchmarks.frames import PAINTED_PX, workers_settings
-from tools.benchmarks.peer_networks import Exchange, prepare_exchange
-from tools.benchmarks.peer_process import PeerProcess, Timed, peak_mb
+from tools.benchmarks.frames import PAINTED_PX
+from tools.benchmarks.peer_networks import bundle_task, classic_task, common_size, prepare_exchange, write_frames
 from tools.benchmarks.report import Clerk, Report, Row
 from tools.errors import ToolError
 from tools.progress import progress_bar
@@ -31,27 +26,15 @@ from tools.progress import progress_bar
 if TYPE_CHECKING:
     from edge_runtime.values import ImageU8
 
-REFERENCE = "onnxruntime"
-CLASSIC = "paddleseg-classic"
-PEERS = {
-    "onnxruntime": "ONNX Runtime, whole",
-    "openvino-f32": "OpenVINO f32, whole",
-    "openvino-bf16": "OpenVINO bf16, whole",
-    "sahi": "SAHI slices",
-    "monai": "MONAI window",
-    "paddleseg": "PaddleSeg slide",
-    "paddleseg-cells": "PaddleSeg on cells*",
-    CLASSIC: "PaddleSeg UNet 64-512",
-}
-PAUSE_S = 0.05
-WARM_UP_ROUNDS = 1
+_Opened = AbstractContextManager[Contender]
 
 
 @dataclass(frozen=True)
 class PeersWish:
     """`frames`: a folder, or None for made-up boards. `python`: the interpreter of the peers' environment.
 
-    `backends`: of this runtime; the first is what ratios are against. `classic_rounds` 0: without the large UNet.
+    `backends`: of this runtime; ratios are against each. `classic`: a run of classic.toml; None: untrained. The classic
+    UNet runs at the most processors only, in `classic_rounds` rounds. `accuracy`: F by a row's name.
     """
 
     bundle: Path
@@ -63,34 +46,24 @@ class PeersWish:
     cores: Sequence[int]
     backends: Sequence[str]
     peers: Sequence[str] = tuple(PEERS)
+    classic: Path | None = None
+    accuracy: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def with_classic(self) -> bool:
+        return self.classic_rounds > 0 and any(PEERS[name].classic for name in self.peers)
 
 
-@dataclass
-class Contender:
-    """One row in the making: how a frame is run, and what came of it."""
+@dataclass(frozen=True)
+class _Stage:
+    """Everything that is made ready before anybody runs. `classic`: its exchange folder, where it takes part."""
 
-    name: str
-    run: Callable[[int], Timed | None]
-    note: Callable[[], str]
-    failure: Callable[[], str]
-    rounds: int
-    same_network: bool = True
-    ms: dict[int, float] = field(default_factory=dict)
-    planes: dict[int, Planes] = field(default_factory=dict)
-    peak_mb: float = 0.0
-
-    def take(self, round_number: int, frame: int) -> None:
-        """Run the frame; the first round only warms up."""
-        if self.failure() or round_number > self.rounds:
-            return
-        time.sleep(PAUSE_S)  # threads of the one before may still spin
-        timed = self.run(frame)
-        if timed is None:
-            return
-        self.peak_mb = max(self.peak_mb, timed.peak_mb)
-        self.planes.setdefault(frame, timed.planes)
-        if round_number >= WARM_UP_ROUNDS:
-            self.ms[round_number] = timed.ms
+    bundle: Bundle
+    files: Sequence[Path]
+    grid: TileGrid
+    exchange: Path
+    classic: Path | None
+    scratch: Path
 
 
 def bench_peers(wish: PeersWish) -> Report:
@@ -101,40 +74,43 @@ def bench_peers(wish: PeersWish) -> Report:
     clerk, bundle = Clerk("peers"), load_bundle(wish.bundle)
     check_python(wish.python)
     frames = painted_frames(wish.frame_count) if wish.frames is None else read_frames(wish.frames, wish.frame_count)
+    task, classic = bundle_task(bundle), classic_task(bundle, wish.classic)
+    frame_hw = common_size(classic if wish.with_classic else task, {(f.shape[0], f.shape[1]) for f in frames})
+    contract = task.contract
     rows: list[Row] = []
     with scratch("peers") as folder, progress_bar("rounds") as advance:
-        exchange = prepare_exchange(bundle, frames, folder, CLASSIC in wish.peers and wish.classic_rounds > 0)
-        done, total = 0, len(wish.cores) * (WARM_UP_ROUNDS + wish.rounds)
-
-        def step() -> None:
-            nonlocal done
-            done += 1
-            advance(done, total)
-
+        stage = _Stage(
+            bundle,
+            write_frames(frames, folder),
+            plan_grid(frame_hw, contract.tile_px, contract.margin_px, contract.stride_px),
+            prepare_exchange(task, frame_hw, folder / "network"),
+            prepare_exchange(classic, frame_hw, folder / CLASSIC) if wish.with_classic else None,
+            folder,
+        )
+        total = len(wish.cores) * (1 + wish.rounds)
         for cores in wish.cores:
-            rows += _measure(wish, bundle, frames, exchange, cores, step)
+            for done in _measure(wish, stage, cores, rows):
+                advance(wish.cores.index(cores) * (1 + wish.rounds) + done, total)
     conditions = {
         "model": bundle.model_id,
-        "GMAC a tile": exchange.gmacs,
-        "GMAC a tile of UNet 64-512": exchange.classic_gmacs,
+        "GMAC a tile": task.gmacs,
+        "GMAC a tile of UNet 64-512": classic.gmacs,
+        "UNet 64-512": trained_words(wish),
         "frames": f"{len(frames)} {source(wish.frames)}",
-        "size": " x ".join(map(str, exchange.frame_hw[::-1])),
+        "size": " x ".join(map(str, frame_hw[::-1])),
+        "margin px": contract.margin_px,
         "rounds": wish.rounds,
-        "ratios against": ours_name(wish.backends[0]),
     }
     return clerk.report(conditions, rows)
 
 
-def check_names(peers: Iterable[str]) -> None:
-    """Raises ToolError for a peer there is none of."""
-    unknown = [name for name in peers if name not in PEERS]
-    if unknown:
-        raise ToolError(f"peer {unknown[0]!r}: known are {', '.join(PEERS)}")
-
-
-def check_python(python: Path) -> None:
-    if not python.exists():
-        raise ToolError(f"{python}: no such interpreter; make the peers' environment with `make bench-peers`")
+def trained_words(wish: PeersWish) -> str:
+    if not wish.with_classic:
+        return ""
+    if wish.classic is None:
+        return "untrained, for its time alone"
+    known = wish.accuracy.get(PEERS[CLASSIC].label)
+    return "trained" if known is None else f"trained, F {known:.3f}"
 
 
 def read_frames(folder: Path, count: int) -> list[ImageU8]:
@@ -154,109 +130,68 @@ def source(folder: Path | None) -> str:
     return "made-up boards" if folder is None else f"of {'/'.join(folder.resolve().parts[-2:])}"
 
 
-def ours_name(backend: str) -> str:
-    return f"ours, {backend}"
-
-
-def _measure(
-    wish: PeersWish,
-    bundle: Bundle,
-    frames: Sequence[ImageU8],
-    exchange: Exchange,
-    cores: int,
-    step: Callable[[], None],
-) -> list[Row]:
+def _measure(wish: PeersWish, stage: _Stage, cores: int, rows: list[Row]) -> Iterator[int]:
+    """Rounds done; at the end `rows` has grown by one for each contender."""
     with ExitStack() as stack:
-        contenders = [stack.enter_context(_own(wish, bundle, frames, backend, cores)) for backend in wish.backends]
-        for name in wish.peers:
-            rounds = wish.classic_rounds if name == CLASSIC else wish.rounds
-            if rounds > 0:
-                contenders.append(stack.enter_context(_peer(wish, exchange, name, cores, rounds)))
-        for round_number in range(WARM_UP_ROUNDS + wish.rounds):
+        contenders = [stack.enter_context(each) for each in _everybody(wish, stage, cores)]
+        for round_number in range(1 + wish.rounds):
             for contender in contenders:
-                contender.take(round_number, round_number % len(frames))
-            step()
-    return [_row(each, contenders, bundle, exchange, cores) for each in contenders]
+                contender.take(round_number, stage.files[round_number % len(stage.files)])
+            yield round_number + 1
+    rows += [_row(each, contenders, wish, stage, cores) for each in contenders]
+
+
+def _everybody(wish: PeersWish, stage: _Stage, cores: int) -> Iterator[_Opened]:
+    for backend in wish.backends:
+        yield _rounds(ours(stage.bundle, backend, cores, stage.scratch), 0, wish.rounds)
+    for name in wish.peers:
+        if not PEERS[name].classic:
+            yield _rounds(peer(name, wish.python, stage.exchange, cores), 0, wish.rounds)
+        elif stage.classic is not None and cores == max(wish.cores):
+            yield _rounds(peer(name, wish.python, stage.classic, cores), 1, min(wish.rounds, wish.classic_rounds))
 
 
 @contextmanager
-def _own(wish: PeersWish, bundle: Bundle, frames: Sequence[ImageU8], backend: str, cores: int) -> Iterator[Contender]:
-    """This runtime with as many workers as processors; its time is to the verdict, defects found and judged."""
-    trouble: list[str] = []
-    with ExitStack() as stack:
-        before = {child.pid for child in psutil.Process().children()}
-        try:
-            pool = stack.enter_context(build_pool(workers_settings(wish.bundle, cores, backend), bundle.mask_stride_px))
-        except EdgeRuntimeError as exc:
-            trouble.append(str(exc).splitlines()[0][:300])
-            pool = None
-        workers = [child.pid for child in psutil.Process().children() if child.pid not in before]
-
-        def run(frame: int) -> Timed | None:
-            assert pool is not None
-            return _inspect(pool, frames[frame], workers, trouble)
-
-        name = ours_name(backend)
-        yield Contender(name, run, lambda: "", lambda: trouble[0] if trouble else "", wish.rounds)
+def _rounds(opened: _Opened, first: int, last: int) -> Iterator[Contender]:
+    with opened as contender:
+        contender.first_round, contender.last_round = first, last
+        yield contender
 
 
-def _inspect(pool: InspectionPool, frame: ImageU8, workers: Sequence[int], trouble: list[str]) -> Timed | None:
-    result = pool.inspect(frame)
-    if result.mask is None:
-        trouble.append(", ".join(result.verdict.reasons))
-        return None
-    planes = Planes(result.mask.class_ids, result.mask.scores)
-    return Timed(result.ms["frame"], planes, sum(peak_mb(pid) for pid in workers))
-
-
-@contextmanager
-def _peer(wish: PeersWish, exchange: Exchange, name: str, cores: int, rounds: int) -> Iterator[Contender]:
-    process = PeerProcess(wish.python, exchange.folder, name, cores, exchange.folder / f"{name}.log")
-    with process:
-        yield Contender(
-            PEERS[name],
-            lambda frame: process.run(exchange.folder / f"frame_{frame}.npy"),
-            lambda: "; ".join(filter(None, (process.versions, process.setting))),
-            lambda: process.failure,
-            rounds,
-            same_network=name != CLASSIC,
-        )
-
-
-def _row(contender: Contender, everybody: Sequence[Contender], bundle: Bundle, exchange: Exchange, cores: int) -> Row:
+def _row(contender: Contender, everybody: Sequence[Contender], wish: PeersWish, stage: _Stage, cores: int) -> Row:
     row: Row = {"name": contender.name, "cores": cores, "note": contender.note()}
     if contender.failure() or not contender.ms:
         return row | {"failed": contender.failure() or "no round was counted"}
     times = list(contender.ms.values())
+    by_name = {each.name: each for each in everybody}
     row |= {
         "frame_ms": round(statistics.median(times), 1),
         "least_ms": round(min(times), 1),
         "most_ms": round(max(times), 1),
         "rounds": len(times),
-        "ratio": ratio(contender.ms, everybody[0].ms),
+        "f_score": wish.accuracy.get(contender.name),
+        "ratio": {each: ratio(contender.ms, by_name[ours_name(each)].ms) for each in wish.backends},
         "peak_mb": round(contender.peak_mb, 1),
     }
-    reference = next((each for each in everybody if each.name == PEERS[REFERENCE]), None)
+    reference = by_name.get(PEERS[REFERENCE].label)
     if reference is None or not contender.same_network:
         return row
-    found = agreement(contender.planes, reference.planes, bundle, exchange.frame_hw)
+    found = agreement(contender.planes, reference.planes, stage.grid, stage.bundle.mask_stride_px)
     return row | ({"core_differ": found.core_differ, "seam_differ": found.seam_differ} if found else {})
 
 
-def ratio(ms: dict[int, float], against: dict[int, float]) -> float | None:
+def ratio(ms: Mapping[int, float], against: Mapping[int, float]) -> float | None:
     """The median of the rounds' ratios, so that a neighbour that slows a round slows both."""
     shared = [ms[number] / against[number] for number in ms if number in against]
     return round(statistics.median(shared), 2) if shared else None
 
 
 def agreement(
-    found: dict[int, Planes], wanted: dict[int, Planes], bundle: Bundle, frame_hw: tuple[int, int]
+    found: Mapping[Path, Planes], wanted: Mapping[Path, Planes], grid: TileGrid, mask_stride_px: int
 ) -> Agreement | None:
     """Over all frames that both have; None for none."""
-    contract = bundle.input_contract
-    grid = plan_grid(frame_hw, contract.tile_px, contract.margin_px, contract.stride_px)
     whole = None
     for frame in found.keys() & wanted.keys():
-        one = compare(found[frame], wanted[frame], grid, bundle.mask_stride_px)
+        one = compare(found[frame], wanted[frame], grid, mask_stride_px)
         whole = one if whole is None else whole + one
     return whole

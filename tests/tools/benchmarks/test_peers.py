@@ -1,6 +1,7 @@
 """The comparison is of the same computation: networks handed over, masks compared, peers that fail are told."""
 
 import json
+import math
 import sys
 import time
 
@@ -11,15 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.vision.tiling import core_box, plan_grid
+from tools.architectures.choice import build_network
 from tools.benchmarks.agreement import Agreement, Planes, compare, covered_twice, differing
-from tools.benchmarks.classic_unet import classic_unet
+from tools.benchmarks.contenders import PEERS, Contender, check_names, check_python
 from tools.benchmarks.peer import __main__ as peer_main
 from tools.benchmarks.peer.engines import fastest
 from tools.benchmarks.peer.job import answer
 from tools.benchmarks.peer.sliding import starts
 from tools.benchmarks.peer_networks import logits_only, resized
-from tools.benchmarks.peer_process import PeerProcess
-from tools.benchmarks.peers import PEERS, check_names, check_python, ratio, read_frames
+from tools.benchmarks.peer_process import PeerProcess, Timed
+from tools.benchmarks.peers import ratio, read_frames
 from tools.errors import ToolError
 from tools.graph import count_macs, initial_weights
 from tools.onnx_file import onnx_bytes
@@ -64,8 +66,13 @@ def test_logits_alone_give_the_networks_answer(network):
         assert np.abs(found[1].astype(int) - scores[0]).max() <= 1
 
 
-def test_the_classic_unet_is_the_known_one():
-    assert count_macs(classic_unet(3, 2), 512) == pytest.approx(147e9, rel=0.001)
+def test_the_classic_unet_is_paddlesegs():
+    """Paddle counts 13,404,354 parameters in it, statistics and the needless biases before batch norm among them."""
+    graph = build_network({"kind": "classic"}, 3, 2, "test")
+    trained, normalised = graph.trained_shapes(), sum(graph.channels()[n.name] for n in graph if n.op == "bn")
+    assert sum(map(math.prod, trained.values())) + 3 * normalised == 13_404_354
+    assert count_macs(graph, 512) == pytest.approx(124e9, rel=0.005)
+    assert (graph.output_stride_px, graph.total_stride_px) == (1, 16)
 
 
 def test_equal_planes_differ_nowhere():
@@ -127,8 +134,37 @@ def test_the_fastest_opener_wins():
     assert (name, thing) == ("quick", 0.0)
 
 
-def test_both_sides_know_the_same_peers():
-    assert set(PEERS) == set(peer_main.PEERS)
+def test_both_sides_know_the_same_engines():
+    assert {kind.engine for kind in PEERS.values()} == set(peer_main.PEERS)
+
+
+@pytest.mark.parametrize(("first", "last", "counted"), [(0, 3, [1, 2, 3]), (1, 2, [1, 2])])
+def test_the_first_round_of_all_only_warms_up(tmp_path, first, last, counted):
+    ran = []
+
+    def run(frame):
+        ran.append(frame)
+        return Timed(float(len(ran)), planes(), 10.0 * len(ran))
+
+    one = Contender("one", run, lambda: "", lambda: "", first_round=first, last_round=last)
+    for number in range(5):
+        one.take(number, tmp_path / str(number % 2))
+    assert list(one.ms) == counted
+    assert len(ran) == last - first + 1
+    assert set(one.planes) == set(ran)
+    assert one.peak_mb == 10.0 * len(ran)
+
+
+def test_a_contender_that_failed_is_not_asked_again(tmp_path):
+    trouble = []
+
+    def run(frame):
+        trouble.append("broken")
+
+    one = Contender("one", run, lambda: trouble[0] if trouble else "", lambda: "", last_round=3)
+    for number in range(4):
+        one.take(number, tmp_path)
+    assert (trouble, one.ms) == (["broken"], {})
 
 
 def job_folder(tmp_path, network):

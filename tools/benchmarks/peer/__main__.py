@@ -18,18 +18,28 @@ from typing import Any
 import numpy as np
 
 from tools.benchmarks.peer.job import Job
-from tools.benchmarks.peer.sliding import Monai, PaddleSeg, PaddleSegClassic, PaddleSegOnCells, Sahi
+from tools.benchmarks.peer.sliding import (
+    Monai,
+    OpenVinoTiles,
+    OpenVinoTilesBf16,
+    PaddleSeg,
+    PaddleSegBf16,
+    PaddleSegOnCells,
+    Sahi,
+)
 from tools.benchmarks.peer.whole import Peer, WholeOnnx, WholeOpenVino, WholeOpenVinoBf16
 
 PEERS: dict[str, type[Peer]] = {
     "onnxruntime": WholeOnnx,
     "openvino-f32": WholeOpenVino,
     "openvino-bf16": WholeOpenVinoBf16,
+    "openvino-tiles-f32": OpenVinoTiles,
+    "openvino-tiles-bf16": OpenVinoTilesBf16,
     "paddleseg": PaddleSeg,
+    "paddleseg-bf16": PaddleSegBf16,
     "paddleseg-cells": PaddleSegOnCells,
     "monai": Monai,
     "sahi": Sahi,
-    "paddleseg-classic": PaddleSegClassic,
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tools.benchmarks.peer.engines import PaddlePredictor, fastest, onnx_session
+from tools.benchmarks.peer.engines import PaddlePredictor, fastest, onnx_session, openvino_model
 from tools.benchmarks.peer.job import Job, answer
 from tools.benchmarks.peer.whole import Peer
 
@@ -40,6 +40,48 @@ class Sahi(Peer):
             place = slice(y0 // stride_px, y1 // stride_px), slice(x0 // stride_px, x1 // stride_px)
             class_ids[place], scores[place] = found[0][0], found[1][0]
         return class_ids, scores
+
+
+class OpenVinoTiles(Peer):
+    """Our own writing of what OpenVINO's guide says for many small inputs: requests in flight, as many as it wants.
+
+    A later tile writes over an earlier one.
+    """
+
+    packages = ("openvino",)
+    precision = "f32"
+
+    def __init__(self, job: Job) -> None:
+        import openvino
+
+        super().__init__(job)
+        self._queue = openvino.AsyncInferQueue(openvino_model(job, "tile.onnx", self.precision, "THROUGHPUT"))
+        self._queue.set_callback(self._place)
+        self._planes: tuple[Any, Any] = (None, None)
+        self.setting = f"throughput hint, {len(self._queue)} requests"
+
+    def planes(self, frame: Any) -> tuple[Any, Any]:
+        stride_px, side_px = self.job.mask_stride_px, self.job.tile_px
+        height_px, width_px = frame.shape[:2]
+        whole = self.job.input_of(frame)
+        cells_hw = height_px // stride_px, width_px // stride_px
+        self._planes = np.zeros(cells_hw, np.uint8), np.zeros(cells_hw, np.uint8)
+        for y in starts(height_px, side_px, self.job.step_px):
+            for x in starts(width_px, side_px, self.job.step_px):
+                tile = np.ascontiguousarray(whole[:, :, y : y + side_px, x : x + side_px])
+                self._queue.start_async({"tile": tile}, (y, x))
+        self._queue.wait_all()
+        return self._planes
+
+    def _place(self, request: Any, origin_yx: tuple[int, int]) -> None:
+        stride_px, side_px = self.job.mask_stride_px, self.job.tile_px
+        place = tuple(slice(start // stride_px, (start + side_px) // stride_px) for start in origin_yx)
+        for plane, name in zip(self._planes, ("class_ids", "scores"), strict=True):
+            plane[place] = request.get_tensor(name).data[0]
+
+
+class OpenVinoTilesBf16(OpenVinoTiles):
+    precision = "bf16"
 
 
 class Monai(Peer):
@@ -87,11 +129,11 @@ class PaddleSeg(Peer):
     """
 
     packages = ("paddleseg", "paddlepaddle")
-    program = "paddle"
+    bf16 = False
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
-        self._predict = PaddlePredictor(job, self.program)
+        self._predict = PaddlePredictor(job, self.bf16)
         self.setting = self._predict.setting
         self._slide = paddleseg_slide()
 
@@ -119,8 +161,8 @@ class Fine:
         return self._values
 
 
-class PaddleSegClassic(PaddleSeg):
-    program = "classic"
+class PaddleSegBf16(PaddleSeg):
+    bf16 = True
 
 
 class PaddleSegOnCells(Peer):
@@ -130,7 +172,7 @@ class PaddleSegOnCells(Peer):
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
-        self._predict = PaddlePredictor(job, "paddle")
+        self._predict = PaddlePredictor(job)
         self.setting = self._predict.setting
 
     def planes(self, frame: Any) -> tuple[Any, Any]:

@@ -1,0 +1,114 @@
+"""`bench accuracy`: whether what is compared in time is equally right, on labelled pictures.
+
+Every contender's mask goes through the same defect finding and the same scoring. The classic UNet's thresholds are
+chosen as a bundle's are: on the pictures that its training held out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from edge_runtime.inference.bundle import Bundle, load_bundle
+from edge_runtime.pictures import read_picture
+from edge_runtime.values import DefectClass, Mask
+from tools.benchmarks.contenders import CLASSIC, PEERS, Contender, check_python, ours, peer
+from tools.benchmarks.daemon import scratch
+from tools.benchmarks.peer_networks import classic_task, common_size, prepare_exchange
+from tools.benchmarks.report import Clerk, Report, Row, load
+from tools.dataset import Dataset
+from tools.errors import ToolError
+from tools.evaluate import ALL, Segmented, choose_thresholds, score_candidates, score_masks, scores_by_class
+from tools.evaluation.data import labelled_for, with_class_ids
+from tools.pack import held_out
+from tools.progress import progress_bar
+
+ENGINE = "classic-openvino"
+
+
+@dataclass(frozen=True)
+class AccuracyWish:
+    """`classic`: a run of classic.toml, or None. `engine`: the peer that runs it. `count`: only the first pictures."""
+
+    bundle: Path
+    data: Path
+    backends: Sequence[str]
+    classic: Path | None
+    engine: str
+    python: Path
+    cores: int
+    count: int | None = None
+
+
+def bench_accuracy(wish: AccuracyWish) -> Report:
+    """One row a contender. Raises BundleError, DatasetError, InferenceError, CameraError, ToolError."""
+    clerk, bundle = Clerk("accuracy"), load_bundle(wish.bundle)
+    dataset = _first(labelled_for(wish.data, bundle), wish.count)
+    rows: list[Row] = []
+    with scratch("accuracy") as folder:
+        for backend in wish.backends:
+            with ours(bundle, backend, wish.cores, folder) as contender:
+                segmented = list(_segmented(contender, dataset, folder, bundle.mask_stride_px))
+                rows.append(_row(contender.name, contender.note(), segmented, bundle.classes))
+        if wish.classic is not None:
+            rows.append(_classic_row(wish, wish.classic, bundle, dataset, folder))
+    data = "/".join(wish.data.resolve().parts[-2:])
+    return clerk.report({"model": bundle.model_id, "data": data, "pictures": len(dataset.pictures)}, rows)
+
+
+def read_accuracy(file: Path) -> dict[str, float]:
+    """F by contender. Raises ToolError for another benchmark's result."""
+    report = load(file)
+    if report.benchmark != "accuracy":
+        raise ToolError(f"{file}: the result of bench {report.benchmark}; give one of bench accuracy")
+    return {str(row["name"]): float(row["f_score"]) for row in report.rows}
+
+
+def _first(dataset: Dataset, count: int | None) -> Dataset:
+    return replace(dataset, pictures=dataset.pictures[:count])
+
+
+def _classic_row(wish: AccuracyWish, run: Path, bundle: Bundle, dataset: Dataset, folder: Path) -> Row:
+    check_python(wish.python)
+    task = classic_task(bundle, run)
+    held = [with_class_ids(each, bundle.classes) for each in held_out(run, None, 0)]
+    sizes_hw = {picture.size_hw for each in (*held, dataset) for picture in each.pictures}
+    exchange = prepare_exchange(task, common_size(task, sizes_hw), folder / CLASSIC)
+    with peer(wish.engine, wish.python, exchange, wish.cores) as contender:
+        shown = [one for each in held for one in _segmented(contender, each, folder, task.mask_stride_px)]
+        classes = choose_thresholds(lambda tried: score_masks(shown, tried), bundle.classes)
+        segmented = list(_segmented(contender, dataset, folder, task.mask_stride_px))
+        chosen = ", ".join(str(known.threshold) for known in classes)
+        note = f"run by {contender.name}: {contender.note()}; thresholds {chosen}"
+    return _row(PEERS[CLASSIC].label, note, segmented, classes)
+
+
+def _segmented(contender: Contender, dataset: Dataset, folder: Path, mask_stride_px: int) -> Iterator[Segmented]:
+    """Each picture's mask. Raises ToolError where the contender fails, CameraError."""
+    file = folder / "picture.npy"
+    with progress_bar(contender.name) as advance:
+        for done, picture in enumerate(dataset.pictures, 1):
+            np.save(file, read_picture(picture.image_path))
+            timed = None if contender.failure() else contender.run(file)
+            if timed is None:
+                raise ToolError(f"{contender.name}: {picture.image_path}: {contender.failure()}")
+            mask = Mask(timed.planes.class_ids, timed.planes.scores, mask_stride_px)
+            yield Segmented(picture, dataset.label_margin_px, mask)
+            advance(done, len(dataset.pictures))
+
+
+def _row(name: str, note: str, segmented: Sequence[Segmented], classes: Sequence[DefectClass]) -> Row:
+    scores = scores_by_class(score_masks(segmented, classes), classes, score_candidates(segmented, classes))
+    whole = scores[ALL]
+    return {
+        "name": name,
+        "f_score": round(whole.f_score, 4),
+        "precision": round(whole.precision, 4),
+        "recall": round(whole.recall, 4),
+        "average_precision": round(whole.average_precision, 4),
+        "f_by_class": {known.name: round(scores[known.name].f_score, 3) for known in classes},
+        "note": note,
+    }
