@@ -31,6 +31,6 @@ def build_network(table: Mapping[str, Any], input_channels: int, class_count: in
             raise ToolError(f"{where}: {kind} has no settings, but {', '.join(settings)} is given")
         return classic_unet(input_channels, class_count)
     if kind not in ("regnet", *NAMED):
-        raise ToolError(f"{where}: no network is called {kind!r}; known: unet, {CLASSIC}, regnet, {', '.join(NAMED)}")
+        raise ToolError(f"{where}: no network is called {kind!r}; known: unet, regnet, {', '.join((*NAMED, CLASSIC))}")
     named = vars(NAMED[kind]) if kind in NAMED else {}
     return build_regnet(checked(RegnetSettings, {**named, **settings}, where), input_channels, class_count)
