@@ -290,7 +290,7 @@ def _serve_inspection(channel: Channel, ring: FrameRing, settings: Settings, ind
     plans = {}
     for number, entry in settings.numbered_recipes.items():
         bundle, digest = bundles[entry.bundle], digest_of(entry.recipe, bundles[entry.bundle].model_id)
-        segmenter = segmenters[entry.bundle]
+        segmenter = segmenters[number]
         plans[number] = InspectionPlan(
             segmenter, bundle.classes, entry.recipe.value(), bundle.model_id, digest, gates[entry.bundle]
         )
@@ -309,13 +309,21 @@ def _proved_gate(settings: Settings, bundle: Bundle) -> TileGate | None:
     return TileGate(bundle.gate, settings.inspection.gate_audit_every)
 
 
-def _open_segmenters(settings: Settings, bundles: dict[Path, Bundle]) -> dict[Path, Segmenter]:
-    """The predictors by the folders of their bundles, each after it has passed the golden tiles."""
+def _open_segmenters(settings: Settings, bundles: dict[Path, Bundle]) -> dict[int, Segmenter]:
+    """The predictors by the numbers of their recipes, each after it has passed the golden tiles.
+
+    Their tiles suit the camera's largest picture; another one is covered by the same tiles.
+    """
     from edge_runtime.fastest_engine import open_proved
 
-    inspection, data_dir = settings.inspection, settings.station.data_dir
+    inspection, data_dir, camera = settings.inspection, settings.station.data_dir, settings.camera
     limit_s = MEASURE_SHARE * inspection.start_timeout_ms / 1000 / len(bundles)
-    return {folder: open_proved(inspection, bundle, data_dir, limit_s) for folder, bundle in bundles.items()}
+    image_hw = (camera.height_px, camera.width_px)
+    opened: dict[int, Segmenter] = {}
+    for folder, bundle in bundles.items():
+        recipes = {n: each.recipe.value() for n, each in settings.numbered_recipes.items() if each.bundle == folder}
+        opened |= open_proved(inspection, bundle, data_dir, limit_s, recipes, image_hw)
+    return opened
 
 
 def _serve_office(channel: Channel, ring: FrameRing, settings: Settings, index: int) -> None:

@@ -59,6 +59,13 @@ class InspectionSettings(StrictModel):
     auto_coarse: bool = Field(
         default=False, description="auto only: INT8 and bf16 are tried, too, where the bundle allows them"
     )
+    tile_px: int | None = Field(
+        default=None,
+        ge=8,
+        le=4096,
+        description="Side of the tiles; unset: the one that computes least for the camera's picture and the recipe's "
+        "region, of those that the bundle offers",
+    )
     workers: int = Field(default=2, ge=1, le=64, description="Processes that share a picture's tiles")
     threads: int = Field(default=1, ge=1, le=64, description="Threads of each predictor; paddle_lite on x86 has 1")
     cpu_affinity: tuple[CpuList, ...] = Field(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from edge_runtime.config import READS_ONNX, InspectionSettings
 from edge_runtime.inference.bundle import Bundle, machine_target
+from edge_runtime.vision.tile_plan import PlanRules, cheapest_plan, watched_part
 
 if TYPE_CHECKING:
     from edge_runtime.interfaces import Segmenter
+    from edge_runtime.values import Recipe
 
 # Module and distributions of each backend that runs real networks; a board's own build may be called otherwise.
 PACKAGES = {
@@ -46,6 +49,25 @@ def allowed_share(inspection: InspectionSettings, bundle: Bundle) -> float:
     coarse = inspection.openvino_precision if inspection.backend == "openvino" else "f32"
     arithmetic = "int8" if target.endswith("+int8") else coarse
     return {str(name): share for name, share in bundle.artefact_for(target).allowed_shares.items()}.get(arithmetic, 0.0)
+
+
+def with_tiles(inspection: InspectionSettings, bundle: Bundle, recipe: Recipe, image_hw: tuple[int, int]) -> Bundle:
+    """The bundle with the tiles that suit pictures of this size and the recipe's region. Raises BundleError.
+
+    Those of `inspection.tile_px` where that is set; else, of all that the network runs, those that cost least. It
+    depends on the arguments alone: workers that share a picture's tiles must choose alike.
+    """
+    if inspection.backend == "scripted":
+        return bundle if inspection.tile_px is None else replace(bundle, tile_px=inspection.tile_px)
+    target = target_of(inspection)
+    if inspection.tile_px is not None:
+        return bundle.with_tiles(inspection.tile_px, target)
+    sides_px, contract = bundle.tile_sides_px(target), bundle.input_contract
+    if len(sides_px) == 1:
+        return bundle
+    watched = watched_part(image_hw, recipe, bundle.mask_stride_px, contract.stride_px)
+    plan = cheapest_plan(watched, sides_px, contract.tile_px, PlanRules.of(contract), inspection.workers)
+    return bundle.with_tiles(plan.tile_px, target)
 
 
 def build_segmenter(inspection: InspectionSettings, bundle: Bundle) -> Segmenter:

@@ -7,7 +7,7 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from edge_runtime.clock import SystemClock
 from edge_runtime.config import READS_ONNX, InspectionSettings
-from edge_runtime.engines import PACKAGES, allowed_share, build_segmenter, engine_version, target_of
+from edge_runtime.engines import PACKAGES, allowed_share, build_segmenter, engine_version, target_of, with_tiles
 from edge_runtime.errors import EdgeRuntimeError, InferenceError
 from edge_runtime.inference.bundle import Bundle, check_golden, machine_target
 from edge_runtime.inference.engine_choice import Choice, Trial, keep_choice, machine_key, only_one, read_choice
@@ -25,25 +25,45 @@ from edge_runtime.inference.manifest import ONNX_TARGETS
 
 if TYPE_CHECKING:
     from edge_runtime.interfaces import Segmenter
+    from edge_runtime.values import Recipe
 
 log = logging.getLogger(__name__)
 CHOICES_NAME = "engines"
 
 
-def open_proved(inspection: InspectionSettings, bundle: Bundle, data_dir: Path, limit_s: float) -> Segmenter:
-    """A predictor that has passed the golden tiles here. Raises BundleError, InferenceError.
+def open_proved(
+    inspection: InspectionSettings,
+    bundle: Bundle,
+    data_dir: Path,
+    limit_s: float,
+    recipes: Mapping[int, Recipe],
+    image_hw: tuple[int, int],
+) -> dict[int, Segmenter]:
+    """A predictor for each of the bundle's recipes, by its number, that has passed the golden tiles here.
 
-    `data_dir` and `limit_s` as in `settled`. A choice that did not hold is forgotten: the next start measures again.
+    Recipes whose tiles have the same side share one. `image_hw`: the pictures to expect; `data_dir` and `limit_s` as in
+    `settled`. Raises BundleError, InferenceError. A choice that did not hold is forgotten: the next start measures
+    again.
     """
     chosen = settled(inspection, bundle, data_dir, limit_s)
+    sized = {number: with_tiles(chosen, bundle, recipe, image_hw) for number, recipe in recipes.items()}
     try:
-        segmenter = build_segmenter(chosen, bundle)
-        if chosen.backend != "scripted":
-            check_golden(bundle, segmenter, allowed_share(chosen, bundle))
+        by_side = {side: _proved(chosen, each) for side, each in _by_side(sized.values()).items()}
     except EdgeRuntimeError:
         if inspection.backend == "auto":
             _choice_path(bundle, data_dir).unlink(missing_ok=True)
         raise
+    return {number: by_side[each.input_contract.tile_px] for number, each in sized.items()}
+
+
+def _by_side(bundles: Iterable[Bundle]) -> dict[int, Bundle]:
+    return {bundle.input_contract.tile_px: bundle for bundle in bundles}
+
+
+def _proved(chosen: InspectionSettings, bundle: Bundle) -> Segmenter:
+    segmenter = build_segmenter(chosen, bundle)
+    if chosen.backend != "scripted":
+        check_golden(bundle, segmenter, allowed_share(chosen, bundle))
     return segmenter
 
 
@@ -157,5 +177,5 @@ def _choice_path(bundle: Bundle, data_dir: Path) -> Path:
 def _choice_key(inspection: InspectionSettings, bundle: Bundle) -> dict[str, str]:
     """All that the measurement depends on."""
     versions = {backend: engine_version(backend) or "none" for backend in PACKAGES}
-    told = inspection.model_dump_json(exclude={"bundle", "workers", "hang_timeout_ms", "backend"})
+    told = inspection.model_dump_json(exclude={"bundle", "workers", "hang_timeout_ms", "backend", "tile_px"})
     return {"bundle": bundle.digest, **machine_key(), **versions, "numpy": version("numpy"), "settings": told}

@@ -98,6 +98,24 @@ class TileGrid:
 
 
 @dataclass(frozen=True)
+class TilePlan:
+    """The tiles to compute of an image, and what each answers for; made by `vision.tile_plan`, immutable.
+
+    Tile `index` is the exact `tile_px` square at `origins_yx[index]`, a multiple of `stride_px`; `cores_xyxy_px[index]`
+    is its core: half-open, in image coordinates, disjoint from all others. What no core covers is background.
+    """
+
+    image_hw: tuple[int, int]
+    tile_px: int
+    stride_px: int
+    origins_yx: tuple[tuple[int, int], ...]
+    cores_xyxy_px: tuple[Box, ...]
+
+    def __len__(self) -> int:
+        return len(self.origins_yx)
+
+
+@dataclass(frozen=True)
 class Mask:
     """Stitched model output at `stride_px` image pixels per cell.
 

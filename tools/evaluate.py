@@ -19,7 +19,7 @@ from edge_runtime.vision.blobs import find_defects
 from edge_runtime.vision.preprocess import cut_tile
 from edge_runtime.vision.registration import register_template
 from edge_runtime.vision.stitching import mask_hw, place_core
-from edge_runtime.vision.tiling import plan_grid
+from edge_runtime.vision.tile_plan import tiles_for
 from tools.dataset import Dataset, Picture
 from tools.errors import DatasetError
 from tools.evaluation.candidates import find_candidates
@@ -58,13 +58,13 @@ def segment_picture(segmenter: Segmenter, image: ImageU8, template: ImageU8 | No
     """
     contract, stride_px = segmenter.input_contract, segmenter.mask_stride_px
     image_hw = (image.shape[0], image.shape[1])
-    grid = plan_grid(image_hw, contract.tile_px, contract.margin_px, contract.stride_px)
+    plan = tiles_for(contract, stride_px, image_hw, RECIPE)
     planes = [np.zeros(mask_hw(image_hw, stride_px), np.uint8) for _ in range(2)]
-    for index, origin_yx in enumerate(grid.origins_yx):
+    for index, origin_yx in enumerate(plan.origins_yx):
         cut = None if template is None else cut_tile(template, origin_yx, contract.tile_px)
         answers = segmenter.predict(cut_tile(image, origin_yx, contract.tile_px), cut)
         for plane, answer in zip(planes, answers, strict=True):
-            place_core(plane, answer, grid, index, stride_px)
+            place_core(plane, answer, plan, index, stride_px)
     return Mask(planes[0], planes[1], stride_px)
 
 

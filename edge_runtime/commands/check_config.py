@@ -11,6 +11,7 @@ from edge_runtime.clock import NS_PER_MS
 from edge_runtime.commands.settings_notes import notes_on
 from edge_runtime.config import NumberedRecipe, Settings, load_settings
 from edge_runtime.config_camera import FolderCameraSettings
+from edge_runtime.engines import with_tiles
 from edge_runtime.errors import ConfigError
 from edge_runtime.fastest_engine import told_engine
 from edge_runtime.inference.bundle import load_bundle
@@ -19,7 +20,7 @@ from edge_runtime.processors import check_online
 from edge_runtime.protocol.mqtt_topics import Kind
 from edge_runtime.recipe_table import recipe_facts
 from edge_runtime.runtime.recipes import RecipeFacts
-from edge_runtime.vision.tiling import plan_grid
+from edge_runtime.vision.tile_plan import tiles_for
 from edge_runtime.wires import unsafe_without_power
 
 
@@ -61,11 +62,9 @@ def _bundle_folders(settings: Settings) -> list[Path]:
 
 
 def _model(settings: Settings, folder: Path) -> str:
-    bundle, camera = load_bundle(folder), settings.camera
-    contract, engine = bundle.input_contract, told_engine(settings.inspection, bundle, settings.station.data_dir)
-    grid = plan_grid((camera.height_px, camera.width_px), contract.tile_px, contract.margin_px, contract.stride_px)
-    tiles = f"{len(grid)} tiles of {grid.tile_px} px"
-    return f"{bundle.model_id}, {engine}, {tiles}, {_workers(settings)}"
+    bundle = load_bundle(folder)
+    engine = told_engine(settings.inspection, bundle, settings.station.data_dir)
+    return f"{bundle.model_id}, {engine}, {_workers(settings)}"
 
 
 def _workers(settings: Settings) -> str:
@@ -76,9 +75,18 @@ def _workers(settings: Settings) -> str:
 
 def _recipe(settings: Settings, facts: RecipeFacts, entry: NumberedRecipe) -> list[tuple[str, str]]:
     rules = ", ".join(sorted(entry.recipe.rules)) or "one rule for all classes"
-    rows = [(f"recipe {facts.number}", f"{facts.name}, digest {facts.digest}, {facts.model_id}: {rules}")]
+    told = f"{facts.name}, digest {facts.digest}, {facts.model_id}: {rules}"
+    rows = [(f"recipe {facts.number}", told), ("", _tiles(settings, entry))]
     template = entry.recipe.template
     return rows if template is None else [*rows, ("", f"template {_template(settings, template)}")]
+
+
+def _tiles(settings: Settings, entry: NumberedRecipe) -> str:
+    """Raises BundleError for tiles that the model does not offer."""
+    recipe, image_hw = entry.recipe.value(), (settings.camera.height_px, settings.camera.width_px)
+    bundle = with_tiles(settings.inspection, load_bundle(entry.bundle), recipe, image_hw)
+    plan = tiles_for(bundle.input_contract, bundle.mask_stride_px, image_hw, recipe)
+    return f"{len(plan)} tiles of {plan.tile_px} px, {len(plan) * plan.tile_px**2 / 1e6:.1f} megapixels computed"
 
 
 def _code(settings: Settings) -> str:

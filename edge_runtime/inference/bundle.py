@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,7 @@ from edge_runtime.interfaces import Segmenter
 from edge_runtime.validation import describe
 from edge_runtime.values import DefectClass, InputContract, Mask
 from edge_runtime.vision.gate import TemplateGate
+from edge_runtime.vision.preprocess import cut_tile
 
 if TYPE_CHECKING:
     from edge_runtime.values import ImageU8
@@ -53,11 +54,15 @@ ANSWER = "copy the bundle again from where it was made"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model whose manifest is valid and whose files were all present and unchanged when it was loaded."""
+    """A model whose manifest is valid and whose files were all present and unchanged when it was loaded.
+
+    `tile_px`: the side of the tiles it is used with; None: that of the manifest's input.
+    """
 
     folder: Path
     manifest: Manifest
     digest: str
+    tile_px: int | None = None
 
     @property
     def model_id(self) -> str:
@@ -66,7 +71,9 @@ class Bundle:
 
     @property
     def input_contract(self) -> InputContract:
-        return self.manifest.input.contract()
+        """With the side of the tiles in use."""
+        contract = self.manifest.input.contract()
+        return contract if self.tile_px is None else replace(contract, tile_px=self.tile_px)
 
     @property
     def classes(self) -> tuple[DefectClass, ...]:
@@ -83,6 +90,22 @@ class Bundle:
         if entry is None:
             return None
         return TemplateGate(entry.tolerance_px, entry.block_px, entry.reach_px, entry.threshold)
+
+    def tile_sides_px(self, target: str) -> range:
+        """The sides of tiles that the artefact for `target` runs. Raises BundleError for a target it lacks."""
+        artefact = self.artefact_for(target)
+        first, last = artefact.tile_range_px or (artefact.tile_px, artefact.tile_px)
+        return range(first, last + 1, self.manifest.input.stride_px)
+
+    def with_tiles(self, tile_px: int, target: str) -> Bundle:
+        """The same bundle used with tiles of this side. Raises BundleError for one that the artefact does not run."""
+        sides = self.tile_sides_px(target)
+        if tile_px not in sides:
+            offered = f"{sides[0]}" if len(sides) == 1 else f"{sides[0]} to {sides[-1]} in steps of {sides.step}"
+            raise BundleError(
+                f"{self.folder}: tiles of {tile_px} px: its network for {target} runs {offered}; choose one of these"
+            )
+        return replace(self, tile_px=tile_px)
 
     def artefact_for(self, target: str) -> Artefact:
         for artefact in self.manifest.artefacts:
@@ -118,13 +141,13 @@ class Bundle:
         return data
 
     def read_golden(self, entry: Golden) -> GoldenTile:
-        """A golden tile, decoded; raises BundleError for pictures of another size or depth."""
-        tile_px = self.input_contract.tile_px
-        cells = tile_px // self.mask_stride_px
+        """A golden tile, decoded, whole; raises BundleError for pictures of another size or depth."""
+        side_px = self.manifest.golden_side_px(entry)
+        cells = side_px // self.mask_stride_px
         class_ids, scores = self._picture(entry.class_ids, cells, 1), self._picture(entry.scores, cells, 1)
-        template = self._picture(entry.template, tile_px, 1) if entry.template else None
+        template = self._picture(entry.template, side_px, 1) if entry.template else None
         mask = Mask(class_ids, scores, self.mask_stride_px)
-        return GoldenTile(self._picture(entry.picture, tile_px, 3), mask, template)
+        return GoldenTile(self._picture(entry.picture, side_px, 3), mask, template)
 
     def _picture(self, entry: FileEntry, side_px: int, channels: int) -> ImageU8:
         return decode_png(self.read(entry), side_px, channels, str(self.folder / entry.file))
@@ -141,6 +164,7 @@ class NewArtefact:
     opt_version: str | None = None
     opset: int | None = None
     allowed_shares: Mapping[str, float] = field(default_factory=dict)
+    tile_range_px: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -216,7 +240,7 @@ def check_gate(bundle: Bundle) -> None:
 
     Nothing to prove without a gate. Raises BundleError.
     """
-    rule, side_px = bundle.gate, bundle.input_contract.tile_px
+    rule = bundle.gate
     if rule is None:
         return
     proved = 0
@@ -224,6 +248,7 @@ def check_gate(bundle: Bundle) -> None:
         golden = bundle.read_golden(entry)
         if golden.template is None or not is_defective(golden.mask, bundle.classes):
             continue
+        side_px = bundle.manifest.golden_side_px(entry)
         score = rule.score(golden.picture, golden.template, (0, 0, side_px, side_px))
         if score < rule.threshold:
             raise BundleError(
@@ -239,8 +264,9 @@ def check_gate(bundle: Bundle) -> None:
 
 
 def run_golden(bundle: Bundle, segmenter: Segmenter, allowed_share: float = 0.0) -> tuple[TileReport, ...]:
-    """How each golden tile comes out. Raises BundleError for a mask of another size."""
-    return tuple(_run_golden(bundle, segmenter, entry, allowed_share) for entry in bundle.manifest.golden)
+    """How each golden tile for the side in use comes out. Raises BundleError for a mask of another size."""
+    entries = bundle.manifest.golden_for(bundle.input_contract.tile_px)
+    return tuple(_run_golden(bundle, segmenter, entry, allowed_share) for entry in entries)
 
 
 def write_bundle(
@@ -274,13 +300,15 @@ def _lay_out(
     files = {"README.md": readme.encode()} if readme else {}
     files.update((artefact.file, artefact.data) for artefact in artefacts)
     entries = [_artefact_entry(artefact, draft.input.tile_px) for artefact in artefacts]
-    tiles = []
+    tiles: list[dict[str, object]] = []
     for index, tile in enumerate(golden):
         planes = {"picture": tile.picture, "class_ids": tile.mask.class_ids, "scores": tile.mask.scores}
         planes |= {"template": tile.template} if tile.template is not None else {}
         pictures = {key: (f"golden/{index}_{key}.png", encode_png(plane)) for key, plane in planes.items()}
         files.update(pictures.values())
-        tiles.append({key: _file_entry(*named) for key, named in pictures.items()})
+        side_px = tile.picture.shape[0]
+        sized = {} if side_px == draft.input.tile_px else {"tile_px": side_px}
+        tiles.append({**{key: _file_entry(*named) for key, named in pictures.items()}, **sized})
     try:
         return files, Manifest.model_validate({**draft.model_dump(), "artefacts": entries, "golden": tiles})
     except ValidationError as exc:
@@ -288,9 +316,16 @@ def _lay_out(
 
 
 def _artefact_entry(new: NewArtefact, tile_px: int) -> dict[str, object]:
-    described = {"target": new.target, "precision": new.precision, "tile_px": tile_px}
+    described = {"target": new.target, "precision": new.precision}
+    sides = {"tile_px": tile_px, "tile_range_px": new.tile_range_px}
     maker = {"opt_version": new.opt_version, "opset": new.opset}
-    return {**_file_entry(new.file, new.data), **described, **maker, "allowed_shares": dict(new.allowed_shares)}
+    return {
+        **_file_entry(new.file, new.data),
+        **described,
+        **sides,
+        **maker,
+        "allowed_shares": dict(new.allowed_shares),
+    }
 
 
 def _file_entry(name: str, data: bytes) -> dict[str, object]:
@@ -313,15 +348,24 @@ def _check_network(file: str, data: bytes, target: str, opset: int | None, where
 
 
 def _run_golden(bundle: Bundle, segmenter: Segmenter, entry: Golden, allowed_share: float) -> TileReport:
-    golden = bundle.read_golden(entry)
-    class_ids, scores = segmenter.predict(golden.picture, golden.template)
-    if class_ids.shape != golden.mask.class_ids.shape or scores.shape != golden.mask.scores.shape:
+    """Of a golden tile that is larger than the tiles in use, what lies a margin inside the cut is compared."""
+    golden, contract = bundle.read_golden(entry), bundle.input_contract
+    picture = cut_tile(golden.picture, (0, 0), contract.tile_px)
+    template = None if golden.template is None else cut_tile(golden.template, (0, 0), contract.tile_px)
+    class_ids, scores = segmenter.predict(picture, template)
+    cells = contract.tile_px // bundle.mask_stride_px
+    if class_ids.shape != (cells, cells) or scores.shape != (cells, cells):
         raise BundleError(
             f"{bundle.folder / entry.picture.file}: the model answers {class_ids.shape} and {scores.shape}, "
-            f"the golden mask is {golden.mask.class_ids.shape}; the artefact does not belong to this manifest"
+            f"the golden mask is {(cells, cells)}; the artefact does not belong to this manifest"
         )
-    answer = Mask(class_ids, scores, bundle.mask_stride_px)
-    return compare(entry.picture.file, answer, golden.mask, bundle.classes, allowed_share)
+    if golden.picture.shape[0] > contract.tile_px:
+        cells = (contract.tile_px - contract.margin_px) // bundle.mask_stride_px
+    answer, wanted = (
+        Mask(ids[:cells, :cells], its_scores[:cells, :cells], bundle.mask_stride_px)
+        for ids, its_scores in ((class_ids, scores), (golden.mask.class_ids, golden.mask.scores))
+    )
+    return compare(entry.picture.file, answer, wanted, bundle.classes, allowed_share)
 
 
 def _read_inside(folder: Path, name: str, limit_bytes: int) -> bytes:

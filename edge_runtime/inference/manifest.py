@@ -123,12 +123,15 @@ class Artefact(FileEntry):
     """A compiled network for one target; a bundle has at most one per target.
 
     `opt_version` of a Paddle Lite file, `opset` of an ONNX file: what reads it must know that. `allowed_shares`: for
-    coarser arithmetic, the share of a golden tile's cells that it may move; without an entry, none.
+    coarser arithmetic, the share of a golden tile's cells that it may move; without an entry, none. `tile_range_px`:
+    smallest and largest side; the file runs tiles of each multiple of the stride between, a predictor for each side;
+    without it, of `tile_px` alone.
     """
 
     target: Target
     precision: Precision
     tile_px: Pixels
+    tile_range_px: tuple[Pixels, Pixels] | None = None
     opt_version: Label | None = None
     opset: Annotated[int, Field(strict=True, ge=13, le=100)] | None = None
     allowed_shares: dict[Arithmetic, Annotated[float, Field(ge=0, le=MAX_ALLOWED_SHARE)]] = Field(default_factory=dict)
@@ -140,17 +143,26 @@ class Artefact(FileEntry):
             raise ValueError(f"an artefact for {self.target} has {needed} and no {other}")
         return self
 
+    @model_validator(mode="after")
+    def _check_range(self) -> Self:
+        first, last = self.tile_range_px or (self.tile_px, self.tile_px)
+        if not first <= self.tile_px <= last:
+            raise ValueError(f"tile_range_px {[first, last]} must be [smallest, largest] around tile_px {self.tile_px}")
+        return self
+
 
 class Golden(StrictModel):
     """A tile's picture (uint8 BGR) and the planes the network must give for it, all PNG.
 
-    `template` is the registered part of the defect-free picture, 8-bit grey.
+    `template` is the registered part of the defect-free picture, 8-bit grey. `tile_px`: its side, absent where it is
+    that of `input`; it proves tiles of that side, and, cut to them, smaller ones.
     """
 
     picture: FileEntry
     class_ids: FileEntry
     scores: FileEntry
     template: FileEntry | None = None
+    tile_px: Pixels | None = None
 
     def files(self) -> tuple[FileEntry, ...]:
         return tuple(entry for entry in (self.picture, self.template, self.class_ids, self.scores) if entry)
@@ -271,6 +283,24 @@ class Manifest(Draft):
         return self
 
     @model_validator(mode="after")
+    def _check_sides(self) -> Self:
+        """Every side that an artefact runs can be proved by a golden tile that is no smaller."""
+        stride_px, largest_px = self.input.stride_px, max(map(self.golden_side_px, self.golden))
+        for artefact in self.artefacts:
+            for side_px in artefact.tile_range_px or ():
+                if side_px % stride_px or side_px <= 2 * self.input.margin_px or side_px > largest_px:
+                    raise ValueError(
+                        f"{artefact.file}: tile_range_px {side_px} must be a multiple of stride_px {stride_px}, above "
+                        f"twice margin_px {self.input.margin_px}, and at most {largest_px}, the largest golden tile"
+                    )
+        for index, tile in enumerate(self.golden):
+            if self.golden_side_px(tile) % stride_px:
+                raise ValueError(f"golden[{index}]: tile_px {tile.tile_px} must be a multiple of stride_px {stride_px}")
+        if all(self.golden_side_px(tile) < self.input.tile_px for tile in self.golden):
+            raise ValueError(f"golden: no tile proves input.tile_px {self.input.tile_px}; one must be as large")
+        return self
+
+    @model_validator(mode="after")
     def _check_templates(self) -> Self:
         for index, tile in enumerate(self.golden):
             if (tile.template is not None) != self.input.template:
@@ -281,6 +311,14 @@ class Manifest(Draft):
     def files(self) -> tuple[FileEntry, ...]:
         """Every file the bundle consists of, beside the manifest."""
         return self.artefacts + tuple(entry for tile in self.golden for entry in tile.files())
+
+    def golden_side_px(self, tile: Golden) -> int:
+        return tile.tile_px or self.input.tile_px
+
+    def golden_for(self, tile_px: int) -> tuple[Golden, ...]:
+        """The golden tiles that prove tiles of this side: the smallest ones that are no smaller."""
+        nearest = min((side for side in map(self.golden_side_px, self.golden) if side >= tile_px), default=0)
+        return tuple(tile for tile in self.golden if self.golden_side_px(tile) == nearest)
 
     def class_names(self) -> dict[int, str]:
         return {entry.id: entry.name for entry in self.classes}

@@ -11,7 +11,7 @@ import numpy as np
 from edge_runtime.errors import BundleError, InferenceError
 from edge_runtime.inference.bundle import Bundle
 from edge_runtime.inference.network import NetworkSegmenter
-from edge_runtime.inference.planes import INPUT_NAME, Port, check_ports
+from edge_runtime.inference.planes import INPUT_NAME, Port, check_ports, free_sides
 from edge_runtime.vision.preprocess import TilePreprocessor
 
 if TYPE_CHECKING:
@@ -41,7 +41,10 @@ def open_onnx_runtime(
     where = str(bundle.folder / artefact.file)
     engine = _import_onnxruntime()
     chosen = _provider_options(engine, providers, cache)
-    session = _open(engine, bundle.read_onnx(artefact), _options(engine, threads, spinning), chosen, where)
+    options = _options(engine, threads, spinning)
+    for name, size in free_sides(bundle).items():
+        options.add_free_dimension_override_by_name(name, size)
+    session = _open(engine, bundle.read_onnx(artefact), options, chosen, where)
     check_ports(bundle, artefact.file, _ports(session.get_inputs()), _ports(session.get_outputs()))
     return NetworkSegmenter(bundle, where, _Session(session, where, bundle.input_contract))
 

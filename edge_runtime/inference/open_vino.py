@@ -31,7 +31,7 @@ def open_openvino(bundle: Bundle, target: str = "onnx", threads: int = 1, precis
     where = str(bundle.folder / artefact.file)
     engine = _import_openvino()
     core = engine.Core()
-    network = _read(core, bundle.read_onnx(artefact), where)
+    network = _read(core, bundle.read_onnx(artefact), where, bundle.input_contract)
     check_ports(bundle, artefact.file, _ports(network.inputs), _ports(network.outputs))
     _take_pixels(engine, network, bundle.input_contract)
     model = _compile(core, network, _properties(threads, precision), where)
@@ -84,9 +84,13 @@ def _properties(threads: int, precision: str) -> dict[str, object]:
     }
 
 
-def _read(core: Any, data: bytes, where: str) -> Any:
+def _read(core: Any, data: bytes, where: str, contract: InputContract) -> Any:
+    """The sides that the file leaves free become those of the contract's tiles."""
     try:
-        return core.read_model(data)
+        network = core.read_model(data)
+        if network.is_dynamic():
+            network.reshape([1, contract.channel_count, contract.tile_px, contract.tile_px])
+        return network
     except RuntimeError as exc:
         raise _not_opened(where, exc) from exc
 

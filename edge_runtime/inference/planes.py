@@ -20,6 +20,7 @@ OUTPUT_NAMES = {
     "score": ("scores",),
 }
 INPUT_NAME = "tile"
+FREE_TILE, FREE_CELLS = "tile_px", "cells"
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,12 @@ class Port:
 
     def __str__(self) -> str:
         return f"{self.name} {self.dtype} {'×'.join(map(str, self.dims))}"
+
+
+def free_sides(bundle: Bundle) -> dict[str, int]:
+    """What the sides that an ONNX file leaves free are for this bundle's tiles, by the names it has for them."""
+    tile_px = bundle.input_contract.tile_px
+    return {FREE_TILE: tile_px, FREE_CELLS: tile_px // bundle.mask_stride_px}
 
 
 class Answers:

@@ -17,13 +17,14 @@ from edge_runtime.runtime.frame_ring import FrameRing, TileFate
 from edge_runtime.runtime.messages import Inspect, Inspected, Left, Ping, Pong, Ready, Stop
 from edge_runtime.runtime.slot_arrays import SlotArrays, slot_arrays
 from edge_runtime.runtime.tile_gate import TileGate, has_defect, skip_tile
-from edge_runtime.values import DefectClass, Mask, Recipe, TileCounts, TileGrid, Verdict
+from edge_runtime.values import DefectClass, Mask, Recipe, TileCounts, TilePlan, Verdict
 from edge_runtime.vision.blobs import find_defects
 from edge_runtime.vision.decision import make_verdict
 from edge_runtime.vision.preprocess import cut_tile
+from edge_runtime.vision.regions import clear_unwatched
 from edge_runtime.vision.registration import register_template
 from edge_runtime.vision.stitching import place_core
-from edge_runtime.vision.tiling import plan_grid
+from edge_runtime.vision.tile_plan import tiles_for
 
 if TYPE_CHECKING:
     from edge_runtime.values import ImageU8
@@ -50,7 +51,7 @@ class RecipeWork:
         self.gate, self.classes = plan.gate, plan.classes
         self.takes_template = plan.segmenter.input_contract.template
         self.mask_stride_px = plan.segmenter.mask_stride_px
-        self.grid = lru_cache(maxsize=32)(self._plan_grid)
+        self.tiles = lru_cache(maxsize=32)(self._plan_tiles)
         self._plan = plan
         self._segmenter, self._tile_px = plan.segmenter, plan.segmenter.input_contract.tile_px
         self._class_names = {each.class_id: each.name for each in plan.classes}
@@ -64,6 +65,8 @@ class RecipeWork:
     def decide(self, request: Inspect, arrays: SlotArrays, clock: Clock) -> Verdict:
         """The verdict on a frame whose tiles are all done."""
         plan = self._plan
+        for plane in (arrays.class_ids, arrays.scores):
+            clear_unwatched(plane, plan.recipe, self.mask_stride_px)
         mask = Mask(arrays.class_ids, arrays.scores, self.mask_stride_px)
         return make_verdict(
             part_id=request.part_id,
@@ -75,9 +78,8 @@ class RecipeWork:
             recipe_id=plan.recipe.name,
         )
 
-    def _plan_grid(self, image_hw: tuple[int, int]) -> TileGrid:
-        contract = self._segmenter.input_contract
-        return plan_grid(image_hw, contract.tile_px, contract.margin_px, contract.stride_px)
+    def _plan_tiles(self, image_hw: tuple[int, int]) -> TilePlan:
+        return tiles_for(self._segmenter.input_contract, self.mask_stride_px, image_hw, self._plan.recipe)
 
 
 class InspectionWorker:
@@ -109,54 +111,54 @@ class InspectionWorker:
 
     def _inspect(self, request: Inspect, work: RecipeWork) -> None:
         arrays = slot_arrays(self._ring, request.slot, request.image_hw, work.mask_stride_px)
-        grid = work.grid(request.image_hw)
+        plan = work.tiles(request.image_hw)
         self._ring.begin(request.slot, request.part_id, self._clock.monotonic_ns())
         tiles, predict_ns = 0, 0
         if work.takes_template:
             self._ring.prepare(request.slot, request.part_id, self._index, partial(_lay_template, arrays))
-        while (tile := self._ring.claim(request.slot, request.part_id, len(grid), self._index)) is not None:
-            fate, spent_ns = self._do_tile(request, work, arrays, grid, tile)
+        while (tile := self._ring.claim(request.slot, request.part_id, len(plan), self._index)) is not None:
+            fate, spent_ns = self._do_tile(request, work, arrays, plan, tile)
             predict_ns += spent_ns
             tiles += fate is not TileFate.SKIPPED
-            if self._ring.finish(request.slot, request.part_id, len(grid), self._index, fate):
-                self._conclude(request, work, arrays, grid)
+            if self._ring.finish(request.slot, request.part_id, len(plan), self._index, fate):
+                self._conclude(request, work, arrays, plan)
             self._ring.rest(self._index)
         self._channel.send_patiently(Left(request.part_id, tiles, predict_ns / NS_PER_MS))
 
     def _do_tile(
-        self, request: Inspect, work: RecipeWork, arrays: SlotArrays, grid: TileGrid, index: int
+        self, request: Inspect, work: RecipeWork, arrays: SlotArrays, plan: TilePlan, index: int
     ) -> tuple[TileFate, int]:
         """Compute or skip one tile; what became of it, and the nanoseconds that the predictor took.
 
         The first miss closes the gate for all workers, until the line opens it again.
         """
         gate = None if self._ring.gate_closed else work.gate
-        if gate is None or not gate.calls_clean(arrays, grid, index):
-            return TileFate.COMPUTED, self._inspect_tile(work, arrays, grid, index)
+        if gate is None or not gate.calls_clean(arrays, plan, index):
+            return TileFate.COMPUTED, self._inspect_tile(work, arrays, plan, index)
         if not gate.audits(request.part_id, index):
-            skip_tile(arrays, grid, index, work.mask_stride_px)
+            skip_tile(arrays, plan, index, work.mask_stride_px)
             return TileFate.SKIPPED, 0
-        spent_ns = self._inspect_tile(work, arrays, grid, index)
-        if not has_defect(arrays, grid, index, work.mask_stride_px, work.classes):
+        spent_ns = self._inspect_tile(work, arrays, plan, index)
+        if not has_defect(arrays, plan, index, work.mask_stride_px, work.classes):
             return TileFate.AUDITED, spent_ns
         self._ring.gate_closed = True
         log.error("part %d: the gate called tile %d clean, which holds a defect: it is closed", request.part_id, index)
         return TileFate.MISSED, spent_ns
 
-    def _inspect_tile(self, work: RecipeWork, arrays: SlotArrays, grid: TileGrid, index: int) -> int:
+    def _inspect_tile(self, work: RecipeWork, arrays: SlotArrays, plan: TilePlan, index: int) -> int:
         """Segment one tile into the slot's planes; the nanoseconds that the predictor took."""
         started_ns = self._clock.monotonic_ns()
-        class_ids, scores = work.predict(arrays, grid.origins_yx[index])
+        class_ids, scores = work.predict(arrays, plan.origins_yx[index])
         predict_ns = self._clock.monotonic_ns() - started_ns
-        place_core(arrays.class_ids, class_ids, grid, index, work.mask_stride_px)
-        place_core(arrays.scores, scores, grid, index, work.mask_stride_px)
+        place_core(arrays.class_ids, class_ids, plan, index, work.mask_stride_px)
+        place_core(arrays.scores, scores, plan, index, work.mask_stride_px)
         return predict_ns
 
-    def _conclude(self, request: Inspect, work: RecipeWork, arrays: SlotArrays, grid: TileGrid) -> None:
+    def _conclude(self, request: Inspect, work: RecipeWork, arrays: SlotArrays, plan: TilePlan) -> None:
         """The frame's last tile is done: decide and tell the line."""
         counts = self._ring.tile_counts(request.slot, request.part_id)
         if self._ring.gate_closed and counts.skipped:
-            counts = self._make_up(request, work, arrays, grid, counts)
+            counts = self._make_up(request, work, arrays, plan, counts)
         tiled_ns = self._clock.monotonic_ns()
         verdict = work.decide(request, arrays, self._clock)
         decided_ns, began_ns = verdict.decided_ns, self._ring.began_ns(request.slot, request.part_id) or tiled_ns
@@ -164,14 +166,14 @@ class InspectionWorker:
         self._channel.send_patiently(Inspected(verdict, stage_ms, counts))
 
     def _make_up(
-        self, request: Inspect, work: RecipeWork, arrays: SlotArrays, grid: TileGrid, counts: TileCounts
+        self, request: Inspect, work: RecipeWork, arrays: SlotArrays, plan: TilePlan, counts: TileCounts
     ) -> TileCounts:
         """Compute the tiles that were skipped by a gate which has missed a defect since."""
         assert work.gate is not None
-        for index in range(len(grid)):
-            if self._ring.is_open(request.slot, request.part_id) and work.gate.calls_clean(arrays, grid, index):
-                self._inspect_tile(work, arrays, grid, index)
-        return TileCounts(len(grid), 0, counts.audited, counts.missed)
+        for index in range(len(plan)):
+            if self._ring.is_open(request.slot, request.part_id) and work.gate.calls_clean(arrays, plan, index):
+                self._inspect_tile(work, arrays, plan, index)
+        return TileCounts(len(plan), 0, counts.audited, counts.missed)
 
 
 def _lay_template(arrays: SlotArrays) -> None:

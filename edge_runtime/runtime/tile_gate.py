@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import cv2
 
 from edge_runtime.runtime.slot_arrays import SlotArrays
-from edge_runtime.values import DefectClass, Mask, TileGrid
+from edge_runtime.values import DefectClass, Mask, TilePlan
 from edge_runtime.vision.blobs import foreground_cells
 from edge_runtime.vision.gate import TemplateGate, is_audited
 from edge_runtime.vision.stitching import clear_core, core_cells
-from edge_runtime.vision.tiling import core_box
 
 
 @dataclass(frozen=True)
@@ -22,24 +21,24 @@ class TileGate:
     gate: TemplateGate
     audit_every: int
 
-    def calls_clean(self, arrays: SlotArrays, grid: TileGrid, index: int) -> bool:
+    def calls_clean(self, arrays: SlotArrays, plan: TilePlan, index: int) -> bool:
         """The same for the same picture, whenever it is asked."""
-        return self.gate.is_clean(arrays.image, arrays.template, core_box(grid, index))
+        return self.gate.is_clean(arrays.image, arrays.template, plan.cores_xyxy_px[index])
 
     def audits(self, part_id: int, index: int) -> bool:
         return is_audited(part_id, index, self.audit_every)
 
 
-def skip_tile(arrays: SlotArrays, grid: TileGrid, index: int, mask_stride_px: int) -> None:
+def skip_tile(arrays: SlotArrays, plan: TilePlan, index: int, mask_stride_px: int) -> None:
     """The tile's cells become background."""
-    clear_core(arrays.class_ids, grid, index, mask_stride_px)
-    clear_core(arrays.scores, grid, index, mask_stride_px)
+    clear_core(arrays.class_ids, plan, index, mask_stride_px)
+    clear_core(arrays.scores, plan, index, mask_stride_px)
 
 
 def has_defect(
-    arrays: SlotArrays, grid: TileGrid, index: int, mask_stride_px: int, classes: Sequence[DefectClass]
+    arrays: SlotArrays, plan: TilePlan, index: int, mask_stride_px: int, classes: Sequence[DefectClass]
 ) -> bool:
     """Whether the computed tile has a cell that would be part of a defect, whatever the recipe makes of it."""
-    rows, columns = core_cells(grid, index, mask_stride_px)
+    rows, columns = core_cells(plan, index, mask_stride_px)
     mask = Mask(arrays.class_ids[rows, columns], arrays.scores[rows, columns], mask_stride_px)
     return cv2.countNonZero(foreground_cells(mask, classes)) > 0

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.values import Defect, Polygon, Zone
+from edge_runtime.values import Defect, Zone
+from edge_runtime.vision.regions import clear_unwatched, inspected_cells
 from edge_runtime.vision.stitching import mask_hw
 
 if TYPE_CHECKING:
@@ -41,10 +41,12 @@ def find_defects(mask: Mask, classes: Sequence[DefectClass], recipe: Recipe, ima
     them along x and along y; groups chain. A defect's class is the one with the largest sum of scores (the lowest id
     on a tie), its score the mean over all its cells, its area and box those of its cells clipped to the image.
     Its zone is IGNORE when more than half of its cells lie outside the region of interest (`inspected_cells`).
+    Cells that nobody watches (`watched_cells`) are background, whatever the mask says of them.
     Raises ValueError for a class id that `classes` does not name and for a mask of another size than the image's.
     """
     check_mask_size(mask, image_hw)
     foreground = foreground_cells(mask, classes)
+    clear_unwatched(foreground, recipe, mask.stride_px)
     if not cv2.countNonZero(foreground):
         return []
     cells = _grouped(mask, foreground, recipe.join_px)
@@ -77,38 +79,6 @@ def check_mask_size(mask: Mask, image_hw: tuple[int, int]) -> None:
             f"a mask of {mask.class_ids.shape} cells does not fit an image of {image_hw} px at stride "
             f"{mask.stride_px} px: {expected_hw} cells are needed"
         )
-
-
-@lru_cache(maxsize=8)
-def inspected_cells(
-    include: tuple[Polygon, ...], ignore: tuple[Polygon, ...], plane_hw: tuple[int, int], stride_px: int
-) -> Bools:
-    """True where a cell's centre lies inside an include polygon (anywhere when there is none) and in no ignore polygon.
-
-    Polygons are (x, y) in image pixels, pixel p covering p to p + 1; inside is by the even-odd rule. Read-only.
-    """
-    inside = np.full(plane_hw, not include)
-    for polygon in include:
-        inside |= _polygon_cells(polygon, plane_hw, stride_px)
-    for polygon in ignore:
-        inside &= ~_polygon_cells(polygon, plane_hw, stride_px)
-    inside.flags.writeable = False
-    return inside
-
-
-def _polygon_cells(polygon: Polygon, plane_hw: tuple[int, int], stride_px: int) -> Bools:
-    """Cells whose centre is inside: along each row, every edge crossed turns the rest of the row over."""
-    height, width = plane_hw
-    turns = np.zeros((height, width + 1), np.bool_)
-    rows = np.arange(height)
-    centre_ys = (rows + 0.5) * stride_px
-    for (xa, ya), (xb, yb) in zip(polygon, polygon[1:] + polygon[:1], strict=True):
-        crossed = (centre_ys < ya) != (centre_ys < yb)
-        if crossed.any():
-            at_xs = xa + (centre_ys[crossed] - ya) * ((xb - xa) / (yb - ya))
-            first = np.clip(np.ceil(at_xs / stride_px - 0.5), 0, width).astype(np.intp)
-            turns[rows[crossed], first] ^= True
-    return np.logical_xor.accumulate(turns, axis=1)[:, :width]
 
 
 def _grouped(mask: Mask, foreground: ImageU8, join_px: int) -> _Cells:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from edge_runtime.values import Box, TileGrid
+from edge_runtime.values import Box, TileGrid, TilePlan
 
 
 def plan_grid(image_hw: tuple[int, int], tile_px: int, margin_px: int, stride_px: int) -> TileGrid:
@@ -43,6 +43,12 @@ def core_box(grid: TileGrid, index: int) -> Box:
     y0, y1 = _core_span(grid, grid.ys, row, grid.image_hw[0])
     x0, x1 = _core_span(grid, grid.xs, column, grid.image_hw[1])
     return x0, y0, x1, y1
+
+
+def plan_of(grid: TileGrid) -> TilePlan:
+    """The grid's tiles, all of them, row by row."""
+    cores = tuple(core_box(grid, index) for index in range(len(grid)))
+    return TilePlan(grid.image_hw, grid.tile_px, grid.stride_px, grid.origins_yx, cores)
 
 
 def check_grid(grid: TileGrid) -> None:

@@ -19,7 +19,7 @@ from edge_runtime.fastest_engine import candidates, open_proved, settled, told_e
 from edge_runtime.inference.bundle import NewArtefact, load_bundle, write_bundle
 from edge_runtime.inference.engine_choice import Choice, Trial, keep_choice, read_choice
 from edge_runtime.inference.golden import GoldenTile
-from edge_runtime.values import Mask, Outcome
+from edge_runtime.values import Mask, Outcome, Recipe
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
@@ -177,7 +177,7 @@ def test_a_choice_that_does_not_hold_is_forgotten(onnx_bundle, tmp_path):
     wrong = with_other_golden(onnx_bundle, tmp_path / "wrong" / "1")
     impostor = replace(wrong, digest=onnx_bundle.digest)
     with pytest.raises(BundleError, match="came out differently"):
-        open_proved(auto(onnx_bundle), impostor, tmp_path, LIMIT_S)
+        open_proved(auto(onnx_bundle), impostor, tmp_path, LIMIT_S, {1: Recipe("any")}, (64, 64))
     assert not path.exists()
 
 

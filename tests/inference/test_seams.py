@@ -24,7 +24,7 @@ from edge_runtime.vision.blobs import find_defects, foreground_cells
 from edge_runtime.vision.boards import BINARY, CAMERA, paint_board
 from edge_runtime.vision.preprocess import TilePreprocessor, cut_tile, value_table
 from edge_runtime.vision.stitching import mask_hw, place_core
-from edge_runtime.vision.tiling import check_grid, core_box, plan_grid
+from edge_runtime.vision.tiling import check_grid, core_box, plan_grid, plan_of
 
 HERE = Path(__file__).parent
 BUNDLE = HERE.parents[1] / "opt_models" / "board-unet" / "2"
@@ -83,7 +83,7 @@ def stitched(predict, image: np.ndarray, grid: TileGrid, mask_stride_px: int, pr
         answers = predict(prepared(image, origin_yx))
         planes = planes or [np.full(mask_hw(grid.image_hw, mask_stride_px), UNWRITTEN, a.dtype) for a in answers]
         for plane, answer in zip(planes, answers, strict=True):
-            place_core(plane, answer, grid, index, mask_stride_px)
+            place_core(plane, answer, plan_of(grid), index, mask_stride_px)
     return planes
 
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.values import Defect, DefectClass, Mask, Recipe, Zone
-from edge_runtime.vision.blobs import find_defects, foreground_cells, inspected_cells
+from edge_runtime.vision.blobs import find_defects, foreground_cells
+from edge_runtime.vision.regions import WATCHED_AROUND_PX, inspected_cells
 
 CLASSES = [
     DefectClass(1, "open", (0, 0, 255), 100),
@@ -87,6 +88,14 @@ def naive_inside(cell: tuple[int, int], recipe: Recipe, stride_px: int) -> bool:
     return included and not any(in_polygon(polygon, x, y) for polygon in recipe.ignore)
 
 
+def naive_watched(cell: tuple[int, int], mask: Mask, recipe: Recipe) -> bool:
+    reach = WATCHED_AROUND_PX // mask.stride_px
+    near = product(
+        *(range(max(0, i - reach), min(n, i + reach + 1)) for i, n in zip(cell, mask.scores.shape, strict=True))
+    )
+    return any(naive_inside(other, recipe, mask.stride_px) for other in near)
+
+
 def naive_defect(group: list[tuple[int, int]], mask: Mask, recipe: Recipe, image_hw: tuple[int, int]) -> Defect:
     pixels = [pixel for cell in group for pixel in pixels_of(cell, mask.stride_px, image_hw)]
     ys, xs = [y for y, _ in pixels], [x for _, x in pixels]
@@ -109,7 +118,7 @@ def naive_defects(mask: Mask, recipe: Recipe, image_hw: tuple[int, int]) -> list
     cells = [
         (int(y), int(x))
         for y, x in np.ndindex(mask.class_ids.shape)
-        if mask.scores[y, x] >= threshold[int(mask.class_ids[y, x])]
+        if mask.scores[y, x] >= threshold[int(mask.class_ids[y, x])] and naive_watched((int(y), int(x)), mask, recipe)
     ]
     defects = [naive_defect(group, mask, recipe, image_hw) for group in naive_groups(cells, recipe, mask.stride_px)]
     return sorted(defects, key=lambda defect: (defect.xyxy_px[1], defect.xyxy_px[0], *defect.xyxy_px[:1:-1]))

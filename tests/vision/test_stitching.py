@@ -11,7 +11,7 @@ from edge_runtime.vision.blobs import find_defects
 from edge_runtime.vision.preprocess import TilePreprocessor
 from edge_runtime.vision.registration import register_template
 from edge_runtime.vision.stitching import mask_hw, place_core
-from edge_runtime.vision.tiling import core_box, plan_grid
+from edge_runtime.vision.tiling import core_box, plan_grid, plan_of
 
 CLASSES = [DefectClass(1, "open", (0, 0, 255), 100), DefectClass(2, "short", (0, 255, 0), 140)]
 
@@ -66,8 +66,8 @@ def stitched(image: np.ndarray, grid: TileGrid, network: FakeNetwork, template: 
     preprocessor = TilePreprocessor(contract)
     for index, origin_yx in enumerate(grid.origins_yx):
         class_ids, scores = network.predict(preprocessor.tile(image, origin_yx, template))
-        place_core(mask.class_ids, class_ids, grid, index, network.mask_stride_px)
-        place_core(mask.scores, scores, grid, index, network.mask_stride_px)
+        place_core(mask.class_ids, class_ids, plan_of(grid), index, network.mask_stride_px)
+        place_core(mask.scores, scores, plan_of(grid), index, network.mask_stride_px)
     return mask
 
 
@@ -118,7 +118,7 @@ def test_a_core_is_copied_and_nothing_else_is_touched(planned_grids, data):
     grid = data.draw(planned_grids(max_side_px=60))
     index = data.draw(st.integers(0, len(grid) - 1))
     plane = np.zeros(mask_hw(grid.image_hw, 1), np.uint8)
-    place_core(plane, np.ones((grid.tile_px, grid.tile_px), np.uint8), grid, index, 1)
+    place_core(plane, np.ones((grid.tile_px, grid.tile_px), np.uint8), plan_of(grid), index, 1)
     expected = np.zeros_like(plane)
     x0, y0, x1, y1 = core_box(grid, index)
     expected[y0:y1, x0:x1] = 1
@@ -146,4 +146,4 @@ def test_the_mask_covers_the_image(image_hw, stride_px, cells):
 def test_planes_of_another_size_are_refused(mask_cells, tile_cells, mask_stride_px, message):
     grid = plan_grid((64, 64), 32, 4, 4)
     with pytest.raises(ValueError, match=message):
-        place_core(np.zeros(mask_cells, np.uint8), np.zeros(tile_cells, np.uint8), grid, 0, mask_stride_px)
+        place_core(np.zeros(mask_cells, np.uint8), np.zeros(tile_cells, np.uint8), plan_of(grid), 0, mask_stride_px)

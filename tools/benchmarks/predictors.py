@@ -20,11 +20,11 @@ from edge_runtime.huge_pages import take_huge_pages
 from edge_runtime.inference.bundle import load_bundle
 from edge_runtime.inference.network import NetworkSegmenter
 from edge_runtime.pictures import grey_of
-from edge_runtime.values import TileGrid
+from edge_runtime.values import Recipe
 from edge_runtime.vision.preprocess import cut_tile
 from edge_runtime.vision.registration import register_template
 from edge_runtime.vision.stitching import mask_hw, place_core
-from edge_runtime.vision.tiling import plan_grid
+from edge_runtime.vision.tile_plan import tiles_for
 from tools.benchmarks.arithmetic import medians
 from tools.benchmarks.frames import inspection
 from tools.benchmarks.priority import work_as_a_worker
@@ -126,8 +126,8 @@ class _Share:
         image = job.picture.image
         image_hw = (image.shape[0], image.shape[1])
         self._picture, self._segmenter = job.picture, segmenter
-        self._grid: TileGrid = plan_grid(image_hw, contract.tile_px, contract.margin_px, contract.stride_px)
-        self._tiles = range(job.index, len(self._grid), job.workers)
+        self._plan = tiles_for(contract, segmenter.mask_stride_px, image_hw, Recipe("whole"))
+        self._tiles = range(job.index, len(self._plan), job.workers)
         self._plane = np.zeros(mask_hw(image_hw, segmenter.mask_stride_px), np.uint8)
         self._tile_px = contract.tile_px
 
@@ -157,7 +157,7 @@ class _Share:
         planes = self._segmenter.answer()
         predicted = time.monotonic_ns()
         for plane in planes:
-            place_core(self._plane, plane, self._grid, index, stride_px)
+            place_core(self._plane, plane, self._plan, index, stride_px)
         placed = time.monotonic_ns()
         stamps = (began, prepared, predicted, placed)
         steps = [(after - before) / NS_PER_MS for before, after in pairwise(stamps)]
@@ -165,7 +165,7 @@ class _Share:
 
     def _cut(self, index: int) -> tuple[ImageU8, ImageU8 | None]:
         """Tile `index` of the picture, and of its template where it has one."""
-        origin_yx, template = self._grid.origins_yx[index], self._picture.template
+        origin_yx, template = self._plan.origins_yx[index], self._picture.template
         return (
             cut_tile(self._picture.image, origin_yx, self._tile_px),
             None if template is None else cut_tile(template, origin_yx, self._tile_px),

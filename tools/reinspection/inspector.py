@@ -28,7 +28,7 @@ from edge_runtime.vision.decision import decide
 from edge_runtime.vision.preprocess import cut_tile
 from edge_runtime.vision.registration import register_template
 from edge_runtime.vision.stitching import mask_hw, place_core
-from edge_runtime.vision.tiling import plan_grid
+from edge_runtime.vision.tile_plan import tiles_for
 from tools.errors import ToolError
 from tools.reinspection.templates import template_file
 from tools.reinspection.values import FAILED, UNREADABLE, InspectionSpec, PictureResult, Results, not_inspected
@@ -124,11 +124,11 @@ class PictureInspector:
     def _segment(self, image: ImageU8, image_hw: tuple[int, int], template: ImageU8 | None) -> tuple[Mask, int]:
         """The stitched mask and how many tiles it took."""
         contract, stride_px = self._segmenter.input_contract, self._segmenter.mask_stride_px
-        grid = plan_grid(image_hw, contract.tile_px, contract.margin_px, contract.stride_px)
+        plan = tiles_for(contract, stride_px, image_hw, self._recipe)
         planes = [np.zeros(mask_hw(image_hw, stride_px), np.uint8) for _ in range(2)]
-        for index, origin_yx in enumerate(grid.origins_yx):
+        for index, origin_yx in enumerate(plan.origins_yx):
             cut = None if template is None else cut_tile(template, origin_yx, contract.tile_px)
             answers = self._segmenter.predict(cut_tile(image, origin_yx, contract.tile_px), cut)
             for plane, answer in zip(planes, answers, strict=True):
-                place_core(plane, answer, grid, index, stride_px)
-        return Mask(planes[0], planes[1], stride_px), len(grid)
+                place_core(plane, answer, plan, index, stride_px)
+        return Mask(planes[0], planes[1], stride_px), len(plan)
