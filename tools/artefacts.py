@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 ALLOWED_OVER_MEASURED = 2.0
 ALLOWED_STEP = 5e-4
+# A file for these targets runs tiles of any side, one predictor a side; NNAdapter compiles for one.
+ANY_SIDE = ("x86", "arm", "arm+fp16", "arm+int8", "onnx", "onnx+int8")
+PROOF_SIDES_PX = (384, 512, 576, 640, 768, 1088)
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,24 @@ def _onnx_artefacts(wanted: Wanted, graph: Graph, weights: Weights, tile_px: int
     return made
 
 
+def with_range(artefacts: Sequence[NewArtefact], range_px: tuple[int, int]) -> list[NewArtefact]:
+    """The same networks for tiles of every side in the range; those of targets that know one side stay as they are."""
+    return [_ranged(one, range_px) if one.target in ANY_SIDE else one for one in artefacts]
+
+
+def _ranged(one: NewArtefact, range_px: tuple[int, int]) -> NewArtefact:
+    if one.target not in ONNX_TARGETS:
+        return replace(one, tile_range_px=range_px)
+    from tools.onnx_file import with_free_sides
+
+    return replace(one, data=with_free_sides(one.data), tile_range_px=range_px)
+
+
+def proof_sides_px(range_px: range) -> list[int]:
+    """The sides on which a network is proved and measured where it is packed: the ends and some between."""
+    return sorted({range_px[0], range_px[-1], *(side for side in PROOF_SIDES_PX if side in range_px)})
+
+
 def kept_artefacts(bundle: Bundle) -> list[NewArtefact]:
     """Those of an existing bundle, as they are."""
     return [
@@ -90,6 +111,7 @@ def kept_artefacts(bundle: Bundle) -> list[NewArtefact]:
             one.opt_version,
             one.opset,
             {str(name): share for name, share in one.allowed_shares.items()},
+            one.tile_range_px,
         )
         for one in bundle.manifest.artefacts
     ]
@@ -127,8 +149,11 @@ def _allowed(bundle: Bundle, predictors: Iterable[Predictor]) -> float:
 
 
 def _moved_share(bundle: Bundle, predictor: Predictor) -> float:
-    segmenter = predictor.open(bundle)
-    try:
-        return max(tile.moved_share for tile in run_golden(bundle, segmenter))
-    finally:
+    """The largest over the golden tiles and the sides of tiles."""
+    shares = []
+    for side_px in proof_sides_px(bundle.tile_sides_px(predictor.target or "onnx")):
+        sized = bundle.with_tiles(side_px, predictor.target or "onnx")
+        segmenter = predictor.open(sized)
+        shares += [tile.moved_share for tile in run_golden(sized, segmenter)]
         segmenter.close()
+    return max(shares)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from edge_runtime.inference.bundle import NewArtefact
 from edge_runtime.inference.manifest import Draft
 from tools.markdown import table
 
 
-def bundle_readme(draft: Draft, notes: str = "") -> str:
-    """Markdown text; all but `notes` comes from the manifest."""
+def bundle_readme(draft: Draft, notes: str = "", artefacts: Sequence[NewArtefact] = (), changed: str = "") -> str:
+    """Markdown text; all but `notes`, and what `changed` since the last version, comes from the manifest."""
     figures, contract = draft.figures, draft.input
     kinds = "one kind" if len(draft.classes) == 1 else f"{len(draft.classes)} kinds"
     with_template = " with the defect-free picture" if contract.template else ""
+    sides = f"{contract.tile_px} x {contract.tile_px} px{_sides(draft, artefacts)}"
     sections = [
         f"# {draft.name}, version {draft.version}",
-        f"Segments {kinds} of defects on tiles of {contract.tile_px} x {contract.tile_px} px, "
+        *([changed] if changed else []),
+        f"Segments {kinds} of defects on tiles of {sides}, "
         f"{contract.channels} input{with_template}, one answer for each {draft.output.mask_stride_px} x "
         f"{draft.output.mask_stride_px} px. Made {draft.created:%Y-%m-%d} by `python -m tools pack`; this text "
         "repeats `manifest.json`.",
@@ -29,6 +32,19 @@ def bundle_readme(draft: Draft, notes: str = "") -> str:
         f"## Terms\n{draft.terms}",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def kept_notes(readme: str) -> str:
+    """The notes of an earlier version's text: what stands between its figures and the terms."""
+    _, _, after = readme.partition("\n## Time on ")
+    _, _, notes = after.partition("\n\n")
+    return notes.rpartition("\n\n## Terms\n")[0]
+
+
+def _sides(draft: Draft, artefacts: Sequence[NewArtefact]) -> str:
+    ranges = {one.tile_range_px for one in artefacts} - {None}
+    steps = f" in steps of {draft.input.stride_px}"
+    return "".join(f", or of any side from {first} to {last} px{steps}" for first, last in sorted(filter(None, ranges)))
 
 
 def _class_row(entry: object) -> tuple[str, ...]:

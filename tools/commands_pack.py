@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from tools.errors import ToolError
-from tools.forms import PRIOR_SHIFT, InputForm, Motif, OutputForm, ThresholdsBy
+from tools.forms import PRIOR_SHIFT, TILE_RANGE_PX, InputForm, Motif, OutputForm, ThresholdsBy
 
 NetworkFile = Annotated[Path, typer.Argument(help="network.npz, or the folder of a run.")]
 Calibration = Annotated[
@@ -19,6 +19,9 @@ Calibration = Annotated[
 Allow = Annotated[
     list[str] | None,
     typer.Option(help="Precision of OpenVINO (bf16, f16) that may run the target onnx, as far as it moves here."),
+]
+TileRange = Annotated[
+    tuple[int, int] | None, typer.Option(help="Smallest and largest side of tiles to offer, in pixels.")
 ]
 PriorShift = Annotated[float, typer.Option(help="How much likelier the background is made, on its logit.")]
 
@@ -82,6 +85,7 @@ def pack(
         ThresholdsBy, typer.Option(help="F score of boxes, or Dice of cells where the shape counts.")
     ] = "boxes",
     motif: Annotated[Motif, typer.Option(help="What the golden pictures show.")] = "boards",
+    tile_range: TileRange = TILE_RANGE_PX,
     prior_shift: PriorShift = PRIOR_SHIFT,
     holdout_every: Annotated[int, typer.Option(min=2, help="Which pictures are held out; as in training.")] = 16,
     notes: Annotated[Path | None, typer.Option(help="Markdown file for the bundle's README.")] = None,
@@ -101,6 +105,7 @@ def pack(
         calibration=calibration,
         allow=tuple(allow or ()),
         motif=motif,
+        tile_range_px=tile_range,
         thresholds_by=thresholds_by,
         prior_shift=prior_shift,
         notes=_text(notes, "notes") if notes else "",
@@ -112,22 +117,43 @@ def pack(
 
 def repack(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder, opt_models/NAME/VERSION.")],
-    network: Annotated[Path, typer.Option(help="The network it was packed from: network.npz or a run's folder.")],
     out: Annotated[Path, typer.Option(help="New bundle folder, opt_models/NAME/NEW-VERSION.")],
-    target: Annotated[list[str] | None, typer.Option(help="Networks to add; repeat. Default: onnx.")] = None,
+    network: Annotated[
+        Path | None,
+        typer.Option(help="The network it was packed from: network.npz or a run's folder. Default: its ONNX file."),
+    ] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="Networks to add; repeat. Default: onnx, none with --tile-range.")
+    ] = None,
+    tile_range: TileRange = None,
+    motif: Annotated[Motif, typer.Option(help="What the golden tile for --tile-range shows.")] = "boards",
+    data: Annotated[
+        list[str] | None, typer.Option(help="Data set to measure on anew, FOLDER or NAME=FOLDER; repeat.")
+    ] = None,
     calibration: Calibration = None,
     allow: Allow = None,
     prior_shift: PriorShift = PRIOR_SHIFT,
 ) -> None:
-    """Make a new version of a bundle with further networks; thresholds, figures and golden tiles stay."""
+    """Make a new version of a bundle with further networks or sides of tiles; thresholds and golden tiles stay."""
     from tools.artefacts import Wanted
     from tools.calibration import load_tiles
     from tools.repack import RepackRequest
     from tools.repack import repack as write
 
     tiles = None if calibration is None else load_tiles(calibration)
-    wanted = Wanted(tuple(target or ["onnx"]), calibration=tiles)
-    made = write(RepackRequest(bundle, network, out, wanted, prior_shift, tuple(allow or ())))
+    targets = target or ([] if tile_range else ["onnx"])
+    request = RepackRequest(
+        bundle=bundle,
+        out=out,
+        wanted=Wanted(tuple(targets), calibration=tiles),
+        network=network,
+        prior_shift=prior_shift,
+        allow=tuple(allow or ()),
+        tile_range_px=tile_range,
+        motif=motif,
+        evaluation=tuple(labelled_folder(one) for one in data or []),
+    )
+    made = write(request)
     Console().print(f"{made.folder}: {made.model_id}", highlight=False)
 
 

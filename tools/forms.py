@@ -9,3 +9,5 @@ OutputForm = Literal["class_and_score", "score", "probabilities"]
 ThresholdsBy = Literal["boxes", "cells"]
 Motif = Literal["boards", "scans", "cells"]
 PRIOR_SHIFT = 4.0
+# Two of the largest cover 2048 px at the widest margin of the shipped bundles, 112.
+TILE_RANGE_PX = (256, 1136)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edge_runtime.values import ImageU8
 
 SEED = 2024
+SMOOTH_STEP = 4
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,20 @@ def golden_tiles(segmenter: Segmenter, motif: Motif) -> list[GoldenTile]:
     return tiles
 
 
-def _paint_cell(index: int, side_px: int) -> ImageU8:
+def large_golden_tile(segmenter: Segmenter, motif: Motif) -> GoldenTile:
+    """One tile for the largest side that a bundle offers: a picture that a PNG keeps small."""
+    contract = segmenter.input_contract
+    side_px = contract.tile_px
+    if motif == "cells":
+        smooth = _paint_cell(0, side_px, grain=0.0)
+        made = MadePicture(np.asarray(smooth // SMOOTH_STEP * SMOOTH_STEP, np.uint8), None)
+    else:
+        made = made_pictures("scans", side_px, contract.template)[0]
+    class_ids, scores = segmenter.predict(TilePreprocessor(contract).tile(made.image, (0, 0), made.template))
+    return GoldenTile(made.image, Mask(class_ids, scores, segmenter.mask_stride_px), made.template)
+
+
+def _paint_cell(index: int, side_px: int, grain: float = 5.0) -> ImageU8:
     """An electroluminescence picture as they come: a bright grainy cell, two busbars, dark cracks, a dead corner."""
     rng = np.random.default_rng([SEED, index])
     coarse = rng.uniform(120, 190, (12, 12)).astype(np.float32)
@@ -65,5 +79,5 @@ def _paint_cell(index: int, side_px: int) -> ImageU8:
         path = rng.uniform(0.2, 0.8, 2) * side_px + np.cumsum(steps, axis=0)
         cv2.polylines(cell, [np.rint(path).astype(np.int32)], False, 50.0, 2, cv2.LINE_AA)
     cv2.rectangle(cell, (0, 0), (side_px // 6, side_px // 9), 35.0, cv2.FILLED)
-    grainy = cv2.GaussianBlur(cell, (0, 0), 1.2) + rng.normal(0, 5, cell.shape)
+    grainy = cv2.GaussianBlur(cell, (0, 0), 1.2) + rng.normal(0, grain, cell.shape)
     return np.asarray(cv2.cvtColor(np.clip(grainy, 0, 255).astype(np.uint8), cv2.COLOR_GRAY2BGR), np.uint8)

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_runtime.inference.planes import INPUT_NAME, OUTPUT_NAMES
+from edge_runtime.inference.planes import FREE_CELLS, FREE_TILE, INPUT_NAME, OUTPUT_NAMES
 from tools.graph import INPUT, FloatArray, Graph, Node, Weights
 from tools.tile_form import check_tile
 
@@ -67,6 +67,21 @@ def onnx_bytes(graph: Graph, weights: Mapping[str, FloatArray], tile_px: int) ->
     )
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def with_free_sides(data: bytes) -> bytes:
+    """The same network for tiles of any side: who opens it says how large `FREE_TILE` and `FREE_CELLS` are."""
+    model = onnx.load_from_string(data)
+    del model.graph.value_info[:]  # sizes within the network, for one side
+    named = [(model.graph.input, FREE_TILE), (model.graph.output, FREE_CELLS)]
+    for dim, name in ((dim, name) for ports, name in named for port in ports for dim in _sides(port)):
+        dim.ClearField("dim_value")
+        dim.dim_param = name
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _sides(port: Any) -> Any:
+    return port.type.tensor_type.shape.dim[-2:]
 
 
 def fold_batch_norm(graph: Graph, weights: Mapping[str, FloatArray]) -> tuple[Weights, dict[str, str]]:

@@ -13,7 +13,6 @@ import numpy as np
 from edge_runtime.inference.bundle import Bundle, write_bundle
 from edge_runtime.inference.golden import GoldenTile
 from edge_runtime.inference.manifest import (
-    Accuracy,
     ClassEntry,
     Draft,
     Figures,
@@ -25,13 +24,14 @@ from edge_runtime.inference.manifest import (
 from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
 from edge_runtime.interfaces import Segmenter
 from edge_runtime.values import DefectClass, Mask
-from tools.artefacts import Wanted, make_artefacts
+from tools.artefacts import Wanted, make_artefacts, with_range
+from tools.bundle_figures import REFERENCE, X86_FILE, accuracy_of, bytes_values
 from tools.bundle_readme import bundle_readme
 from tools.calibration import load_tiles
 from tools.crops import MEAN, STD
 from tools.dataset import Dataset, check_pictures, load_dataset, same_classes
 from tools.errors import ToolError
-from tools.evaluate import choose_thresholds, score_candidates, score_masks, scores_by_class, segment_all
+from tools.evaluate import choose_thresholds, score_masks, segment_all
 from tools.evaluation.cell_thresholds import choose_cell_thresholds
 from tools.forms import PRIOR_SHIFT, Motif, ThresholdsBy
 from tools.golden_pictures import MadePicture, golden_tiles, made_pictures
@@ -39,9 +39,9 @@ from tools.graph import Graph, Weights, count_macs, count_parameters, receptive_
 from tools.machine import cpu_name
 from tools.network_file import load_network
 from tools.paddle_segmenter import PaddleSegmenter
-from tools.repack import proved_artefacts
+from tools.repack import golden_for_range, proved_artefacts
 from tools.runs import load_settings
-from tools.tile_form import TILE_PX, with_prior
+from tools.tile_form import TILE_PX, offered_range, with_prior
 from tools.verify import (
     PARITY_TILES,
     choose_margin_px,
@@ -55,7 +55,6 @@ from tools.verify import (
 
 COLORS_BGR = ((60, 60, 230), (40, 160, 250), (60, 220, 240), (80, 200, 60), (230, 160, 40), (200, 80, 200))
 FIRST_THRESHOLD = 128
-X86_FILE = "model.x86.nb"
 DEFAULT_TARGETS = ("x86", "arm", "arm+fp16", "onnx")
 
 
@@ -66,7 +65,8 @@ class PackRequest:
     `network`: a network.npz or a run's folder. `thresholds_on`: data sets to choose thresholds on, never the
     evaluation's; `thresholds_by`: the F score of boxes, or the Dice of cells. `evaluation` maps a label to a data set
     folder. `quantized`: an INT8 program for the target arm+int8. `calibration`: tiles for the target onnx+int8.
-    `allow`: OpenVINO's coarser precisions that may run the target onnx. `notes` goes into the bundle's README.
+    `allow`: OpenVINO's coarser precisions that may run the target onnx. `tile_range_px`: smallest and largest side of
+    tiles to offer beside `tile_px`. `notes` goes into the bundle's README.
     """
 
     network: Path
@@ -84,6 +84,7 @@ class PackRequest:
     thresholds_by: ThresholdsBy = "boxes"
     prior_shift: float = PRIOR_SHIFT
     tile_px: int = TILE_PX
+    tile_range_px: tuple[int, int] | None = None
     notes: str = ""
 
 
@@ -100,8 +101,12 @@ def pack_network(request: PackRequest) -> Bundle:
         draft = _with_thresholds(draft, segmenter, blank.classes, request)
         draft = _with_figures(draft, (graph, weights), segmenter, evaluation, request, Path(scratch))
         golden = golden_tiles(segmenter, request.motif)
+        if request.tile_range_px is not None:
+            range_px = offered_range(request.tile_range_px, draft.input.stride_px, draft.input.margin_px)
+            artefacts = with_range(artefacts, range_px)
+            golden.append(golden_for_range(blank, range_px, request.motif))
         artefacts = proved_artefacts(draft, artefacts, golden, request.allow, Path(scratch))
-    return write_bundle(request.out, draft, artefacts, golden, bundle_readme(draft, request.notes))
+    return write_bundle(request.out, draft, artefacts, golden, bundle_readme(draft, request.notes, artefacts))
 
 
 def _wanted(request: PackRequest) -> Wanted:
@@ -202,7 +207,7 @@ def _with_figures(
     for dataset in evaluation.values():
         pictures += sample_pictures(dataset, request.tile_px, PARITY_TILES, contract.template)
     classes = tuple(entry.defect_class() for entry in draft.classes)
-    accuracy = tuple(_accuracy(label, segmenter, dataset, classes) for label, dataset in evaluation.items())
+    accuracy = tuple(accuracy_of(label, segmenter, dataset, classes) for label, dataset in evaluation.items())
     timing = Timing(
         subject=X86_FILE,
         machine=cpu_name(),
@@ -225,30 +230,13 @@ def _parity(
     tiles = prepared_tiles(segmenter.input_contract, pictures)
     return Parity(
         subject=X86_FILE,
-        reference="float network in Paddle",
+        reference=REFERENCE,
         tiles=bytes_out.tiles,
         values={
             "max_probability_difference": float(f"{float_difference(*network, tiles, scratch):.3g}"),
-            "max_score_difference_of_255": float(bytes_out.max_score_difference),
-            "mean_score_difference_of_255": round(bytes_out.mean_score_difference, 6),
-            "equal_class_share_of_defect_cells": round(bytes_out.equal_class_share, 6),
+            **bytes_values(bytes_out),
         },
     )
-
-
-def _accuracy(label: str, segmenter: Segmenter, dataset: Dataset, classes: Sequence[DefectClass]) -> Accuracy:
-    segmented = list(segment_all(segmenter, dataset))
-    candidates = score_candidates(segmented, classes)
-    scores = scores_by_class(score_masks(segmented, classes), classes, candidates)
-    values = {
-        "precision": scores["all"].precision,
-        "recall": scores["all"].recall,
-        "f_score": scores["all"].f_score,
-        "mean_average_precision": scores["all"].average_precision,
-        **{f"f_score_{name}": one.f_score for name, one in scores.items() if name != "all"},
-    }
-    rounded = {name: round(value, 4) for name, value in values.items()}
-    return Accuracy(subject=X86_FILE, data_set=label, pictures=len(dataset.pictures), values=rounded)
 
 
 def _blank_tile(draft: Draft) -> GoldenTile:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from edge_runtime.config import InspectionSettings, inspection_of
-from edge_runtime.engines import allowed_share, build_segmenter, target_of
+from edge_runtime.engines import allowed_share, build_segmenter, target_of, with_tiles
 from edge_runtime.inference.bundle import Bundle
 from edge_runtime.interfaces import Segmenter
+from edge_runtime.values import Recipe
 
 Backend = Literal["paddle_lite", "onnxruntime", "openvino"]
 OpenVinoPrecision = Literal["f32", "bf16", "f16"]
@@ -26,6 +28,11 @@ class Predictor:
         """One thread, this process: the engine can abort it. Raises BundleError, InferenceError, ConfigError."""
         return build_segmenter(self._settings(bundle), bundle)
 
+    def sized(self, bundle: Bundle, image_hw: tuple[int, int]) -> Bundle:
+        """See `engines.with_tiles`; the whole picture, one worker."""
+        settings = self._settings(bundle).model_copy(update={"workers": 1})
+        return with_tiles(settings, bundle, Recipe("whole"), image_hw)
+
     def allowed_share(self, bundle: Bundle) -> float:
         """See `engines.allowed_share`."""
         return allowed_share(self._settings(bundle), bundle)
@@ -38,6 +45,15 @@ class Predictor:
 
     def _settings(self, bundle: Bundle) -> InspectionSettings:
         return inspection_of(bundle.folder, self.backend, self.target, self.precision)
+
+
+def sized_for(predictor: Predictor, bundle: Bundle, sizes_hw: Iterable[tuple[int, int]]) -> Bundle:
+    """The bundle with the tiles that one worker takes for pictures of these sizes; the smallest must hold them.
+
+    Raises BundleError.
+    """
+    heights, widths = zip(*sizes_hw, strict=True)
+    return predictor.sized(bundle, (min(heights), min(widths)))
 
 
 PADDLE_LITE = Predictor()

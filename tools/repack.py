@@ -1,71 +1,130 @@
-"""`repack`: a new version of a bundle with further networks, everything else as it was."""
+"""`repack`: a new version of a bundle with further networks or sides of tiles, everything else as it was."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edge_runtime.engines import engine_version
 from edge_runtime.inference.bundle import Bundle, NewArtefact, check_golden, load_bundle, write_bundle
 from edge_runtime.inference.golden import GoldenTile
 from edge_runtime.inference.manifest import Draft
-from tools.artefacts import Wanted, kept_artefacts, make_artefacts, with_allowances
+from tools.artefacts import Wanted, kept_artefacts, make_artefacts, proof_sides_px, with_allowances, with_range
+from tools.bundle_figures import figures_anew
+from tools.bundle_readme import bundle_readme, kept_notes
 from tools.errors import ToolError
-from tools.forms import PRIOR_SHIFT
+from tools.evaluation.data import labelled_for
+from tools.forms import PRIOR_SHIFT, Motif
+from tools.golden_pictures import large_golden_tile
 from tools.graph import Graph
 from tools.network_file import load_network
+from tools.onnx_network import read_onnx
 from tools.predictors import Predictor
-from tools.tile_form import with_prior
+from tools.tile_form import offered_range, with_prior
 
 README = "README.md"
 
 
 @dataclass(frozen=True)
 class RepackRequest:
-    """`bundle`, the network it was packed from, and what `pack` was told; `allow`: OpenVINO's coarser precisions."""
+    """`bundle`, what to add, and what `pack` was told; `allow`: OpenVINO's coarser precisions.
+
+    `network`: the one it was packed from; None: read from its ONNX file. `tile_range_px`: the sides of tiles to offer;
+    `motif`: what the golden tile for them shows. `evaluation`: data sets, by label, to state the accuracy on anew.
+    """
 
     bundle: Path
-    network: Path
     out: Path
     wanted: Wanted
+    network: Path | None = None
     prior_shift: float = PRIOR_SHIFT
     allow: tuple[str, ...] = ()
+    tile_range_px: tuple[int, int] | None = None
+    motif: Motif = "boards"
+    evaluation: tuple[tuple[str, Path], ...] = ()
 
 
 def repack(request: RepackRequest) -> Bundle:
-    """Write `request.out`, whose last part is the version. Each new network passes the golden tiles first.
+    """Write `request.out`, whose last part is the version. Each network passes the golden tiles first.
 
-    Thresholds, figures and golden tiles stay: the old networks computed them. Raises ToolError for a network that is
-    not the bundle's, BundleError.
+    Thresholds and golden tiles stay: the old networks computed them; so do figures that are not measured anew. Raises
+    ToolError for a network that is not the bundle's, BundleError, DatasetError.
     """
     old = load_bundle(request.bundle)
-    graph, weights = load_network(request.network)
-    check_network(old, graph)
-    present = {one.target for one in old.manifest.artefacts}
-    if again := present & set(request.wanted.targets):
+    if again := {one.target for one in old.manifest.artefacts} & set(request.wanted.targets):
         raise ToolError(f"{old.folder}: has a network for {', '.join(sorted(again))} already")
+    request.wanted.check()
+    data = {label: labelled_for(folder, old) for label, folder in request.evaluation}
     golden = [old.read_golden(entry) for entry in old.manifest.golden]
     values = old.manifest.model_dump(exclude={"artefacts", "golden", "signature"})
     draft = Draft(**{**values, "version": request.out.name})
     with tempfile.TemporaryDirectory(prefix="repack-") as scratch:
-        tile_px = old.input_contract.tile_px
+        artefacts = kept_artefacts(old) + _added(old, request, Path(scratch))
+        if request.tile_range_px is not None:
+            contract = old.input_contract
+            range_px = offered_range(request.tile_range_px, contract.stride_px, contract.margin_px)
+            artefacts = with_range(artefacts, range_px)
+            golden = [*_no_larger(golden, contract.tile_px), golden_for_range(old, range_px, request.motif)]
+        artefacts = proved_artefacts(draft, artefacts, golden, _allowed(request, old), Path(scratch))
+        if data:
+            trial = load_bundle(Path(scratch) / "trial" / "1")
+            draft = draft.model_copy(update={"figures": figures_anew(trial, data, request.motif)})
+    return write_bundle(request.out, draft, artefacts, golden, _readme(old, draft, artefacts, request))
+
+
+def _added(old: Bundle, request: RepackRequest, scratch: Path) -> list[NewArtefact]:
+    if not request.wanted.targets:
+        return []
+    if request.network is None:
+        entry = old.artefact_for("onnx")
+        graph, weights = read_onnx(old.read(entry), entry.file)
+    else:
+        graph, weights = load_network(request.network)
+        check_network(old, graph)
         weights = with_prior(graph, weights, request.prior_shift)
-        artefacts = kept_artefacts(old) + make_artefacts(request.wanted, graph, weights, tile_px, Path(scratch))
-        artefacts = proved_artefacts(draft, artefacts, golden, request.allow, Path(scratch))
-    return write_bundle(request.out, draft, artefacts, golden, _readme(old, request))
+    return make_artefacts(request.wanted, graph, weights, old.input_contract.tile_px, scratch)
+
+
+def _no_larger(golden: Sequence[GoldenTile], tile_px: int) -> list[GoldenTile]:
+    return [tile for tile in golden if tile.picture.shape[0] <= tile_px]
+
+
+def _allowed(request: RepackRequest, old: Bundle) -> tuple[str, ...]:
+    """With those that the bundle allowed already: what they move is measured for every side."""
+    known = [one.allowed_shares for one in old.manifest.artefacts if one.target == "onnx"]
+    return tuple(dict.fromkeys([*request.allow, *(str(name) for shares in known for name in shares)]))
+
+
+def golden_for_range(bundle: Bundle, range_px: tuple[int, int], motif: Motif) -> GoldenTile:
+    """What the x86 network gives for a tile of the largest side offered, whatever the bundle offers so far."""
+    segmenter = Predictor("paddle_lite").open(replace(bundle, tile_px=range_px[1]))
+    try:
+        return large_golden_tile(segmenter, motif)
+    finally:
+        segmenter.close()
 
 
 def proved_artefacts(
     draft: Draft, artefacts: Sequence[NewArtefact], golden: Sequence[GoldenTile], allow: Sequence[str], scratch: Path
 ) -> list[NewArtefact]:
-    """With their allowances, after the float ONNX network passed the golden tiles without any. Raises BundleError."""
+    """With their allowances, after the float networks passed the golden tiles without any. Raises BundleError."""
     trial = write_bundle(scratch / "trial" / "1", draft, artefacts, golden)
-    if any(one.target == "onnx" for one in artefacts):
-        segmenter = Predictor("onnxruntime").open(trial)
-        check_golden(trial, segmenter)
-        segmenter.close()
+    targets = {one.target for one in artefacts}
+    for predictor in (Predictor("paddle_lite", "x86"), Predictor("onnxruntime", "onnx"), Predictor("openvino", "onnx")):
+        if predictor.target in targets and engine_version(predictor.backend) is not None:
+            _prove(trial, predictor)
     return with_allowances(artefacts, trial, allow)
+
+
+def _prove(bundle: Bundle, predictor: Predictor) -> None:
+    target = str(predictor.target)
+    for side_px in proof_sides_px(bundle.tile_sides_px(target)):
+        sized = bundle.with_tiles(side_px, target)
+        segmenter = predictor.open(sized)
+        check_golden(sized, segmenter)
+        segmenter.close()
 
 
 def check_network(bundle: Bundle, graph: Graph) -> None:
@@ -80,12 +139,13 @@ def check_network(bundle: Bundle, graph: Graph) -> None:
         )
 
 
-def _readme(old: Bundle, request: RepackRequest) -> str:
-    """The old text under the new version, which says what was added."""
+def _readme(old: Bundle, draft: Draft, artefacts: Sequence[NewArtefact], request: RepackRequest) -> str:
+    """The text anew, with the old one's notes and what was added."""
     path = old.folder / README
     if not path.is_file():
         return ""
     text = path.read_text(encoding="utf-8")
-    title, version = f"# {old.manifest.name}, version ", old.manifest.version
-    note = f"Version {version} with networks for {', '.join(request.wanted.targets)}; nothing else changed."
-    return text.replace(f"{title}{version}\n", f"{title}{request.out.name}\n\n{note}\n", 1)
+    added = [f"networks for {', '.join(request.wanted.targets)}"] if request.wanted.targets else []
+    added += ["tiles of many sides"] if request.tile_range_px else []
+    changed = f"Version {old.manifest.version} with {' and '.join(added)}; nothing else changed."
+    return bundle_readme(draft, kept_notes(text), artefacts=artefacts, changed=changed)

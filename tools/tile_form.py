@@ -25,6 +25,18 @@ def with_prior(graph: Graph, weights: Weights, shift: float = PRIOR_SHIFT) -> We
     return {**weights, name: bias}
 
 
+def offered_range(wanted_px: tuple[int, int], stride_px: int, margin_px: int) -> tuple[int, int]:
+    """The sides to offer of those wanted: multiples of the stride that leave a core. Raises ToolError for none."""
+    first = max(wanted_px[0], 2 * margin_px + 1)
+    found = -(-first // stride_px) * stride_px, wanted_px[1] // stride_px * stride_px
+    if found[0] > found[1]:
+        raise ToolError(
+            f"tiles of {wanted_px[0]} to {wanted_px[1]} px: none is a multiple of the stride {stride_px} px and "
+            f"more than twice the margin {margin_px} px; offer larger ones"
+        )
+    return found
+
+
 def check_tile(graph: Graph, tile_px: int) -> None:
     """Raise ToolError for a side the network cannot take."""
     if tile_px < graph.total_stride_px or tile_px % graph.total_stride_px:
