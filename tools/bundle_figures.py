@@ -17,7 +17,7 @@ from tools.machine import cpu_name
 from tools.onnx_network import read_onnx
 from tools.paddle_segmenter import PaddleSegmenter
 from tools.predictors import Predictor, sized_for
-from tools.verify import TileParity, measure_parity, prepared_tiles, tile_ms
+from tools.verify import TileParity, measure_parity, tile_ms
 
 X86_FILE = "model.x86.nb"
 REFERENCE = "float network in Paddle"
@@ -80,10 +80,10 @@ def _parity_at(bundle: Bundle, side_px: int, motif: Motif) -> Parity:
     sized, entry = bundle.with_tiles(side_px, "x86"), bundle.artefact_for("onnx")
     contract = sized.input_contract
     reference = PaddleSegmenter(*read_onnx(bundle.read(entry), entry.file), contract)
-    tiles = prepared_tiles(contract, made_pictures(motif, side_px, contract.template))
+    pictures = made_pictures(motif, side_px, contract.template)
     segmenter = X86.open(sized)
     try:
-        found = measure_parity(reference, segmenter, tiles)
+        found = measure_parity(reference, segmenter, pictures)
     finally:
         segmenter.close()
     return Parity(
@@ -96,8 +96,8 @@ def _times(bundle: Bundle, sides_px: Iterable[int], motif: Motif) -> Iterable[tu
     for side_px in sides_px:
         sized = bundle.with_tiles(side_px, "x86")
         contract = sized.input_contract
-        tiles = prepared_tiles(contract, made_pictures(motif, side_px, contract.template)[:1])
+        pictures = made_pictures(motif, side_px, contract.template)[:1]
         segmenter = X86.open(sized)
         name = "tile_cpu_ms" if side_px == bundle.input_contract.tile_px else f"tile_{side_px}_px_cpu_ms"
-        yield name, round(tile_ms([segmenter], tiles)[0], 1)
+        yield name, round(tile_ms([segmenter], pictures)[0], 1)
         segmenter.close()

@@ -47,23 +47,20 @@ def made_pictures(motif: Motif, side_px: int, with_template: bool) -> list[MadeP
 def golden_tiles(segmenter: Segmenter, motif: Motif) -> list[GoldenTile]:
     """The made-up pictures and the masks that `segmenter` gives for them."""
     contract = segmenter.input_contract
-    tiles = []
-    for made in made_pictures(motif, contract.tile_px, contract.template):
-        class_ids, scores = (plane.copy() for plane in segmenter.predict(made.image, made.template))
-        tiles.append(GoldenTile(made.image, Mask(class_ids, scores, segmenter.mask_stride_px), made.template))
-    return tiles
+    return [_answered(segmenter, made) for made in made_pictures(motif, contract.tile_px, contract.template)]
 
 
 def large_golden_tile(segmenter: Segmenter, motif: Motif) -> GoldenTile:
     """One tile for the largest side that a bundle offers: a picture that a PNG keeps small."""
     contract = segmenter.input_contract
-    side_px = contract.tile_px
-    if motif == "cells":
-        smooth = _paint_cell(0, side_px, grain=0.0)
-        made = MadePicture(np.asarray(smooth // SMOOTH_STEP * SMOOTH_STEP, np.uint8), None)
-    else:
-        made = made_pictures("scans", side_px, contract.template)[0]
-    class_ids, scores = segmenter.predict(TilePreprocessor(contract).tile(made.image, (0, 0), made.template))
+    if motif != "cells":
+        return _answered(segmenter, made_pictures("scans", contract.tile_px, contract.template)[0])
+    smooth = _paint_cell(0, contract.tile_px, grain=0.0)
+    return _answered(segmenter, MadePicture(np.asarray(smooth // SMOOTH_STEP * SMOOTH_STEP, np.uint8), None))
+
+
+def _answered(segmenter: Segmenter, made: MadePicture) -> GoldenTile:
+    class_ids, scores = (plane.copy() for plane in segmenter.predict(made.image, made.template))
     return GoldenTile(made.image, Mask(class_ids, scores, segmenter.mask_stride_px), made.template)
 
 

@@ -88,7 +88,7 @@ def test_an_existing_version_is_never_overwritten(scripted_bundle, draft, script
 def test_a_bundle_that_would_not_load_is_not_written(tmp_path, draft, scripted_golden):
     wrong_tile = GoldenTile(np.zeros((32, 32, 3), np.uint8), scripted_golden.mask)
     cases = {
-        "golden/0_picture.png: must be an 8-bit colour PNG of 64 x 64 px": ([MODEL], [wrong_tile]),
+        "golden: no tile proves input.tile_px 64; one must be as large": ([MODEL], [wrong_tile]),
         "artefacts[0].file: must name a file inside the bundle": ([replace(MODEL, file="../m")], [scripted_golden]),
         "artefacts: target 'x86' appears twice": ([MODEL, replace(MODEL, file="b.bin")], [scripted_golden]),
         "golden: must have at least 1 item": ([MODEL], []),

@@ -59,6 +59,23 @@ def test_a_template_doubles_the_channels(template_bundle):
     assert contract.channel_count == 2
 
 
+def test_a_manifest_that_knows_nothing_of_sides_is_valid(raw, scripted_bundle):
+    del raw["artefacts"][0]["tile_range_px"], raw["golden"][0]["tile_px"]
+    manifest = parse_manifest(json.dumps(raw).encode(), "m")
+    assert manifest == scripted_bundle.manifest
+    assert manifest.golden_for(64) == manifest.golden
+
+
+def test_the_smallest_golden_tiles_that_are_large_enough_prove_a_side(raw):
+    large = json.loads(json.dumps(raw["golden"][0]).replace("golden/0", "golden/1")) | {"tile_px": 160}
+    raw["golden"].append(large)
+    raw["artefacts"][0]["tile_range_px"] = [32, 160]
+    manifest = parse_manifest(json.dumps(raw).encode(), "m")
+    small, large = manifest.golden
+    proofs = {side: manifest.golden_for(side) for side in (32, 64, 80, 160)}
+    assert proofs == {32: (small,), 64: (small,), 80: (large,), 160: (large,)}
+
+
 @pytest.mark.parametrize("target", ["arm+int8", "rockchip_npu,arm", "verisilicon_timvx,arm"])
 def test_networks_for_accelerators_and_of_less_precision_have_targets(raw, target):
     raw["artefacts"].append({**raw["artefacts"][0], "file": "model.bin", "target": target, "precision": "int8"})
@@ -103,6 +120,20 @@ WRONG = {
     "target": (set_key("artefacts", 0, "target", "amd"), ["artefacts[0].target: must be 'x86', 'arm'", "'amd'"]),
     "precision": (set_key("artefacts", 0, "precision", "fp8"), ["artefacts[0].precision", "'int8'"]),
     "artefact tile": (set_key("artefacts", 0, "tile_px", 32), ["tile_px 32 differs from input.tile_px 64"]),
+    "range around": (set_key("artefacts", 0, "tile_range_px", [80, 96]), ["tile_range_px [80, 96]", "tile_px 64"]),
+    "range turned": (set_key("artefacts", 0, "tile_range_px", [64, 32]), ["tile_range_px [64, 32] must be [smallest"]),
+    "range of one": (set_key("artefacts", 0, "tile_range_px", [64]), ["artefacts[0].tile_range_px"]),
+    "range unproved": (
+        set_key("artefacts", 0, "tile_range_px", [32, 128]),
+        ["model.x86.bin: tile_range_px 128 must be a multiple of stride_px 16", "at most 64, the largest golden tile"],
+    ),
+    "range off the stride": (set_key("artefacts", 0, "tile_range_px", [40, 64]), ["tile_range_px 40 must be a multiple"]),
+    "range within margins": (
+        lambda raw: (raw["input"].update(margin_px=16), raw["artefacts"][0].update(tile_range_px=[32, 64])),
+        ["tile_range_px 32", "above twice margin_px 16"],
+    ),
+    "small golden": (set_key("golden", 0, "tile_px", 48), ["golden: no tile proves input.tile_px 64"]),
+    "golden off the stride": (set_key("golden", 0, "tile_px", 72), ["golden[0]: tile_px 72 must be a multiple"]),
     "path up": (set_key("artefacts", 0, "file", "../m.nb"), ["artefacts[0].file: must name a file inside the bundle"]),
     "absolute path": (
         set_key("golden", 0, "scores", "file", "/etc/passwd"),
