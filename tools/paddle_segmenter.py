@@ -44,7 +44,7 @@ class PaddleSegmenter(_Reference):
         self._network = exported_network(graph, weights)
 
     def predict(self, picture: ImageU8, template: ImageU8 | None = None) -> tuple[ImageU8, ImageU8]:
-        tile = self._preprocessor.tile(picture, (0, 0), template)
+        tile = self._preprocessor.tile(np.ascontiguousarray(picture), (0, 0), template)
         with paddle.no_grad():
             class_ids, scores = self._network(paddle.to_tensor(tile))
         return np.asarray(class_ids.numpy()[0], np.uint8), np.asarray(scores.numpy()[0], np.uint8)
@@ -64,7 +64,7 @@ class ProgramSegmenter(_Reference):
         self._predictor = paddle.inference.create_predictor(config)
 
     def predict(self, picture: ImageU8, template: ImageU8 | None = None) -> tuple[ImageU8, ImageU8]:
-        predictor, tile = self._predictor, self._preprocessor.tile(picture, (0, 0), template)
+        predictor, tile = self._predictor, self._preprocessor.tile(np.ascontiguousarray(picture), (0, 0), template)
         predictor.get_input_handle(predictor.get_input_names()[0]).copy_from_cpu(tile)
         predictor.run()
         planes = [predictor.get_output_handle(name).copy_to_cpu()[0] for name in predictor.get_output_names()]

@@ -20,7 +20,8 @@ from edge_runtime.config_recipe import MAX_SIDE_PX, RecipeSettings
 from edge_runtime.errors import CameraError, ConfigError, StorageError
 from edge_runtime.files import write_atomically
 from edge_runtime.inference.bundle import Bundle, load_bundle
-from edge_runtime.pictures import PICTURE_SUFFIXES, read_picture
+from edge_runtime.pictures import PICTURE_SUFFIXES, picture_hw, read_picture
+from edge_runtime.recipe_table import read_manifest
 from edge_runtime.runtime.pool import InspectionPool, PoolResult
 from edge_runtime.values import NO_TILES, Defect, Outcome, Recipe, TileCounts
 from edge_runtime.vision.decision import check_recipe
@@ -59,7 +60,7 @@ def inspect_files(
     files = find_pictures(paths)
     bundle = load_bundle(bundle_folder)
     chosen_recipe = load_recipe(recipe_file) if recipe_file else RecipeSettings()
-    settings = pool_settings(bundle_folder, chosen_recipe, workers, backend)
+    settings = pool_settings(bundle_folder, chosen_recipe, workers, backend, common_hw(files))
     recipe = settings.recipe.value()
     check_recipe(recipe, {each.class_id: each.name for each in bundle.classes})
     templates = match_templates(files, template or settings.recipe.template, bundle.input_contract.template)
@@ -74,16 +75,37 @@ def inspect_files(
     return 2 if Outcome.NOT_INSPECTED in outcomes else int(Outcome.REJECT in outcomes)
 
 
-def pool_settings(bundle_folder: Path, recipe: RecipeSettings, workers: int, backend: str = "paddle_lite") -> Settings:
-    """Settings for inspecting single pictures of any size without a line. Raises ConfigError for an unknown backend."""
+def pool_settings(
+    bundle_folder: Path,
+    recipe: RecipeSettings,
+    workers: int,
+    backend: str = "paddle_lite",
+    image_hw: tuple[int, int] | None = None,
+) -> Settings:
+    """Settings for inspecting single pictures without a line: of one size, whose tiles are planned, or of any.
+
+    Raises ConfigError for an unknown backend, BundleError for a manifest that cannot be read.
+    """
     inspection = inspection_of(bundle_folder.absolute(), backend)
-    changes = {"workers": workers, "hang_timeout_ms": FILE_HANG_TIMEOUT_MS}
+    changes: dict[str, Any] = {"workers": workers, "hang_timeout_ms": FILE_HANG_TIMEOUT_MS}
+    if image_hw is None:
+        changes["tile_px"] = read_manifest(bundle_folder)[0].input.tile_px
+    height_px, width_px = image_hw or (MAX_SIDE_PX, MAX_SIDE_PX)
     return Settings(
-        camera=FolderCameraSettings(driver="folder", path=Path(), width_px=MAX_SIDE_PX, height_px=MAX_SIDE_PX),
+        camera=FolderCameraSettings(driver="folder", path=Path(), width_px=width_px, height_px=height_px),
         inspection=inspection.model_copy(update=changes),
         line=LineSettings(ring_slots=2),
         recipe=recipe,
     )
+
+
+def common_hw(files: list[Path]) -> tuple[int, int] | None:
+    """The size of all pictures; None: they differ, or one cannot be read, which its inspection will tell."""
+    try:
+        sizes = {picture_hw(file) for file in files}
+    except CameraError:
+        return None
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def find_pictures(paths: list[Path]) -> list[Path]:

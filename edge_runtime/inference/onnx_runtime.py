@@ -42,7 +42,7 @@ def open_onnx_runtime(
     engine = _import_onnxruntime()
     chosen = _provider_options(engine, providers, cache)
     options = _options(engine, threads, spinning)
-    for name, size in free_sides(bundle).items():
+    for name, size in free_sides(bundle, artefact).items():
         options.add_free_dimension_override_by_name(name, size)
     session = _open(engine, bundle.read_onnx(artefact), options, chosen, where)
     check_ports(bundle, artefact.file, _ports(session.get_inputs()), _ports(session.get_outputs()))

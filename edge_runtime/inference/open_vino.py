@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edge_runtime.errors import BundleError, InferenceError
 from edge_runtime.inference.bundle import Bundle
 from edge_runtime.inference.network import NetworkSegmenter
-from edge_runtime.inference.planes import Port, check_ports
+from edge_runtime.inference.planes import Port, check_ports, free_sides
 from edge_runtime.vision.preprocess import TilePreprocessor
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def open_openvino(bundle: Bundle, target: str = "onnx", threads: int = 1, precis
     where = str(bundle.folder / artefact.file)
     engine = _import_openvino()
     core = engine.Core()
-    network = _read(core, bundle.read_onnx(artefact), where, bundle.input_contract)
+    network = _read(core, bundle.read_onnx(artefact), where)
+    if free_sides(bundle, artefact):
+        _fix_sides(network, bundle.input_contract, where)
     check_ports(bundle, artefact.file, _ports(network.inputs), _ports(network.outputs))
     _take_pixels(engine, network, bundle.input_contract)
     model = _compile(core, network, _properties(threads, precision), where)
@@ -84,13 +86,16 @@ def _properties(threads: int, precision: str) -> dict[str, object]:
     }
 
 
-def _read(core: Any, data: bytes, where: str, contract: InputContract) -> Any:
-    """The sides that the file leaves free become those of the contract's tiles."""
+def _read(core: Any, data: bytes, where: str) -> Any:
     try:
-        network = core.read_model(data)
-        if network.is_dynamic():
-            network.reshape([1, contract.channel_count, contract.tile_px, contract.tile_px])
-        return network
+        return core.read_model(data)
+    except RuntimeError as exc:
+        raise _not_opened(where, exc) from exc
+
+
+def _fix_sides(network: Any, contract: InputContract, where: str) -> None:
+    try:
+        network.reshape([1, contract.channel_count, contract.tile_px, contract.tile_px])
     except RuntimeError as exc:
         raise _not_opened(where, exc) from exc
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from edge_runtime.errors import BundleError, InferenceError
 from edge_runtime.inference.bundle import Bundle
+from edge_runtime.inference.manifest import Artefact
 
 if TYPE_CHECKING:
     from edge_runtime.values import ImageU8
@@ -35,8 +36,10 @@ class Port:
         return f"{self.name} {self.dtype} {'×'.join(map(str, self.dims))}"
 
 
-def free_sides(bundle: Bundle) -> dict[str, int]:
-    """What the sides that an ONNX file leaves free are for this bundle's tiles, by the names it has for them."""
+def free_sides(bundle: Bundle, artefact: Artefact) -> dict[str, int]:
+    """What the sides that an ONNX file for tiles of many sides leaves free are here, by the names it has for them."""
+    if artefact.tile_range_px is None:
+        return {}
     tile_px = bundle.input_contract.tile_px
     return {FREE_TILE: tile_px, FREE_CELLS: tile_px // bundle.mask_stride_px}
 

@@ -48,9 +48,10 @@ def bench_accuracy(wish: AccuracyWish) -> Report:
     clerk, bundle = Clerk("accuracy"), load_bundle(wish.bundle)
     dataset = _first(labelled_for(wish.data, bundle), wish.count)
     rows: list[Row] = []
+    sizes_hw = {picture.size_hw for picture in dataset.pictures}
     with scratch("accuracy") as folder:
         for backend in wish.backends:
-            with ours(bundle, backend, wish.cores, folder) as contender:
+            with ours(bundle, backend, wish.cores, folder, sizes_hw) as contender:
                 segmented = list(_segmented(contender, dataset, folder, bundle.mask_stride_px))
                 rows.append(_row(contender.name, contender.note(), segmented, bundle.classes))
         if wish.classic is not None:

@@ -103,13 +103,16 @@ def ours_name(backend: str) -> str:
 
 
 @contextmanager
-def ours(bundle: Bundle, backend: str, cores: int, data_dir: Path) -> Iterator[Contender]:
+def ours(
+    bundle: Bundle, backend: str, cores: int, data_dir: Path, sizes_hw: set[tuple[int, int]]
+) -> Iterator[Contender]:
     """This runtime with as many workers as processors; its time is to the verdict, defects found and judged.
 
-    What `auto` measures is kept in `data_dir`. Raises ToolError for a backend there is none of.
+    `sizes_hw`: those of the frames. What `auto` measures is kept in `data_dir`. Raises ToolError for a backend there is none of.
     """
     data_dir = data_dir / backend.replace(":", "-")
-    settings = workers_settings(bundle.folder, cores, backend, data_dir)
+    image_hw = next(iter(sizes_hw)) if len(sizes_hw) == 1 else None
+    settings = workers_settings(bundle.folder, cores, backend, image_hw, data_dir)
     trouble: list[str] = []
     with ExitStack() as stack:
         before = {child.pid for child in psutil.Process().children()}

@@ -10,13 +10,16 @@ import numpy as np
 from edge_runtime.commands.inspect import FILE_HANG_TIMEOUT_MS, pool_settings
 from edge_runtime.config import InspectionSettings, Settings
 from edge_runtime.config_recipe import RecipeSettings
+from edge_runtime.engines import with_tiles
+from edge_runtime.inference.bundle import Bundle
 from edge_runtime.runtime.pool import InspectionPool
 from edge_runtime.vision.boards import BINARY, CAMERA, paint_board
+from edge_runtime.vision.tile_plan import tiles_for
 from tools.errors import ToolError
 from tools.golden_pictures import MadePicture
 
 if TYPE_CHECKING:
-    from edge_runtime.values import ImageU8
+    from edge_runtime.values import ImageU8, TilePlan
 
 PAINTED_PX = 2048
 
@@ -56,13 +59,25 @@ def inspection(bundle: Path, workers: int, backend: str) -> InspectionSettings:
         raise ToolError(f"backend {backend!r} with {workers} workers: {exc}") from exc
 
 
-def workers_settings(bundle: Path, workers: int, backend: str, data_dir: Path | None = None) -> Settings:
-    """Workers without a line; a picture of 64 megapixels may take them a minute. `data_dir` keeps what `auto` chose."""
-    settings = pool_settings(bundle, RecipeSettings(), workers)
+def workers_settings(
+    bundle: Path, workers: int, backend: str, image_hw: tuple[int, int] | None, data_dir: Path | None = None
+) -> Settings:
+    """Workers without a line for pictures of this size, None: any; one of 64 megapixels may take them a minute.
+
+    `data_dir` keeps what `auto` chose.
+    """
+    settings = pool_settings(bundle, RecipeSettings(), workers, image_hw=image_hw)
     changes: dict[str, Any] = {"inspection": inspection(bundle, workers, backend)}
     if data_dir is not None:
         changes["station"] = settings.station.model_copy(update={"data_dir": data_dir})
     return settings.model_copy(update=changes)
+
+
+def planned(settings: InspectionSettings, bundle: Bundle, image_hw: tuple[int, int]) -> tuple[Bundle, TilePlan]:
+    """The bundle as the workers use it for pictures of this size, and their tiles. Raises BundleError."""
+    whole = RecipeSettings().value()
+    sized = with_tiles(settings, bundle, whole, image_hw)
+    return sized, tiles_for(sized.input_contract, sized.mask_stride_px, image_hw, whole)
 
 
 def inspect_once(pool: InspectionPool, picture: MadePicture) -> dict[str, float]:

@@ -15,6 +15,7 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
                 {
                     "workers": "workers",
                     "tiles": "tiles",
+                    "tile_px": "of px",
                     "frame_ms": "frame ms",
                     "tile_ms": "pure tile ms",
                     "overhead": "overhead",
@@ -59,6 +60,7 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
                     "side_px": "side px",
                     "workers": "workers",
                     "tiles": "tiles",
+                    "tile_px": "of px",
                     "frame_ms": "frame ms",
                     "least_ms": "least",
                     "most_ms": "most",

@@ -50,7 +50,8 @@ def bundle_task(bundle: Bundle) -> Task:
     if bundle.input_contract.template:
         raise ToolError(f"{bundle.folder}: the peers have no way to take a template; choose a bundle without")
     artefact = bundle.artefact_for("onnx")
-    data = bundle.read(artefact)
+    tile_px = bundle.input_contract.tile_px
+    data = resized(bundle.read(artefact), (tile_px, tile_px), bundle.mask_stride_px)
     graph, weights = read_onnx(data, str(bundle.folder / artefact.file))
     return Task(graph, weights, data, bundle.input_contract)
 

@@ -143,7 +143,7 @@ def _measure(wish: PeersWish, stage: _Stage, cores: int, rows: list[Row]) -> Ite
 
 def _everybody(wish: PeersWish, stage: _Stage, cores: int) -> Iterator[_Opened]:
     for backend in wish.backends:
-        yield _rounds(ours(stage.bundle, backend, cores, stage.scratch), 0, wish.rounds)
+        yield _rounds(ours(stage.bundle, backend, cores, stage.scratch, {stage.grid.image_hw}), 0, wish.rounds)
     for name in wish.peers:
         if not PEERS[name].classic:
             yield _rounds(peer(name, wish.python, stage.exchange, cores), 0, wish.rounds)

@@ -9,10 +9,9 @@ from typing import Any
 
 from edge_runtime.app import build_pool
 from edge_runtime.inference.bundle import Bundle, load_bundle
-from edge_runtime.vision.tiling import plan_grid
 from tools.benchmarks.arithmetic import busiest_share, medians
 from tools.benchmarks.daemon import Daemon, PartTimes, daemon_settings, scratch
-from tools.benchmarks.frames import inspect_once, made_frame, workers_settings
+from tools.benchmarks.frames import inspect_once, made_frame, planned, workers_settings
 from tools.benchmarks.predictors import Predictors
 from tools.benchmarks.report import Clerk, Report, Row
 from tools.golden_pictures import MadePicture
@@ -59,11 +58,11 @@ def bench_pipeline(wish: PipelineWish) -> Report:
 
 def _pool_row(wish: PipelineWish, bundle: Bundle, picture: MadePicture, workers: int, step: Step) -> Row:
     """Frame, pure predictor and its steps in turn, so that a busy neighbour meets all of them."""
-    contract = bundle.input_contract
     image_hw = (picture.image.shape[0], picture.image.shape[1])
-    tiles = len(plan_grid(image_hw, contract.tile_px, contract.margin_px, contract.stride_px))
+    settings = workers_settings(wish.bundle, workers, wish.backend, image_hw)
+    plan = planned(settings.inspection, bundle, image_hw)[1]
+    tiles = len(plan)
     samples = []
-    settings = workers_settings(wish.bundle, workers, wish.backend)
     with (
         Predictors(wish.bundle, picture, workers, wish.backend) as predictors,
         build_pool(settings, bundle.mask_stride_px) as pool,
@@ -83,6 +82,7 @@ def _pool_row(wish: PipelineWish, bundle: Bundle, picture: MadePicture, workers:
     return {
         "workers": workers,
         "tiles": tiles,
+        "tile_px": plan.tile_px,
         **{key: round(value, 3) for key, value in medians(kept).items()},
         "overhead_floor": round(busiest_share(tiles, workers), 3),
         "overhead_least": round(min(ratios), 3),

@@ -26,7 +26,7 @@ from edge_runtime.vision.registration import register_template
 from edge_runtime.vision.stitching import mask_hw, place_core
 from edge_runtime.vision.tile_plan import tiles_for
 from tools.benchmarks.arithmetic import medians
-from tools.benchmarks.frames import inspection
+from tools.benchmarks.frames import inspection, planned
 from tools.benchmarks.priority import work_as_a_worker
 from tools.errors import ToolError
 from tools.golden_pictures import MadePicture
@@ -105,7 +105,8 @@ class Predictors:
 def _serve(end: Connection, job: Job) -> None:
     work_as_a_worker()
     cv2.setNumThreads(1)
-    segmenter = build_segmenter(inspection(job.bundle, job.workers, job.backend), load_bundle(job.bundle))
+    own, (height, width) = inspection(job.bundle, job.workers, job.backend), job.picture.image.shape[:2]
+    segmenter = build_segmenter(own, planned(own, load_bundle(job.bundle), (height, width))[0])
     if not isinstance(segmenter, NetworkSegmenter):
         raise ToolError(f"backend {job.backend}: has no network to time")
     share = _Share(job, segmenter)

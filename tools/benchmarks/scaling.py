@@ -10,9 +10,8 @@ from pathlib import Path
 from edge_runtime.app import build_pool
 from edge_runtime.inference.bundle import load_bundle
 from edge_runtime.runtime.pool import InspectionPool
-from edge_runtime.vision.tiling import plan_grid
 from tools.benchmarks.arithmetic import flatness, rounds_for
-from tools.benchmarks.frames import inspect_once, made_frame, workers_settings
+from tools.benchmarks.frames import inspect_once, inspection, made_frame, planned, workers_settings
 from tools.benchmarks.report import Clerk, Report, Row
 from tools.golden_pictures import MadePicture
 from tools.progress import progress_bar
@@ -37,17 +36,17 @@ def bench_scaling(wish: ScalingWish) -> Report:
     rows = []
     with progress_bar("sizes") as advance:
         for workers in wish.workers:
-            settings = workers_settings(wish.bundle, workers, wish.backend)
             for side_px in wish.sides_px:
+                settings = workers_settings(wish.bundle, workers, wish.backend, (side_px, side_px))
                 # A new pool for each size, so that none inherits the pages that a larger picture has touched.
                 with build_pool(settings, bundle.mask_stride_px) as pool:
                     picture = made_frame(side_px, bundle.input_contract.template)
                     rows.append(_row(pool, picture, side_px, workers, wish.rounds))
                 advance(len(rows), len(wish.workers) * len(wish.sides_px))
-    contract = bundle.input_contract
     for row in rows:
-        hw = (row["side_px"], row["side_px"])
-        row["tiles"] = len(plan_grid(hw, contract.tile_px, contract.margin_px, contract.stride_px))
+        own = inspection(wish.bundle, row["workers"], wish.backend)
+        plan = planned(own, bundle, (row["side_px"], row["side_px"]))[1]
+        row["tiles"], row["tile_px"] = len(plan), plan.tile_px
         row["ms_per_tile"] = round(row["frame_ms"] / row["tiles"], 3)
     conditions = {"model": bundle.model_id, "backend": wish.backend, "rounds": wish.rounds}
     return clerk.report(conditions, rows, {"flatness": flatness_by_workers(rows)})
