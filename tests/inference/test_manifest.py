@@ -127,7 +127,10 @@ WRONG = {
         set_key("artefacts", 0, "tile_range_px", [32, 128]),
         ["model.x86.bin: tile_range_px 128 must be a multiple of stride_px 16", "at most 64, the largest golden tile"],
     ),
-    "range off the stride": (set_key("artefacts", 0, "tile_range_px", [40, 64]), ["tile_range_px 40 must be a multiple"]),
+    "range off the stride": (
+        set_key("artefacts", 0, "tile_range_px", [40, 64]),
+        ["tile_range_px 40 must be a multiple"],
+    ),
     "range within margins": (
         lambda raw: (raw["input"].update(margin_px=16), raw["artefacts"][0].update(tile_range_px=[32, 64])),
         ["tile_range_px 32", "above twice margin_px 16"],
