@@ -108,7 +108,8 @@ def ours(
 ) -> Iterator[Contender]:
     """This runtime with as many workers as processors; its time is to the verdict, defects found and judged.
 
-    `sizes_hw`: those of the frames. What `auto` measures is kept in `data_dir`. Raises ToolError for a backend there is none of.
+    `sizes_hw`: those of the frames. What `auto` measures is kept in `data_dir`. Raises ToolError for a backend there is
+    none of.
     """
     data_dir = data_dir / backend.replace(":", "-")
     image_hw = next(iter(sizes_hw)) if len(sizes_hw) == 1 else None
