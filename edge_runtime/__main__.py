@@ -48,7 +48,7 @@ def run(config: ConfigOption) -> None:
     set_up_logging("line")
     settings = load_settings(config)
     put_line_first(settings.line.realtime_priority)
-    raise typer.Exit(build_line(settings, fork_server).run())
+    raise typer.Exit(build_line(settings, fork_server, config).run())
 
 
 @app.command("check-config")

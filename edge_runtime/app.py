@@ -6,6 +6,7 @@ must stay free of numpy, OpenCV and the predictor.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -29,7 +30,7 @@ from edge_runtime.runtime.child import run_child
 from edge_runtime.runtime.children import Child, ChildSpec, Process, Role, Spawn, spawn_child
 from edge_runtime.runtime.frame_ring import FrameRing, RingLayout
 from edge_runtime.runtime.health import RestartBudget
-from edge_runtime.runtime.messages import Setup
+from edge_runtime.runtime.messages import Prepared, Setup, Stop
 from edge_runtime.standard_streams import PatientHandler
 from edge_runtime.wires import (
     build_lines,
@@ -46,7 +47,9 @@ if TYPE_CHECKING:
     from edge_runtime.runtime.capture import CodeRule
     from edge_runtime.runtime.fork_server import ForkServer
     from edge_runtime.runtime.line import Line
+    from edge_runtime.runtime.office import DrawingPlan
     from edge_runtime.runtime.pool import InspectionPool
+    from edge_runtime.runtime.takeover import TakeoverPlan
     from edge_runtime.runtime.tile_gate import TileGate
 
 log = logging.getLogger(__name__)
@@ -60,7 +63,16 @@ FIELDBUS_STALE_MS = 3_000.0
 MEASURE_SHARE = 0.6  # of the time to start: the rest is for opening what was chosen
 REPORTER_DATA_BYTES = 192 * 1024**2  # eight times what it needs: a broker's nonsense must not cost the workers theirs
 REPORTER_HANG_TIMEOUT_MS = 60_000.0  # a name server or a broker may be slow to say nothing
-NICENESS = {Role.GUARD: 0, Role.CAPTURE: 2, Role.INSPECTION: 5, Role.OFFICE: 8, Role.FIELDBUS: 1, Role.REPORTER: 8}
+TAKEN_OVER = {"recipe", "recipes", "inspection"}
+NICENESS = {
+    Role.GUARD: 0,
+    Role.CAPTURE: 2,
+    Role.INSPECTION: 5,
+    Role.OFFICE: 8,
+    Role.FIELDBUS: 1,
+    Role.REPORTER: 8,
+    Role.PREPARER: 8,
+}
 
 
 def set_up_logging(process: str) -> None:
@@ -108,16 +120,17 @@ def _preload() -> None:
     from edge_runtime.storage import image_store as image_store
 
 
-def build_line(settings: Settings, fork_server: ForkServer | None = None) -> Line:
+def build_line(settings: Settings, fork_server: ForkServer | None = None, config: Path | None = None) -> Line:
     """The parent process with its children described but not started, by `fork_server` where there is one.
 
-    Raises ConfigError, BundleError.
+    `config` is the settings' file: by SIGHUP its recipes and models are taken over. Raises ConfigError, BundleError.
     """
     from edge_runtime.runtime.line import Line
     from edge_runtime.runtime.line_control import LineRules
     from edge_runtime.runtime.service_notify import ServiceNotifier
     from edge_runtime.runtime.stop_rules import StopLimits, StopRule
     from edge_runtime.runtime.supervisor import Supervisor
+    from edge_runtime.runtime.takeover import Takeover
 
     clock = SystemClock()
     line = settings.line
@@ -129,7 +142,7 @@ def build_line(settings: Settings, fork_server: ForkServer | None = None) -> Lin
         slot_count=line.ring_slots,
         capture_timeout_ms=line.capture_timeout_ms,
         recipes=recipes,
-        recipe_at_start=0 if settings.recipes else 1,
+        recipe_at_start=_recipe_at_start(settings),
         recipe_by_code=settings.recipe_code is not None,
         free_run=line.trigger == "free_run",
         keep_ok_every=settings.archive.keep_ok_every,
@@ -137,7 +150,30 @@ def build_line(settings: Settings, fork_server: ForkServer | None = None) -> Lin
     )
     supervisor = Supervisor(_children(settings, ring, fork_server), ServiceNotifier())
     stop_rule = StopRule(StopLimits(**settings.stop.model_dump()))
-    return Line(settings.station.name, rules, supervisor, ring, build_signals(settings), clock, stop_rule)
+    plan = None if config is None else _takeover_plan(config.absolute(), ring, fork_server)
+    takeover = Takeover(plan, supervisor, settings.model_dump_json())
+    return Line(settings.station.name, rules, supervisor, ring, build_signals(settings), clock, stop_rule, takeover)
+
+
+def _recipe_at_start(settings: Settings) -> int:
+    return 0 if settings.recipes else 1
+
+
+def _takeover_plan(config: Path, ring: FrameRing, fork_server: ForkServer | None) -> TakeoverPlan:
+    from edge_runtime.runtime.takeover import TakeoverPlan
+
+    def preparer(text: str) -> Child:
+        settings = Settings.model_validate_json(text)
+        spec = ChildSpec(Role.PREPARER, 0, settings.inspection.start_timeout_ms, OFFICE_HANG_TIMEOUT_MS)
+        (child,) = _described([spec], settings, ring, fork_server)
+        child.settings_json = json.dumps({"file": str(config), "settings": text})
+        return child
+
+    def workers(text: str, first_index: int) -> list[Child]:
+        settings = Settings.model_validate_json(text)
+        return _described(_worker_specs(settings, first_index), settings, ring, fork_server)
+
+    return TakeoverPlan(preparer, workers)
 
 
 def _children(settings: Settings, ring: FrameRing, fork_server: ForkServer | None) -> list[Child]:
@@ -161,10 +197,10 @@ def _line_silent_ms(settings: Settings) -> float:
     return min((wiring.max_unrefreshed_ms for wiring in outputs), default=OutputLineSettings(line=0).max_unrefreshed_ms)
 
 
-def _worker_specs(settings: Settings) -> list[ChildSpec]:
+def _worker_specs(settings: Settings, first_index: int = 0) -> list[ChildSpec]:
     inspection = settings.inspection
     return [
-        ChildSpec(Role.INSPECTION, index, inspection.start_timeout_ms, inspection.hang_timeout_ms)
+        ChildSpec(Role.INSPECTION, first_index + index, inspection.start_timeout_ms, inspection.hang_timeout_ms)
         for index in range(inspection.workers)
     ]
 
@@ -222,6 +258,9 @@ def _ring_layout(settings: Settings) -> RingLayout:
 def serve_child(role: Role, ring_fd: int, channel: Channel, setup: Setup) -> None:
     """The body of one child process."""
     os.nice(NICENESS[role])
+    if role is Role.PREPARER:
+        _serve_preparer(channel, setup)
+        return
     settings = Settings.model_validate_json(setup.settings)
     if role is Role.GUARD:
         from edge_runtime.runtime import guard
@@ -242,6 +281,29 @@ def serve_child(role: Role, ring_fd: int, channel: Channel, setup: Setup) -> Non
     )
 
 
+def _serve_preparer(channel: Channel, setup: Setup) -> None:
+    """Read the settings file for a line that runs by other settings. Raises ConfigError, BundleError."""
+    from edge_runtime.config import load_settings
+
+    given = json.loads(setup.settings)
+    new, old = load_settings(Path(given["file"])), Settings.model_validate_json(given["settings"])
+    check_can_take_over(old, new)
+    channel.send_patiently(Prepared(new.model_dump_json(), recipe_facts(new), _recipe_at_start(new)))
+    while not isinstance(channel.wait(None), Stop):
+        pass
+
+
+def check_can_take_over(old: Settings, new: Settings) -> None:
+    """Raise ConfigError unless the two differ in nothing but recipes and what runs them."""
+    before, after = (each.model_dump(mode="json", exclude=TAKEN_OVER) for each in (old, new))
+    changed = [key for key in after if after[key] != before[key]]
+    if changed:
+        raise ConfigError(
+            f"changed in {', '.join(changed)}: that needs a restart; a running line takes over "
+            f"{', '.join(sorted(TAKEN_OVER))} alone"
+        )
+
+
 def _serve_fieldbus(channel: Channel, settings: Settings) -> None:
     from edge_runtime.protocol.modbus_bank import RegisterBank
     from edge_runtime.runtime.fieldbus import Fieldbus
@@ -256,13 +318,19 @@ def _serve_capture(channel: Channel, ring: FrameRing, settings: Settings, index:
     from edge_runtime.pictures import read_grey_picture
     from edge_runtime.runtime.capture import CapturePlan, CaptureServer
 
-    digests, templates = {}, {}
-    for number, entry in settings.numbered_recipes.items():
-        if entry.recipe.template is not None:
-            templates[number] = read_grey_picture(entry.recipe.template)
-            digests[number] = digest_of(entry.recipe, read_manifest(entry.bundle)[1])
-    plan = CapturePlan(digests, templates)
-    CaptureServer(channel, ring, build_camera(settings), SystemClock(), plan, _build_code_rule(settings)).serve()
+    def plan_of(settings: Settings) -> CapturePlan:
+        digests, templates = {}, {}
+        for number, entry in settings.numbered_recipes.items():
+            if entry.recipe.template is not None:
+                templates[number] = read_grey_picture(entry.recipe.template)
+                digests[number] = digest_of(entry.recipe, read_manifest(entry.bundle)[1])
+        return CapturePlan(digests, templates)
+
+    def load(text: str) -> CapturePlan:
+        return plan_of(Settings.model_validate_json(text))
+
+    camera, code_rule = build_camera(settings), _build_code_rule(settings)
+    CaptureServer(channel, ring, camera, SystemClock(), plan_of(settings), code_rule, load).serve()
 
 
 def _build_code_rule(settings: Settings) -> CodeRule | None:
@@ -327,7 +395,7 @@ def _open_segmenters(settings: Settings, bundles: dict[Path, Bundle]) -> dict[in
 
 
 def _serve_office(channel: Channel, ring: FrameRing, settings: Settings, index: int) -> None:
-    from edge_runtime.runtime.office import DrawingPlan, Office, OfficePlan
+    from edge_runtime.runtime.office import Office, OfficePlan
     from edge_runtime.storage.database import Database
     from edge_runtime.storage.image_store import ImageStore
 
@@ -338,13 +406,23 @@ def _serve_office(channel: Channel, ring: FrameRing, settings: Settings, index: 
         archive.keep_ok,
         free_bytes_min=archive.free_mb_min * 1_000_000,
     )
-    bundles = _load_bundles(settings)
-    drawings = {
-        number: DrawingPlan(bundles[each.bundle].classes, each.recipe.value(), bundles[each.bundle].mask_stride_px)
-        for number, each in settings.numbered_recipes.items()
-    }
-    plan = OfficePlan(drawings, folder / SNAPSHOT_NAME)
+    plan = OfficePlan(_drawings(settings), folder / SNAPSHOT_NAME, _drawings_of)
     Office(channel, ring, Database(folder / DATABASE_NAME, clock), images, plan, clock).serve()
+
+
+def _drawings(settings: Settings) -> dict[str, DrawingPlan]:
+    from edge_runtime.runtime.office import DrawingPlan
+
+    drawings, bundles = {}, _load_bundles(settings)
+    for each in settings.numbered_recipes.values():
+        bundle = bundles[each.bundle]
+        plan = DrawingPlan(bundle.classes, each.recipe.value(), bundle.mask_stride_px)
+        drawings[digest_of(each.recipe, bundle.model_id)] = plan
+    return drawings
+
+
+def _drawings_of(text: str) -> dict[str, DrawingPlan]:
+    return _drawings(Settings.model_validate_json(text))
 
 
 def _serve_reporter(channel: Channel, settings: Settings) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,15 @@ from edge_runtime.runtime.messages import (
     CameraTrouble,
     Capture,
     Captured,
+    Loaded,
     Message,
+    NewRecipes,
     NotCaptured,
     Ping,
     Pong,
     Ready,
     Stop,
+    TakeOver,
 )
 from edge_runtime.runtime.slot_arrays import lies_in, picture_room, slot_arrays
 from edge_runtime.vision.codes import CodeReader
@@ -83,11 +86,15 @@ class CaptureServer:
         clock: Clock,
         plan: CapturePlan,
         code_rule: CodeRule | None = None,
+        load: Callable[[str], CapturePlan] | None = None,
     ) -> None:
+        """`load` makes a plan of other settings, as JSON; it raises EdgeRuntimeError."""
         self._channel = channel
         self._ring = ring
         self._camera = camera
         self._plan = plan
+        self._next_plan = plan
+        self._load = load
         self._code_rule = code_rule
         self._clock = clock
         self._is_open = False
@@ -124,8 +131,19 @@ class CaptureServer:
     def _answer(self, message: Message | None) -> None:
         if isinstance(message, Capture):
             self._channel.send_patiently(self._capture(message))
+        elif isinstance(message, NewRecipes):
+            self._channel.send_patiently(self._loaded(message.settings))
+        elif isinstance(message, TakeOver):
+            self._plan = self._next_plan
         elif isinstance(message, Ping):
             self._channel.send_patiently(Pong())
+
+    def _loaded(self, settings: str) -> Loaded:
+        try:
+            self._next_plan = self._load(settings) if self._load is not None else self._plan
+        except EdgeRuntimeError as exc:
+            return Loaded({}, str(exc)[:500])
+        return Loaded(dict(self._next_plan.digests))
 
     def _capture(self, request: Capture) -> Message:
         if not self._is_open:

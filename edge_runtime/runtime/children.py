@@ -20,6 +20,7 @@ from edge_runtime.runtime.health import RestartBudget
 from edge_runtime.runtime.messages import Message, Ping, Setup
 
 log = logging.getLogger(__name__)
+WORKERS_AT_MOST = 64  # those that will take over have the numbers after it, then the first ones again
 END_WITHIN_NS = 500 * NS_PER_MS
 MAX_SENDS_WAITING = 1000
 
@@ -33,6 +34,7 @@ class Role(str, Enum):
     GUARD = "guard"
     FIELDBUS = "fieldbus"
     REPORTER = "reporter"
+    PREPARER = "preparer"
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class ChildSpec:
 
     @property
     def name(self) -> str:
-        return f"{self.role.value}-{self.index}" if self.role is Role.INSPECTION else self.role.value
+        return f"{self.role.value}-{self.index % WORKERS_AT_MOST}" if self.role is Role.INSPECTION else self.role.value
 
 
 class Process(Protocol):
@@ -96,7 +98,7 @@ class Child:
         self.was_ready = False
         self.restart_at_ns: int | None = None
         self._spawn = spawn
-        self._settings_json = settings_json
+        self.settings_json = settings_json
         self._process: Process | None = None
         self._owed: deque[Message] = deque()
         self._owed_since_ns = 0
@@ -132,7 +134,7 @@ class Child:
         self._owed.clear()
         self._unsent.clear()
         self._heard_ns = self._owed_since_ns = now_ns
-        self.tell(Setup(self._settings_json, self.spec.index))
+        self.tell(Setup(self.settings_json, self.spec.index))
 
     def _start_process(self) -> Channel:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -22,7 +22,7 @@ from enum import IntEnum
 from edge_runtime.values import TileCounts
 
 PAGE_BYTES = mmap.PAGESIZE
-MAX_WORKERS = 64
+MAX_WORKERS = 128
 PREPARE_POLL_S = 0.001
 MADV_POPULATE_WRITE = 23  # Linux 5.14
 _WORKING_ON = struct.Struct("<Q")

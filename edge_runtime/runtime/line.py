@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import select
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import FrameType
 
@@ -16,7 +17,7 @@ from edge_runtime.runtime.channel import ChannelClosed
 from edge_runtime.runtime.children import Child, Role
 from edge_runtime.runtime.desk import Desk
 from edge_runtime.runtime.frame_ring import FrameRing
-from edge_runtime.runtime.health import Fault
+from edge_runtime.runtime.health import Fault, State
 from edge_runtime.runtime.line_control import (
     Action,
     CancelFrame,
@@ -38,20 +39,26 @@ from edge_runtime.runtime.messages import (
     Inspected,
     KeepRecipe,
     Left,
+    Loaded,
     Message,
     MessageError,
+    NewRecipes,
     NotCaptured,
     Pong,
+    Prepared,
     Publish,
     Ready,
     ReporterTrouble,
     SlotRead,
+    Stop,
     StorageTrouble,
+    TakeOver,
 )
 from edge_runtime.runtime.signals import Signals
 from edge_runtime.runtime.snapshot import Snapshot, shown, to_json
 from edge_runtime.runtime.stop_rules import StopRule
 from edge_runtime.runtime.supervisor import Supervisor
+from edge_runtime.runtime.takeover import Takeover
 from edge_runtime.values import Outcome
 
 log = logging.getLogger(__name__)
@@ -83,6 +90,7 @@ class Line:
         signals: Signals,
         clock: Clock,
         stop_rule: StopRule,
+        takeover: Takeover | None = None,
     ) -> None:
         self._station = station
         self._rules = rules
@@ -91,6 +99,8 @@ class Line:
         self._signals = signals
         self._clock = clock
         self._desk = Desk(signals, stop_rule, clock, self._carry_out, self._keep_recipe)
+        self._takeover = takeover or Takeover(None, supervisor, "")
+        self._retiring: list[Child] = []
         self._digests = {recipe.number: recipe.digest for recipe in rules.recipes}
         self._kept_recipe: int | None = None  # as the office that is ready now was told
         self._stop_asked_ns: int | None = None
@@ -162,6 +172,7 @@ class Line:
         self._next_tick_ns = now_ns if more_to_start else now_ns + TICK_NS
         self._repeat_records_if_due()
         self._keep_recipe()
+        self._take_over_if_due(now_ns)
         if self._control is not None:
             self._control.sweep()
         self._supervisor.judge(self._control, self._signals, self._latched_faults(), now_ns)
@@ -203,6 +214,10 @@ class Line:
 
     def _gone(self, child: Child) -> None:
         self._hear(child, message_limit=ALL_MESSAGES)
+        if self._takeover.owns(child) and child.spec.role is not Role.PREPARER:
+            self._takeover.refuse(f"{child.spec.name} has ended before it was ready")
+        elif self._takeover.lost_preparer(child):
+            self._takeover.refuse("the preparer has ended without an answer")
         working_on = self._ring.working_on(child.spec.index) if child.spec.role is Role.INSPECTION else None
         now_ns = self._now_ns()
         self._supervisor.gone(child, now_ns)
@@ -240,6 +255,13 @@ class Line:
             child.answered(now_ns)
         elif isinstance(message, Failed):
             log.error("%s: %s", child.spec.name, message.reason)
+            if self._takeover.owns(child):
+                self._takeover.refuse(message.reason)
+        elif isinstance(message, Prepared):
+            self._takeover.prepared(message, now_ns)
+        elif isinstance(message, Loaded):
+            child.answered(now_ns)
+            self._takeover.loaded(message)
         elif isinstance(message, CameraTrouble):
             self._supervisor.camera_trouble = message.reason
         elif isinstance(message, StorageTrouble):
@@ -275,6 +297,12 @@ class Line:
         raise MessageError(f"a {message.kind} message is not for the line")
 
     def _child_ready(self, child: Child, message: Ready) -> None:
+        if self._takeover.owns(child):
+            log.info("%s is ready to take over (process %d)", child.spec.name, child.pid)
+            child.greet(self._now_ns())
+            self._takeover.worker_ready(child, message)
+            self._next_tick_ns = 0
+            return
         if not message.digests.items() <= self._digests.items():
             log.error(
                 "%s has loaded recipes with digests %s, not %s: a bundle or template was replaced; stop the daemon and "
@@ -318,6 +346,7 @@ class Line:
             return
         if child.spec.role is Role.CAPTURE:
             self._control.camera_ready = True
+            self._takeover.capture_ready(self._now_ns())
         elif child.spec.role is Role.INSPECTION:
             self._desk.do(self._control.worker_ready(child.spec.index))
         elif child.spec.role is Role.OFFICE:
@@ -328,7 +357,7 @@ class Line:
         if isinstance(action, StartFrame):
             self._ring.start(action.request.slot, action.request.part_id)
             for index in action.workers:
-                self._supervisor.workers[index].ask(action.request, now_ns)
+                self._supervisor.worker(index).ask(action.request, now_ns)
         elif isinstance(action, CancelFrame):
             self._ring.cancel(action.slot)
         elif isinstance(action, OpenGate):
@@ -359,6 +388,35 @@ class Line:
         for record in records:
             office.tell(record)
 
+    # -- taking over --------------------------------------------------------------------------------------------
+
+    def _take_over_if_due(self, now_ns: int) -> None:
+        """Put what is ready into service, between two parts; let workers go that nothing needs any more."""
+        if self._control is None or self._stop_asked_ns is not None:
+            return
+        if self._supervisor.state is not State.STARTING:
+            self._takeover.work(now_ns)
+        complete = self._takeover.complete(now_ns)
+        if complete is not None:
+            self._take_over(self._control, *complete, now_ns)
+        for worker in [each for each in self._retiring if not self._control.needs(each.spec.index)]:
+            worker.tell(Stop())
+            self._retiring.remove(worker)
+
+    def _take_over(self, control: LineControl, new: Prepared, workers: Sequence[Child], now_ns: int) -> None:
+        """Capture first: what it is asked before this is by the old recipes, what comes after by the new ones."""
+        self._supervisor.one(Role.CAPTURE).tell(TakeOver())
+        self._supervisor.one(Role.OFFICE).tell(NewRecipes(new.settings))
+        self._retiring += self._supervisor.replace_workers(workers)
+        for child in self._supervisor.children:
+            if child not in self._retiring:
+                child.settings_json = new.settings
+        self._supervisor.renew(Role.REPORTER)
+        self._digests = {recipe.number: recipe.digest for recipe in new.recipes}
+        self._desk.do(control.take_over(new.recipes, new.recipe_at_start, now_ns))
+        for worker in workers:
+            self._desk.do(control.worker_ready(worker.spec.index))
+
     # -- stopping -----------------------------------------------------------------------------------------------
 
     def _catch_signals(self) -> None:
@@ -367,11 +425,17 @@ class Line:
                 self._stop_asked_ns = self._now_ns()
                 self._desk.is_stopping = True
 
+        def ask_to_take_over(signum: int, frame: FrameType | None) -> None:
+            self._takeover.ask()
+            self._next_tick_ns = 0
+
         self._wake.setblocking(False)
         self._waker.setblocking(False)
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
-        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             signal.signal(signum, ask_to_stop)
+        # A terminal that is closed ends the daemon; without one, the signal is a service manager's.
+        signal.signal(signal.SIGHUP, ask_to_stop if os.isatty(0) else ask_to_take_over)
         for signum in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):  # a terminal must not stop the line
             signal.signal(signum, signal.SIG_IGN)
 
@@ -451,6 +515,7 @@ class Line:
             tracking=self._signals.tracking(now_ns),
             tiles=counters.tiles,
             reporter_trouble=self._supervisor.reporter_trouble,
+            takeover=self._takeover.told,
         )
 
     @property

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from edge_runtime.clock import NS_PER_MS
@@ -82,12 +82,21 @@ class OpenGate:
 Action = Capture | StartFrame | CancelFrame | Announce | Archive | RecipeSelected | OpenGate
 
 
+@dataclass(frozen=True)
+class _Era:
+    """The recipes that were in service at a time, by number. Each take-over begins another."""
+
+    index: int
+    recipes: Mapping[int, RecipeFacts]
+
+
 @dataclass
 class _Part:
     trigger: Trigger
     triggered_at: datetime
     line_seqno: int | None
     recipe: RecipeFacts
+    era: _Era
     slot: int | None = None
     capturing: bool = False
     path: Path = field(default_factory=dict)
@@ -147,8 +156,9 @@ class LineControl:
         self._parts: dict[int, _Part] = {}
         # The slot that was used last is taken first: its memory is in the processor's caches.
         self._free_slots = list(reversed(range(rules.slot_count)))
-        self._free_run_slot: int | None = None
-        self._workers: set[int] = set()
+        self._era = _Era(0, self.recipes.known)
+        self._free_run: tuple[int, _Era] | None = None
+        self._workers: dict[int, int] = {}
         self._records: dict[int, InspectionRecord] = {}
         self._ok_count = 0
 
@@ -180,7 +190,8 @@ class LineControl:
 
     @property
     def workers_ready(self) -> int:
-        return len(self._workers)
+        """Those that can work on the next part."""
+        return len(self._workers_of(self._era))
 
     def next_expiry_ns(self) -> int | None:
         """When `expire` next has something to do."""
@@ -208,6 +219,22 @@ class LineControl:
         self.recipes.select(number, at_ns)
         return [RecipeSelected(self.recipes.selected, self.recipes.selected is not before)]
 
+    def take_over(self, recipes: tuple[RecipeFacts, ...], recipe_at_start: int, now_ns: int) -> list[Action]:
+        """Other recipes from the next part on; parts that have come keep theirs, and the workers of that time."""
+        self.rules = replace(self.rules, recipes=recipes, recipe_at_start=recipe_at_start)
+        before = self.recipes.selected
+        self.recipes.replace(recipes, recipe_at_start or before.number)
+        self._era = _Era(self._era.index + 1, self.recipes.known)
+        return [RecipeSelected(self.recipes.selected, self.recipes.selected != before)]
+
+    def needs(self, worker: int) -> bool:
+        """Whether a part may yet want this worker, or is in its hands."""
+        current = self._workers.get(worker) == self._era.index
+        return current or any(
+            worker in part.holders or (part.verdict is None and self._workers.get(worker) == part.era.index)
+            for part in self._parts.values()
+        )
+
     # -- triggers and pictures ----------------------------------------------------------------------------------
 
     def trigger(self, at_ns: int, now_ns: int, now_utc: datetime, line_seqno: int | None) -> tuple[int, list[Action]]:
@@ -223,13 +250,14 @@ class LineControl:
 
     def ask_free_run(self) -> list[Action]:
         """In free run, ask for the newest picture as soon as there is room for it."""
-        if not self.rules.free_run or self._free_run_slot is not None or self.end_of_pictures:
+        if not self.rules.free_run or self._free_run is not None or self.end_of_pictures:
             return []
         recipe = self.recipes.selected
-        if self._why_blind(recipe) or not self._workers or len(self._free_slots) <= 1:
+        if self._why_blind(recipe) or not self.workers_ready or len(self._free_slots) <= 1:
             return []
-        self._free_run_slot = self._free_slots.pop()
-        return [Capture(self._free_run_slot, 0, None, self.rules.capture_timeout_ms, recipe.number)]
+        slot = self._free_slots.pop()
+        self._free_run = slot, self._era
+        return [Capture(slot, 0, None, self.rules.capture_timeout_ms, recipe.number)]
 
     def captured(self, picture: Captured, now_ns: int) -> list[Action]:
         part = self._free_run_part(picture) if picture.part_id == 0 else self._parts.get(picture.part_id)
@@ -240,7 +268,7 @@ class LineControl:
         selected = self._follow_code(picture, now_ns)
         if part.verdict is not None:
             return [*selected, *self._release(part)]
-        part.recipe = self.recipes.get(picture.recipe)
+        part.recipe = part.era.recipes.get(picture.recipe, NO_RECIPE)
         unfit = picture.unfit or ("" if part.recipe.number else "no_recipe")
         return [*selected, *(self._give_up(part, unfit, now_ns) if unfit else self._start(part))]
 
@@ -277,8 +305,8 @@ class LineControl:
     # -- workers ------------------------------------------------------------------------------------------------
 
     def worker_ready(self, worker: int) -> list[Action]:
-        """A worker can work: it gets the frames that nobody has started."""
-        self._workers.add(worker)
+        """A worker can work by the recipes of now: it gets their frames that nobody has started."""
+        self._workers[worker] = self._era.index
         waiting = [p for p in self._parts.values() if p.picture and not p.started and p.verdict is None]
         return [action for part in waiting for action in self._start(part)]
 
@@ -307,7 +335,7 @@ class LineControl:
 
     def worker_lost(self, worker: int, working_on: int | None, now_ns: int) -> list[Action]:
         """A worker is gone. Its frame has a hole and is given up; the other frames go on without it."""
-        self._workers.discard(worker)
+        self._workers.pop(worker, None)
         actions: list[Action] = []
         for part in [p for p in self._parts.values() if worker in p.holders]:
             part.holders.discard(worker)
@@ -380,31 +408,36 @@ class LineControl:
 
     def _new_part(self, at_ns: int, utc: datetime, line_seqno: int | None, recipe: RecipeFacts) -> _Part:
         deadline_ns = at_ns + round(self.rules.deadline_ms * NS_PER_MS)
-        part = _Part(Trigger(self.next_part_id, at_ns, deadline_ns), utc, line_seqno, recipe)
+        part = _Part(Trigger(self.next_part_id, at_ns, deadline_ns), utc, line_seqno, recipe, self._era)
         self._parts[self.next_part_id] = part
         self.next_part_id += 1
         self.counters.triggers += 1
         return part
 
     def _free_run_part(self, picture: Captured) -> _Part | None:
-        slot, self._free_run_slot = self._free_run_slot, None
-        if slot is None:
+        if self._free_run is None:
             return None
-        part = self._new_part(picture.captured_ns, picture.captured_at, None, self.recipes.get(picture.recipe))
-        part.slot, part.capturing = slot, True
+        (slot, era), self._free_run = self._free_run, None
+        recipe = era.recipes.get(picture.recipe, NO_RECIPE)
+        part = self._new_part(picture.captured_ns, picture.captured_at, None, recipe)
+        part.slot, part.capturing, part.era = slot, True, era
         return part
 
     def _return_free_run_slot(self) -> None:
-        if self._free_run_slot is not None:
-            self._free_slots.append(self._free_run_slot)
-            self._free_run_slot = None
+        if self._free_run is not None:
+            self._free_slots.append(self._free_run[0])
+            self._free_run = None
+
+    def _workers_of(self, era: _Era) -> set[int]:
+        return {worker for worker, index in self._workers.items() if index == era.index}
 
     def _start(self, part: _Part) -> list[Action]:
-        if not self._workers:
+        workers = self._workers_of(part.era)
+        if not workers:
             return []
         assert part.slot is not None
         assert part.picture is not None
-        part.started, part.holders = True, set(self._workers)
+        part.started, part.holders = True, workers
         request = Inspect(part.slot, part.trigger.part_id, part.picture.image_hw, part.recipe.number)
         return [StartFrame(tuple(sorted(part.holders)), request)]
 

@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from edge_runtime.protocol.modbus_bank import Command
 from edge_runtime.protocol.modbus_image import FieldState
+from edge_runtime.runtime.recipes import RecipeFacts
 from edge_runtime.values import NO_TILES, InspectionRecord, TileCounts, Verdict
 
 
@@ -69,6 +70,43 @@ class Failed:
 
     reason: str
     kind: Literal["failed"] = "failed"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """From the preparer: what the settings file says now, as validated JSON, and its recipes, checked.
+
+    `recipe_at_start` as in `LineRules`.
+    """
+
+    settings: str
+    recipes: tuple[RecipeFacts, ...]
+    recipe_at_start: int
+    kind: Literal["prepared"] = "prepared"
+
+
+@dataclass(frozen=True)
+class NewRecipes:
+    """To capture, which loads the templates of these settings beside its own and answers Loaded, and to the office."""
+
+    settings: str
+    kind: Literal["new_recipes"] = "new_recipes"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """From capture: it holds the new templates, or what is wrong with them. `digests` as in Ready."""
+
+    digests: dict[int, str]
+    problem: str = ""
+    kind: Literal["loaded"] = "loaded"
+
+
+@dataclass(frozen=True)
+class TakeOver:
+    """To capture: what was loaded last is for every picture that is asked for from now on."""
+
+    kind: Literal["take_over"] = "take_over"
 
 
 @dataclass(frozen=True)
@@ -246,7 +284,7 @@ class FieldTrouble:
 Message = (
     Setup | Ping | Pong | Stop | Ready | Failed | Capture | Captured | NotCaptured | CameraTrouble
     | Inspect | Inspected | Left | Archive | KeepRecipe | SlotRead | Committed | StorageTrouble | Publish
-    | FieldImage | FieldCommands | FieldTrouble | ReporterTrouble
+    | FieldImage | FieldCommands | FieldTrouble | ReporterTrouble | Prepared | NewRecipes | Loaded | TakeOver
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_runtime.clock import NS_PER_MS, NS_PER_S, Clock
-from edge_runtime.errors import RecordConflict, StorageError
+from edge_runtime.errors import EdgeRuntimeError, RecordConflict, StorageError
 from edge_runtime.files import write_atomically
 from edge_runtime.interfaces import PictureStore, RecordStore
 from edge_runtime.processes import freeze_garbage
@@ -25,6 +25,7 @@ from edge_runtime.runtime.messages import (
     Committed,
     KeepRecipe,
     Message,
+    NewRecipes,
     Ping,
     Pong,
     Publish,
@@ -64,10 +65,14 @@ NOTHING_TO_DRAW = DrawingPlan((), Recipe("none"), 1)
 
 @dataclass(frozen=True)
 class OfficePlan:
-    """How overlays are drawn, by recipe number, and where the last Snapshot is put."""
+    """How overlays are drawn, by a recipe's digest, and where the last Snapshot is put.
 
-    drawings: Mapping[int, DrawingPlan]
+    `load` makes the drawings of other settings, as JSON; it raises EdgeRuntimeError.
+    """
+
+    drawings: Mapping[str, DrawingPlan]
     snapshot_path: Path
+    load: Callable[[str], Mapping[str, DrawingPlan]] | None = None
 
 
 class Office:
@@ -121,10 +126,21 @@ class Office:
         elif isinstance(message, KeepRecipe):
             self._records.keep_recipe(message.number)
             self._commit_soon(0)
+        elif isinstance(message, NewRecipes):
+            self._add_drawings(message.settings)
         elif isinstance(message, Publish):
             self._snapshot = message.snapshot
         elif isinstance(message, Ping):
             self._channel.send_patiently(Pong())
+
+    def _add_drawings(self, settings: str) -> None:
+        """Parts of the recipes before may still come: of two take-overs both are known."""
+        try:
+            more = self._plan.load(settings) if self._plan.load is not None else {}
+        except EdgeRuntimeError as exc:
+            log.error("overlays of the new recipes will show the picture alone: %s", exc)
+            return
+        self._plan = replace(self._plan, drawings={**self._plan.drawings, **more})
 
     def _wait_ms(self) -> float:
         """Until the next commit; not at all while pictures wait and no message does."""
@@ -225,7 +241,7 @@ class Office:
 
     def _save(self, message: Archive) -> None:
         assert message.slot is not None
-        plan = self._plan.drawings.get(message.record.recipe_number, NOTHING_TO_DRAW)
+        plan = self._plan.drawings.get(message.record.recipe_digest, NOTHING_TO_DRAW)
         arrays = slot_arrays(self._ring, message.slot, message.image_hw, plan.mask_stride_px)
         verdict = message.record.verdict
         inspected = verdict.outcome is not Outcome.NOT_INSPECTED

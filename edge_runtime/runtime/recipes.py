@@ -32,11 +32,16 @@ class RecipeBook:
     """The preloaded recipes and the last selections. One thread owns it."""
 
     def __init__(self, recipes: Iterable[RecipeFacts], selected: int = 0) -> None:
-        self._by_number = {recipe.number: recipe for recipe in recipes}
+        self._by_number: Mapping[int, RecipeFacts] = {recipe.number: recipe for recipe in recipes}
         self._selections = deque([(0, self.get(selected))], maxlen=REMEMBERED_SELECTIONS)
 
     def __contains__(self, number: int) -> bool:
         return number in self._by_number
+
+    @property
+    def known(self) -> Mapping[int, RecipeFacts]:
+        """All recipes by number, as they are now: the mapping itself never changes."""
+        return self._by_number
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -56,6 +61,12 @@ class RecipeBook:
         recipe, last_ns = self.get(number), self._selections[-1][0]
         if recipe is not self.selected:
             self._selections.append((max(at_ns, last_ns), recipe))
+
+    def replace(self, recipes: Iterable[RecipeFacts], selected: int) -> None:
+        """Other recipes from now on, whenever a part was triggered; what was selected before is seen in them."""
+        self._by_number = {recipe.number: recipe for recipe in recipes}
+        past = [(since_ns, self.get(recipe.number)) for since_ns, recipe in self._selections]
+        self._selections = deque([*past[:-1], (past[-1][0], self.get(selected))], maxlen=REMEMBERED_SELECTIONS)
 
     def at(self, at_ns: int) -> RecipeFacts:
         """The recipe of a part triggered at `at_ns`, which may lie before the last selections."""

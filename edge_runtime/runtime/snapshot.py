@@ -65,6 +65,7 @@ class Snapshot:
     tracking: dict[str, float] = field(default_factory=dict)
     reporter_trouble: str = ""
     tiles: TileCounts = NO_TILES
+    takeover: str = ""
 
 
 def shown(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:

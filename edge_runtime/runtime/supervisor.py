@@ -23,7 +23,7 @@ class Supervisor:
     """Owns the child processes, the state and the standing faults. One thread owns it; nothing blocks."""
 
     def __init__(self, children: Sequence[Child], notifier: ServiceNotifier) -> None:
-        self.children = children
+        self.children = list(children)
         self.workers = {c.spec.index: c for c in children if c.spec.role is Role.INSPECTION}
         self.state = State.STARTING
         self.faults: frozenset[Fault] = frozenset()
@@ -35,10 +35,21 @@ class Supervisor:
         self._started = False
         self._fault_since_ns: int | None = None
         self._dismissed: set[Role] = set()
+        self._passing: list[Child] = []
+        self._renewed: set[Role] = set()
 
     def one(self, role: Role) -> Child:
         """The only child of this role."""
         return next(child for child in self.children if child.spec.role is role)
+
+    @property
+    def has_passing(self) -> bool:
+        """Whether a child is here that was admitted, or has been replaced."""
+        return bool(self._passing)
+
+    def worker(self, index: int) -> Child:
+        """The worker of this number, whether it is one of `workers` or was before a take-over."""
+        return next(c for c in self.children if c.spec.role is Role.INSPECTION and c.spec.index == index)
 
     def ready(self, role: Role) -> bool:
         return any(child.ready for child in self.children if child.spec.role is role)
@@ -47,14 +58,48 @@ class Supervisor:
         for child in self.children:
             child.start(now_ns)
 
+    def admit(self, child: Child, now_ns: int) -> bool:
+        """Start one more child, which is not started again when it ends, and whose end is no fault; whether it runs."""
+        child.start(now_ns)
+        if child.running:
+            self.children.append(child)
+            self._passing.append(child)
+        return child.running
+
+    def replace_workers(self, newcomers: Sequence[Child]) -> list[Child]:
+        """From now on these admitted children are the workers; those before are kept only as long as they live."""
+        old = list(self.workers.values())
+        self._passing = [child for child in self._passing if child not in newcomers] + old
+        self.workers = {child.spec.index: child for child in newcomers}
+        for child in old:
+            child.restart_at_ns = None
+        self.children = [child for child in self.children if child.running or child not in old]
+        return [child for child in old if child.running]
+
+    def renew(self, role: Role) -> None:
+        """Have the children of this role end in order and start anew, with the settings they have then."""
+        for child in self.children:
+            if child.spec.role is role and child.running:
+                self._renewed.add(role)
+                child.tell(Stop())
+
     def gone(self, child: Child, now_ns: int) -> None:
         """A child has ended: note how, and plan its restart."""
         how = child.reap(now_ns)
+        if child in self._passing:
+            self._passing.remove(child)
+            self.children.remove(child)
+            log.info("%s %s", child.spec.name, how)
+            return
         if child.spec.role is Role.CAPTURE:
             self.camera_trouble = ""
         if child.spec.role is Role.REPORTER:
             self.reporter_trouble = ""
         if self.state is State.STOPPING:
+            return
+        if child.spec.role in self._renewed:
+            self._renewed.discard(child.spec.role)
+            child.restart_at_ns = now_ns
             return
         self.restarts[child.spec.name] += 1
         pace = "slowly, its restart budget is spent" if child.budget.spent(now_ns) else "at once"
@@ -152,7 +197,8 @@ class Supervisor:
 
     def _needed(self) -> Iterable[Child]:
         """All but the reporter, without which the line does as well."""
-        return (child for child in self.children if child.spec.role is not Role.REPORTER)
+        passing = self._passing
+        return (child for child in self.children if child.spec.role is not Role.REPORTER and child not in passing)
 
     def _tell_edges(self, faults: frozenset[Fault], signals: Signals) -> None:
         for fault in sorted(faults ^ self.faults):

@@ -219,7 +219,11 @@ def template_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_scripted(
-    folder: Path, takes_template: bool, gate_threshold: float | None = None, golden_grey: int = 255
+    folder: Path,
+    takes_template: bool,
+    gate_threshold: float | None = None,
+    golden_grey: int = 255,
+    version: str = "1",
 ) -> Path:
     """With a gate of that threshold, which passes at start if the golden tile's defect is no fainter."""
     classes = [
@@ -228,7 +232,7 @@ def write_scripted(
     ]
     draft = Draft(
         name="scripted",
-        version="1",
+        version=version,
         created=datetime(2026, 1, 1, tzinfo=timezone.utc),
         input={
             "channels": "GRAY",

@@ -97,6 +97,7 @@ def test_the_guard_waits_for_a_port_that_is_not_free_at_once(start_station: Any)
 def test_a_terminal_that_hangs_up_stops_the_daemon_in_order(start_station: Any) -> None:
     station = start_station({"1": CLEAN})
     station.wait_until_ready()
+    start_again(station, stdin=station.cable.slave_fd)
     line = psutil.Process(station.process.pid)
     for signum in (signal.SIGTSTP, signal.SIGHUP):
         for process in [*line.children(), line]:

@@ -543,3 +543,71 @@ def test_an_unknown_code_is_never_inspected_and_an_unreadable_one_keeps_the_sele
     selected, *rest = picture_of(here, capture, 0, "unknown_code")
     assert selected.recipe.number == 0
     assert answers(rest) == not_inspected(8, "unknown_code")
+
+
+# -- a take-over ------------------------------------------------------------------------------------------------
+
+NEW = RecipeFacts(1, "recipe", "model-2", "76543210")
+
+
+def taken_over(here: Here, *recipes: RecipeFacts, worker: int = 64) -> list:
+    actions = here.control.take_over(recipes, 1, here.now_ns)
+    return [*actions, *here.control.worker_ready(worker)]
+
+
+def test_parts_that_had_come_keep_recipe_and_workers_and_the_next_one_gets_the_new_ones():
+    here = Here()
+    (asked,) = here.trigger()
+    assert taken_over(here, NEW) == [RecipeSelected(NEW, is_new=True)]
+    (next_asked,) = here.trigger()
+    (start,), (next_start,) = here.captured(asked), here.captured(next_asked)
+    assert (start.workers, next_start.workers) == ((0,), (64,))
+    assert here.control.needs(0)
+    assert here.control.workers_ready == 1
+    (archive, announce) = here.inspected(7)[:2]
+    assert (announce.recipe, archive.record.recipe_digest) == (RECIPE, RECIPE.digest)
+    assert here.control.left(0, 7) == []
+    here.control.slot_read(7)
+    assert not here.control.needs(0)
+    assert here.control.needs(64)
+
+
+def test_a_trigger_stamped_before_and_read_after_a_take_over_is_by_the_new_recipe():
+    here = with_two_recipes(2)
+    stamped_ns = here.now_ns
+    here.after_ms(1)
+    new = RecipeFacts(2, "other", "model-3", "11111111")
+    here.control.take_over((NEW, new), 0, here.now_ns)
+    here.control.worker_ready(64)
+    capture = here.control.trigger(stamped_ns, here.now_ns, UTC, None)[1][0]
+    (start,) = here.captured(capture)
+    assert (start.workers, start.request.recipe) == ((64,), 2)
+    assert here.control.recipes.selected == new
+
+
+def test_an_old_worker_that_dies_after_a_take_over_costs_its_part_alone_and_the_new_ones_never_see_it():
+    here = Here(workers=2)
+    start = here.start()
+    taken_over(here, NEW)
+    assert answers(here.lost(0, 7)) == not_inspected(7, "worker_lost")
+    assert start.workers == (0, 1)
+    here.control.left(1, 7)
+    here.control.slot_read(7)
+    here.control.sweep()
+    assert not here.control.needs(1)
+
+
+def test_a_selected_recipe_that_a_take_over_does_not_bring_is_missing():
+    here = with_two_recipes(2)
+    assert here.control.take_over((NEW,), 0, here.now_ns)[0].recipe.number == 0
+    assert here.control.recipe_missing
+
+
+def test_in_free_run_a_picture_asked_for_before_a_take_over_is_by_the_old_recipe():
+    here = Here(free_run=True)
+    (capture,) = here.control.ask_free_run()
+    taken_over(here, NEW)
+    (start,) = here.captured(capture)
+    assert start.workers == (0,)
+    (announce,) = [each for each in here.inspected(7) if isinstance(each, Announce)]
+    assert announce.recipe == RECIPE

@@ -24,7 +24,7 @@ from tools.benchmarks.arithmetic import medians
 from tools.benchmarks.daemon import READY_WITHIN_S, daemon_settings, scratch
 from tools.benchmarks.frames import made_frame
 from tools.benchmarks.report import Clerk, Report, Row
-from tools.benchmarks.switch import check_switchable, measure_switches
+from tools.benchmarks.switch import check_switchable, measure_switches, measure_takeovers
 from tools.errors import ToolError
 from tools.progress import progress_bar
 
@@ -60,6 +60,7 @@ def bench_start(wish: StartWish) -> Report:
             advance(len(rows), len(wish.workers))
     summary = {"worker_ms": worker_steps(wish.bundle, wish.backend, wish.rounds)}
     if wish.other is not None:
+        summary["takeover_ms"] = measure_takeovers(wish.bundle, wish.other, wish.rounds, wish.backend, wish.workers[-1])
         summary["switch_ms"] = measure_switches(wish.bundle, wish.other, wish.rounds, wish.backend)
     conditions = {"model": bundle.model_id, "backend": wish.backend, "rounds": wish.rounds}
     return clerk.report(conditions, rows, summary)

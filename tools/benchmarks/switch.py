@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import statistics
 import time
 from collections.abc import Callable, Iterable
@@ -52,6 +53,32 @@ def measure_switches(bundle: Path, other: Path, rounds: int, backend: str) -> di
     return {key: round(statistics.median(each[key] for each in counted), 2) for key in counted[0]}
 
 
+def measure_takeovers(bundle: Path, other: Path, rounds: int, backend: str, workers: int) -> dict[str, float]:
+    """Medians in ms: from the request to the controller's hearing of the other model; the first part by it, the next.
+
+    Each round has the running daemon take over the other bundle and the first one again. Raises as `measure_switches`.
+    """
+    with scratch("takeover") as folder:
+        settings = _single(folder, bundle, backend, workers)
+        controller = _Controller(folder, settings)
+        try:
+            controller.begin()
+            times = []
+            for each in [other, bundle] * (1 + rounds):
+                inspection = settings["inspection"] | {"bundle": str(each.absolute())}
+                times.append(controller.take_over_and_inspect(settings | {"inspection": inspection}))
+        finally:
+            controller.end()
+    return {key: round(statistics.median(each[key] for each in times[2:]), 2) for key in times[0]}
+
+
+def _single(folder: Path, bundle: Path, backend: str, workers: int) -> dict[str, Any]:
+    settings = daemon_settings(folder, bundle, made_frame(SIDE_PX, with_template=False), workers, backend)
+    del settings["gpio"]
+    line = settings["line"] | {"trigger": "serial"}
+    return settings | {"line": line, "serial": {"port": str(folder / "tty")}}
+
+
 def check_switchable(bundles: Iterable[Path]) -> None:
     """Raises ToolError for models that need a template, BundleError."""
     if any(load_bundle(folder).input_contract.template for folder in bundles):
@@ -73,7 +100,7 @@ class _Controller:
     """The far end of the serial cable; one thread."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
-        config = folder / "config.toml"
+        config = self._config = folder / "config.toml"
         config.write_text(to_toml(settings), encoding="utf-8")
         self._cable, self._station = Cable(folder / "tty"), Station(folder, config)
         self._decoder, self._line_seqno = Decoder(FROM_DEVICE), 0
@@ -91,6 +118,14 @@ class _Controller:
 
     def change_and_inspect(self, number: int) -> dict[str, float]:
         return {"answer": self._change(number), "first part": self._inspect(), "next part": self._inspect()}
+
+    def take_over_and_inspect(self, settings: dict[str, Any]) -> dict[str, float]:
+        self._config.write_text(to_toml(settings), encoding="utf-8")
+        began_ns = time.monotonic_ns()
+        self._station.signal(signal.SIGHUP)
+        self._hear(RecipeActive, lambda heard: True, READY_WITHIN_S)
+        answer_ms = (time.monotonic_ns() - began_ns) / NS_PER_MS
+        return {"taken over": answer_ms, "first part": self._inspect(), "next part": self._inspect()}
 
     def _change(self, number: int) -> float:
         began_ns = time.monotonic_ns()
