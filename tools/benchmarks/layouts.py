@@ -85,8 +85,11 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
                 },
             ),
             Bars(("workers",), {"ready_ms": "READY"}, "milliseconds from start to READY"),
-            {"worker_ms": "steps of a worker, ms", "switch_ms": "change of recipe and model, ms",
-             "takeover_ms": "another bundle taken over by the running daemon, ms"},
+            {
+                "worker_ms": "steps of a worker, ms",
+                "switch_ms": "change of recipe and model, ms",
+                "takeover_ms": "another bundle taken over by the running daemon, ms",
+            },
         ),
         "memory": Layout(
             "Memory of the whole daemon",
