@@ -304,7 +304,7 @@ def test_a_slot_that_was_never_started_has_no_tiles(ring):
 
 def test_workers_and_slots_that_do_not_exist_are_refused(ring):
     ring.start(0, 1)
-    with pytest.raises(ValueError, match=r"worker 64 is outside 0\.\.63"):
+    with pytest.raises(ValueError, match=r"worker 128 is outside 0\.\.127"):
         ring.claim(0, 1, TILES, MAX_WORKERS)
     with pytest.raises(ValueError, match="slot 4 does not exist; there are 4"):
         ring.start(4, 1)

@@ -14,6 +14,7 @@ from edge_runtime.protocol.modbus_image import FieldResult, FieldState
 from edge_runtime.protocol.modbus_map import COMMANDS, COUNTERS, STATES
 from edge_runtime.runtime import messages, snapshot
 from edge_runtime.runtime.messages import MessageError, decode, encode
+from edge_runtime.runtime.recipes import RecipeFacts
 from edge_runtime.values import Defect, InspectionRecord, Outcome, TileCounts, Trigger, Verdict, Zone
 
 PART_IDS = st.integers(1, 2**63 - 1)
@@ -73,7 +74,13 @@ def field_states(draw):
     return state
 
 
+CLASS_NAMES = st.dictionaries(st.integers(1, 255), TEXTS, max_size=3)
+RECIPES = st.builds(RecipeFacts, COUNTS, TEXTS, TEXTS, TEXTS, CLASS_NAMES, st.none() | st.floats(0.001, 10))
+
 FIELD_VALUES = {
+    "recipes": st.lists(RECIPES, max_size=3).map(tuple),
+    "recipe_at_start": COUNTS,
+    "problem": TEXTS,
     "settings": TEXTS,
     "tile_counts": tile_counts(),
     "index": COUNTS,
