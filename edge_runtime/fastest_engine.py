@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import subprocess
-import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
 
 from edge_runtime.clock import SystemClock
 from edge_runtime.config import READS_ONNX, InspectionSettings
+from edge_runtime.engine_race import race
 from edge_runtime.engines import PACKAGES, allowed_share, build_segmenter, engine_version, target_of, with_tiles
 from edge_runtime.errors import EdgeRuntimeError, InferenceError
 from edge_runtime.inference.bundle import Bundle, check_golden, machine_target
-from edge_runtime.inference.engine_choice import Choice, Trial, keep_choice, machine_key, only_one, read_choice
+from edge_runtime.inference.engine_choice import Choice, keep_choice, machine_key, only_one, read_choice
 from edge_runtime.inference.manifest import ONNX_TARGETS
 
 if TYPE_CHECKING:
@@ -76,7 +71,7 @@ def settled(inspection: InspectionSettings, bundle: Bundle, data_dir: Path, limi
     if inspection.backend != "auto":
         return inspection
     path, key = _choice_path(bundle, data_dir), _choice_key(inspection, bundle)
-    choice = read_choice(path, key) or _measured_alone(inspection, bundle, limit_s, path, key)
+    choice = _standing(read_choice(path, key)) or _measured_alone(inspection, bundle, limit_s, path, key)
     best = choice.best
     if best is None:
         raise InferenceError(f"{bundle.folder}: no engine can be used: {choice}")
@@ -93,14 +88,21 @@ def _measured_alone(
             stack.enter_context(only_one(path.parent))
         except OSError as exc:
             log.warning("%s: no lock (%s): every worker measures the engines", path.parent, exc)
-        choice = read_choice(path, key)
-        if choice is None:
-            choice = measured(inspection, bundle, limit_s, key)
-            try:
-                keep_choice(path, choice)
-            except OSError as exc:
-                log.warning("%s: cannot be written (%s): the engines are measured at each start", path, exc)
+        before = read_choice(path, key)
+        if (standing := _standing(before)) is not None:
+            return standing
+        choice = measured(inspection, bundle, limit_s, key, attempts=before.attempts + 1 if before is not None else 1)
+        if choice.best is None and before is not None:
+            return before
+        try:
+            keep_choice(path, choice)
+        except OSError as exc:
+            log.warning("%s: cannot be written (%s): the engines are measured at each start", path, exc)
     return choice
+
+
+def _standing(choice: Choice | None) -> Choice | None:
+    return choice if choice is not None and choice.stands_at(SystemClock().utc_now()) else None
 
 
 def told_engine(inspection: InspectionSettings, bundle: Bundle, data_dir: Path) -> str:
@@ -127,40 +129,16 @@ def candidates(inspection: InspectionSettings, bundle: Bundle) -> Iterator[Inspe
 
 
 def measured(
-    inspection: InspectionSettings, bundle: Bundle, limit_s: float, key: dict[str, str] | None = None
+    inspection: InspectionSettings,
+    bundle: Bundle,
+    limit_s: float,
+    key: dict[str, str] | None = None,
+    attempts: int = 1,
 ) -> Choice:
-    """Every candidate tried, one after the other; none may take another's share of the time."""
+    """Every candidate tried, see `race`."""
     log.info("%s: measuring the engines of this machine", bundle.model_id)
-    until_s = time.monotonic() + limit_s
-    waiting, trials = list(candidates(inspection, bundle)), []
-    while waiting:
-        share_s = (until_s - time.monotonic()) / len(waiting)
-        trials.append(try_engine(waiting.pop(0), share_s))
-    return Choice(key=key or {}, measured_at=SystemClock().utc_now(), trials=tuple(trials))
-
-
-def try_engine(inspection: InspectionSettings, limit_s: float) -> Trial:
-    """Import, load, golden tiles and the time of a tile, in a process of its own that may abort or hang."""
-    named: dict[str, Any] = {
-        "backend": inspection.backend,
-        "target": target_of(inspection),
-        "precision": inspection.openvino_precision,
-    }
-    command = [sys.executable, "-m", "edge_runtime.engine_trial"]
-    text = inspection.model_dump_json().encode()
-    try:
-        done = subprocess.run(command, input=text, stdout=subprocess.PIPE, timeout=limit_s, check=False)
-    except subprocess.TimeoutExpired:
-        return Trial(**named, problem=f"no answer within {limit_s:.1f} s; raise inspection.start_timeout_ms")
-    try:
-        return Trial(**named, **_answer(done.stdout))
-    except (ValidationError, ValueError, TypeError):
-        return Trial(**named, problem=f"its process died (exit code {done.returncode})")
-
-
-def _answer(data: bytes) -> dict[str, Any]:
-    answer = json.loads(data)
-    return {name: answer[name] for name in ("tile_ms", "problem") if name in answer}
+    trials = race(candidates(inspection, bundle), limit_s)
+    return Choice(key=key or {}, measured_at=SystemClock().utc_now(), trials=tuple(trials), attempts=attempts)
 
 
 def _with_engine(

@@ -9,6 +9,7 @@ import platform
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -20,17 +21,24 @@ from edge_runtime.validation import StrictModel
 
 MAX_FILE_BYTES = 64 * 1024
 CPU_LINES = re.compile(r"^(?:model name|flags|Features|CPU implementer|CPU part|Hardware)\s*:.*$", re.MULTILINE)
+MAX_ATTEMPTS = 3
+PARTIAL_FOR_S = 600.0  # workers that start together, or again, do not measure once more
 Milliseconds = Annotated[float, Field(gt=0)]
 
 
 class Trial(StrictModel):
-    """One engine tried: the median time of a tile, or what was wrong."""
+    """One engine tried: the time of a tile, or what was wrong; `wall_ms` is how long it took beside what else ran.
+
+    `out_of_time`: with more time the answer may be another.
+    """
 
     backend: str
     target: str
     precision: str
     tile_ms: Milliseconds | None = None
+    wall_ms: Milliseconds | None = None
     problem: str | None = None
+    out_of_time: bool = False
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -55,6 +63,17 @@ class Choice(StrictModel):
     key: dict[str, str]
     measured_at: AwareDatetime
     trials: tuple[Trial, ...]
+    attempts: int = 1
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether an engine had too little time, which may have been the machine's load."""
+        return any(trial.out_of_time for trial in self.trials)
+
+    def stands_at(self, utc_now: datetime) -> bool:
+        """Whether it need not be measured again: complete, of just now, or as partial as it always was."""
+        age_s = (utc_now - self.measured_at).total_seconds()
+        return not self.is_partial or self.attempts >= MAX_ATTEMPTS or 0 <= age_s < PARTIAL_FOR_S
 
     @property
     def best(self) -> Trial | None:
@@ -65,7 +84,8 @@ class Choice(StrictModel):
     def __str__(self) -> str:
         others = "; ".join(str(trial) for trial in self.trials if trial is not self.best)
         rest = f" ({others})" if others else ""
-        return f"{self.best or 'none'}{rest}, measured {self.measured_at:%Y-%m-%d %H:%M} UTC"
+        again = "; an engine had too little time: measured again at a later start" if self.is_partial else ""
+        return f"{self.best or 'none'}{rest}, measured {self.measured_at:%Y-%m-%d %H:%M} UTC{again}"
 
 
 def machine_key() -> dict[str, str]:

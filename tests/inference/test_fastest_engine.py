@@ -5,7 +5,7 @@ import logging
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import numpy as np
 import pytest
@@ -14,8 +14,9 @@ from edge_runtime import fastest_engine
 from edge_runtime.app import build_pool
 from edge_runtime.config import InspectionSettings, LineSettings, Settings, StationSettings
 from edge_runtime.config_camera import FolderCameraSettings
+from edge_runtime.engine_race import race
 from edge_runtime.errors import BundleError, InferenceError
-from edge_runtime.fastest_engine import candidates, open_proved, settled, told_engine, try_engine
+from edge_runtime.fastest_engine import candidates, open_proved, settled, told_engine
 from edge_runtime.inference.bundle import NewArtefact, load_bundle, write_bundle
 from edge_runtime.inference.engine_choice import Choice, Trial, keep_choice, read_choice
 from edge_runtime.inference.golden import GoldenTile
@@ -108,7 +109,7 @@ def test_exact_engines_are_tried_and_coarse_ones_where_both_sides_allow_it(onnx_
 
 def test_a_process_that_dies_or_hangs_is_a_problem_not_an_end(tmp_path, scripted_bundle, scripted_golden):
     told = {"backend": "scripted"}
-    for grey, limit_s, problem in ((241, 60, "its process died (exit code -11)"), (243, 3, "no answer within 3.0 s")):
+    for grey, limit_s, problem in ((241, 60, "its process died (exit code -11)"), (243, 3.0, "not ready within 2.1 s")):
         picture = np.full_like(scripted_golden.picture, grey)
         bundle = write_bundle(
             tmp_path / f"{grey}" / "1",
@@ -116,9 +117,64 @@ def test_a_process_that_dies_or_hangs_is_a_problem_not_an_end(tmp_path, scripted
             [NewArtefact("model.x86.bin", b"none", "x86", "fp32", "none")],
             [GoldenTile(picture, scripted_golden.mask)],
         )
-        trial = try_engine(InspectionSettings(bundle=bundle.folder, **told), limit_s)
+        (trial,) = race([InspectionSettings(bundle=bundle.folder, **told)], limit_s)
         assert trial.tile_ms is None
         assert problem in trial.problem
+
+
+def hanging(folder, scripted_bundle, scripted_golden):
+    """A bundle whose golden tile makes the scripted engine hang."""
+    picture = np.full_like(scripted_golden.picture, 243)
+    artefact = NewArtefact("model.x86.bin", b"none", "x86", "fp32", "none")
+    return write_bundle(folder, scripted_bundle.manifest, [artefact], [GoldenTile(picture, scripted_golden.mask)])
+
+
+def test_one_that_hangs_takes_no_others_time_and_the_order_is_kept(
+    onnx_bundle, tmp_path, scripted_bundle, scripted_golden
+):
+    stuck = InspectionSettings(
+        bundle=hanging(tmp_path / "hangs" / "1", scripted_bundle, scripted_golden).folder, backend="scripted"
+    )
+    well = InspectionSettings(bundle=onnx_bundle.folder, backend="onnxruntime")
+    late, passed = race([stuck, well], 12.0)
+    assert (late.backend, late.out_of_time, late.tile_ms) == ("scripted", True, None)
+    assert (passed.backend, passed.out_of_time, passed.problem) == ("onnxruntime", False, None)
+    assert 0 < passed.tile_ms <= passed.wall_ms
+
+
+LATE = Trial(backend="onnxruntime", target="onnx", precision="f32", problem="not ready", out_of_time=True)
+
+
+def test_a_partial_choice_is_used_and_measured_again_later_but_not_for_ever():
+    partial = CHOICE.model_copy(update={"trials": (TRIALS[0], LATE)})
+    assert partial.best == TRIALS[0]
+    assert "measured again at a later start" in str(partial)
+    now = partial.measured_at
+    assert [partial.stands_at(now + timedelta(seconds=age_s)) for age_s in (0, 599, 600, -1)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert partial.model_copy(update={"attempts": 3}).stands_at(now + timedelta(days=9))
+    assert CHOICE.stands_at(now + timedelta(days=9))
+    assert "later start" not in str(CHOICE)
+
+
+def test_a_start_after_a_partial_measurement_measures_all_again(onnx_bundle, tmp_path):
+    settled(auto(onnx_bundle), onnx_bundle, tmp_path, LIMIT_S)
+    raw = json.loads(kept(tmp_path).read_text())
+    first, second = raw["trials"]
+    partial = {**first, "tile_ms": None, "wall_ms": None, "problem": "not ready within 1.0 s", "out_of_time": True}
+    old = {"measured_at": "2020-01-01T00:00:00Z", "trials": [partial, second]}
+    kept(tmp_path).write_text(json.dumps({**raw, **old}))
+    settled(auto(onnx_bundle), onnx_bundle, tmp_path, LIMIT_S)
+    again = json.loads(kept(tmp_path).read_text())
+    assert again["attempts"] == 2
+    assert all(trial["tile_ms"] for trial in again["trials"])
+    kept(tmp_path).write_text(json.dumps({**raw, **old, "attempts": 3}))
+    assert settled(auto(onnx_bundle), onnx_bundle, tmp_path, LIMIT_S).backend == second["backend"]
+    assert "2020-01-01" in kept(tmp_path).read_text()
 
 
 # -- the choice -----------------------------------------------------------------------------------------------------
@@ -133,7 +189,7 @@ def test_it_measures_once_and_then_starts_no_process(onnx_bundle, tmp_path, monk
     assert set(times) == {"onnxruntime", "openvino"}
     assert chosen.backend == min(times, key=times.get)
     assert f"auto takes {chosen.backend} " in caplog.text
-    monkeypatch.setattr(subprocess, "run", no_process)
+    monkeypatch.setattr(subprocess, "Popen", no_process)
     assert settled(auto(onnx_bundle), onnx_bundle, tmp_path, LIMIT_S) == chosen
     assert told_engine(auto(onnx_bundle), onnx_bundle, tmp_path).startswith(f"auto: {chosen.backend} ")
 
