@@ -139,7 +139,7 @@ def peers(
     count: Annotated[int, typer.Option(min=1, max=100, help="How many of the pictures, by name.")] = 3,
     rounds: Rounds = 5,
     classic: ClassicRun = None,
-    classic_rounds: Annotated[int, typer.Option(min=0, help="Rounds of UNet 64-512, which takes long; 0: none.")] = 1,
+    classic_rounds: Annotated[int, typer.Option(min=0, help="Rounds of UNet 64-512, which takes long; 0: none.")] = 2,
     cores: Annotated[
         list[int] | None, typer.Option(min=1, max=64, help="Processors; repeat for several (default 1 and 2).")
     ] = None,
@@ -147,6 +147,10 @@ def peers(
         list[str] | None, typer.Option(help="Ours; repeat (default paddle_lite, auto, auto:coarse).")
     ] = None,
     peer: Annotated[list[str] | None, typer.Option(help="Only this peer; repeat for several.")] = None,
+    window: Annotated[
+        list[int] | None,
+        typer.Option(help="Side of the peers' windows; repeat (default: the bundle's and the one planned here)."),
+    ] = None,
     accuracy: Annotated[Path | None, typer.Option(help="Result of `bench accuracy`, for the column F.")] = None,
     json: JsonFile = None,
     picture: PictureFile = None,
@@ -170,6 +174,7 @@ def peers(
         peers=tuple(peer or PEERS),
         classic=classic,
         accuracy={} if accuracy is None else read_accuracy(accuracy),
+        windows_px=window or (),
     )
     deliver(bench_peers(wish), json, picture)
 

@@ -74,7 +74,7 @@ def _first(dataset: Dataset, count: int | None) -> Dataset:
 
 def _classic_row(wish: AccuracyWish, run: Path, bundle: Bundle, dataset: Dataset, folder: Path) -> Row:
     check_python(wish.python)
-    task = classic_task(bundle, run)
+    task = classic_task(bundle, run, bundle.input_contract.tile_px)
     held = [with_class_ids(each, bundle.classes) for each in held_out(run, None, 0)]
     sizes_hw = {picture.size_hw for each in (*held, dataset) for picture in each.pictures}
     exchange = prepare_exchange(task, common_size(task, sizes_hw), folder / CLASSIC)

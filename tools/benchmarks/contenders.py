@@ -28,19 +28,23 @@ PAUSE_S = 0.3
 
 @dataclass(frozen=True)
 class Peer:
-    """`label`: in tables. `engine`: of `peer.__main__`. `classic`: on the classic UNet, not on the bundle's network."""
+    """`label`: in tables. `engine`: of `peer.__main__`. `classic`: on the classic UNet, not on the bundle's network.
+
+    `windows`: it cuts the frame, so the side of its windows matters.
+    """
 
     label: str
     engine: str
     classic: bool = False
+    windows: bool = True
 
 
 REFERENCE, CLASSIC = "onnxruntime", "classic"
 PEERS: Mapping[str, Peer] = MappingProxyType(
     {
-        REFERENCE: Peer("ONNX Runtime, whole", "onnxruntime"),
-        "openvino-f32": Peer("OpenVINO f32, whole", "openvino-f32"),
-        "openvino-bf16": Peer("OpenVINO bf16, whole", "openvino-bf16"),
+        REFERENCE: Peer("ONNX Runtime, whole", "onnxruntime", windows=False),
+        "openvino-f32": Peer("OpenVINO f32, whole", "openvino-f32", windows=False),
+        "openvino-bf16": Peer("OpenVINO bf16, whole", "openvino-bf16", windows=False),
         "openvino-tiles-f32": Peer("OpenVINO f32, tiles*", "openvino-tiles-f32"),
         "openvino-tiles-bf16": Peer("OpenVINO bf16, tiles*", "openvino-tiles-bf16"),
         "sahi": Peer("SAHI slices", "sahi"),
@@ -50,7 +54,7 @@ PEERS: Mapping[str, Peer] = MappingProxyType(
         "paddleseg-cells": Peer("PaddleSeg on cells*", "paddleseg-cells"),
         CLASSIC: Peer("PaddleSeg UNet 64-512", "paddleseg", classic=True),
         "classic-bf16": Peer("PaddleSeg UNet 64-512, bf16", "paddleseg-bf16", classic=True),
-        "classic-openvino": Peer("UNet 64-512, OpenVINO bf16, whole", "openvino-bf16", classic=True),
+        "classic-openvino": Peer("UNet 64-512, OpenVINO bf16, whole", "openvino-bf16", classic=True, windows=False),
     }
 )
 
@@ -115,6 +119,7 @@ def ours(
     image_hw = next(iter(sizes_hw)) if len(sizes_hw) == 1 else None
     settings = workers_settings(bundle.folder, cores, backend, image_hw, data_dir)
     trouble: list[str] = []
+    tiles: list[int] = []
     with ExitStack() as stack:
         before = {child.pid for child in psutil.Process().children()}
         pool = None
@@ -126,33 +131,36 @@ def ours(
 
         def run(frame: Path) -> Timed | None:
             assert pool is not None
-            return _inspected(pool, frame, workers, trouble)
+            return _inspected(pool, frame, workers, trouble, tiles)
 
         yield Contender(
             ours_name(backend),
             run,
             lambda: trouble[0] if trouble else "",
-            lambda: told_engine(settings.inspection, bundle, data_dir),
+            lambda: f"{max(tiles, default=0)} tiles, {told_engine(settings.inspection, bundle, data_dir)}",
         )
 
 
-def _inspected(pool: InspectionPool, frame: Path, workers: list[int], trouble: list[str]) -> Timed | None:
+def _inspected(
+    pool: InspectionPool, frame: Path, workers: list[int], trouble: list[str], tiles: list[int]
+) -> Timed | None:
     result = pool.inspect(np.load(frame))
     if result.mask is None:
         trouble.append(", ".join(result.verdict.reasons))
         return None
+    tiles.append(result.tiles)
     planes = Planes(result.mask.class_ids, result.mask.scores)
     return Timed(result.ms["frame"], planes, sum(peak_mb(pid) for pid in workers))
 
 
 @contextmanager
-def peer(name: str, python: Path, exchange: Path, cores: int) -> Iterator[Contender]:
-    """A peer as a process of its own on one network's folder."""
+def peer(name: str, python: Path, exchange: Path, cores: int, suffix: str = "") -> Iterator[Contender]:
+    """A peer as a process of its own on one network's folder; `suffix` tells its row from another's."""
     kind = PEERS[name]
     process = PeerProcess(python, exchange, kind.engine, cores, exchange / f"{name}.log")
     with process:
         yield Contender(
-            kind.label,
+            kind.label + suffix,
             process.run,
             lambda: process.failure,
             lambda: "; ".join(filter(None, (process.versions, process.setting))),

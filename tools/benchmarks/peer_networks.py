@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,20 +45,21 @@ class Task:
         return round(count_macs(self.graph, self.contract.tile_px) / 1e9, 2)
 
 
-def bundle_task(bundle: Bundle) -> Task:
+def bundle_task(bundle: Bundle, tile_px: int) -> Task:
     """The bundle's own network. Raises BundleError, and ToolError for a bundle that the peers cannot be given."""
     if bundle.input_contract.template:
         raise ToolError(f"{bundle.folder}: the peers have no way to take a template; choose a bundle without")
     artefact = bundle.artefact_for("onnx")
-    tile_px = bundle.input_contract.tile_px
     data = resized(bundle.read(artefact), (tile_px, tile_px), bundle.mask_stride_px)
     graph, weights = read_onnx(data, str(bundle.folder / artefact.file))
-    return Task(graph, weights, data, bundle.input_contract)
+    return Task(graph, weights, data, replace(bundle.input_contract, tile_px=tile_px))
 
 
-def classic_task(bundle: Bundle, run: Path | None) -> Task:
-    """The classic UNet on the bundle's tiles: as `run` trained it, its background's prior shifted as in a bundle, or
-    untrained. Raises ToolError for a run of another network."""
+def classic_task(bundle: Bundle, run: Path | None, tile_px: int) -> Task:
+    """The classic UNet for the bundle's pictures, as `run` trained it or untrained.
+
+    Its background's prior is shifted as a bundle's is. Raises ToolError for a run of another network.
+    """
     graph = classic_unet(len(bundle.input_contract.mean), len(bundle.classes) + 1)
     weights = initial_weights(graph, 1)
     if run is not None:
@@ -66,7 +67,7 @@ def classic_task(bundle: Bundle, run: Path | None) -> Task:
         if found != graph:
             raise ToolError(f"{run}: not a run of tools/benchmarks/classic.toml on the bundle's classes")
     weights = with_prior(graph, weights)
-    return Task(graph, weights, onnx_bytes(graph, weights, bundle.input_contract.tile_px), bundle.input_contract)
+    return Task(graph, weights, onnx_bytes(graph, weights, tile_px), replace(bundle.input_contract, tile_px=tile_px))
 
 
 def prepare_exchange(task: Task, frame_hw: tuple[int, int], folder: Path) -> Path:

@@ -17,7 +17,7 @@ from edge_runtime.vision.tiling import plan_grid
 from tools.benchmarks.agreement import Agreement, Planes, compare
 from tools.benchmarks.contenders import CLASSIC, PEERS, REFERENCE, Contender, check_python, ours, ours_name, peer
 from tools.benchmarks.daemon import scratch
-from tools.benchmarks.frames import PAINTED_PX
+from tools.benchmarks.frames import PAINTED_PX, inspection, planned
 from tools.benchmarks.peer_networks import bundle_task, classic_task, common_size, prepare_exchange, write_frames
 from tools.benchmarks.report import Clerk, Report, Row
 from tools.errors import ToolError
@@ -35,6 +35,8 @@ class PeersWish:
 
     `backends`: of this runtime; ratios are against each. `classic`: a run of classic.toml; None: untrained. The classic
     UNet runs at the most processors only, in `classic_rounds` rounds. `accuracy`: F by a row's name.
+    `windows_px`: sides of the windows of peers that cut the frame; empty: the bundle's usual one and the one that this
+    runtime plans with.
     """
 
     bundle: Path
@@ -48,6 +50,7 @@ class PeersWish:
     peers: Sequence[str] = tuple(PEERS)
     classic: Path | None = None
     accuracy: Mapping[str, float] = field(default_factory=dict)
+    windows_px: Sequence[int] = ()
 
     @property
     def with_classic(self) -> bool:
@@ -56,13 +59,14 @@ class PeersWish:
 
 @dataclass(frozen=True)
 class _Stage:
-    """Everything that is made ready before anybody runs. `classic`: its exchange folder, where it takes part."""
+    """Everything that is made ready before anybody runs. Exchange folders by the side of their windows; none of the
+    classic UNet's where it takes no part."""
 
     bundle: Bundle
     files: Sequence[Path]
     grid: TileGrid
-    exchange: Path
-    classic: Path | None
+    exchanges: Mapping[int, Path]
+    classics: Mapping[int, Path]
     scratch: Path
 
 
@@ -74,19 +78,12 @@ def bench_peers(wish: PeersWish) -> Report:
     clerk, bundle = Clerk("peers"), load_bundle(wish.bundle)
     check_python(wish.python)
     frames = painted_frames(wish.frame_count) if wish.frames is None else read_frames(wish.frames, wish.frame_count)
-    task, classic = bundle_task(bundle), classic_task(bundle, wish.classic)
+    usual_px = bundle.input_contract.tile_px
+    task, classic = bundle_task(bundle, usual_px), classic_task(bundle, wish.classic, usual_px)
     frame_hw = common_size(classic if wish.with_classic else task, {(f.shape[0], f.shape[1]) for f in frames})
-    contract = task.contract
     rows: list[Row] = []
     with scratch("peers") as folder, progress_bar("rounds") as advance:
-        stage = _Stage(
-            bundle,
-            write_frames(frames, folder),
-            plan_grid(frame_hw, contract.tile_px, contract.margin_px, contract.stride_px),
-            prepare_exchange(task, frame_hw, folder / "network"),
-            prepare_exchange(classic, frame_hw, folder / CLASSIC) if wish.with_classic else None,
-            folder,
-        )
+        stage = _prepared(wish, bundle, frames, frame_hw, folder)
         total = len(wish.cores) * (1 + wish.rounds)
         for cores in wish.cores:
             for done in _measure(wish, stage, cores, rows):
@@ -98,10 +95,35 @@ def bench_peers(wish: PeersWish) -> Report:
         "UNet 64-512": trained_words(wish),
         "frames": f"{len(frames)} {source(wish.frames)}",
         "size": " x ".join(map(str, frame_hw[::-1])),
-        "margin px": contract.margin_px,
+        "windows px": list(stage.exchanges),
+        "margin px": bundle.input_contract.margin_px,
         "rounds": wish.rounds,
     }
     return clerk.report(conditions, rows)
+
+
+def _prepared(
+    wish: PeersWish, bundle: Bundle, frames: Sequence[ImageU8], frame_hw: tuple[int, int], folder: Path
+) -> _Stage:
+    contract, sides_px = bundle.input_contract, wish.windows_px or windows_of(bundle, frame_hw)
+    return _Stage(
+        bundle,
+        write_frames(frames, folder),
+        plan_grid(frame_hw, contract.tile_px, contract.margin_px, contract.stride_px),
+        {side: prepare_exchange(bundle_task(bundle, side), frame_hw, folder / f"network-{side}") for side in sides_px},
+        {
+            side: prepare_exchange(classic_task(bundle, wish.classic, side), frame_hw, folder / f"{CLASSIC}-{side}")
+            for side in sides_px
+            if wish.with_classic
+        },
+        folder,
+    )
+
+
+def windows_of(bundle: Bundle, frame_hw: tuple[int, int]) -> list[int]:
+    """The bundle's usual side, and the one that this runtime's ONNX engines would be given for such a frame."""
+    _, plan = planned(inspection(bundle.folder, 2, "onnxruntime"), bundle, frame_hw)
+    return sorted({bundle.input_contract.tile_px, plan.tile_px})
 
 
 def trained_words(wish: PeersWish) -> str:
@@ -145,10 +167,14 @@ def _everybody(wish: PeersWish, stage: _Stage, cores: int) -> Iterator[_Opened]:
     for backend in wish.backends:
         yield _rounds(ours(stage.bundle, backend, cores, stage.scratch, {stage.grid.image_hw}), 0, wish.rounds)
     for name in wish.peers:
-        if not PEERS[name].classic:
-            yield _rounds(peer(name, wish.python, stage.exchange, cores), 0, wish.rounds)
-        elif stage.classic is not None and cores == max(wish.cores):
-            yield _rounds(peer(name, wish.python, stage.classic, cores), 1, min(wish.rounds, wish.classic_rounds))
+        kind = PEERS[name]
+        if kind.classic and cores < max(wish.cores):
+            continue
+        folders = list((stage.classics if kind.classic else stage.exchanges).items())
+        first, last = (1, min(wish.rounds, wish.classic_rounds)) if kind.classic else (0, wish.rounds)
+        for number, (side_px, folder) in enumerate(folders if kind.windows else folders[:1]):
+            suffix = f", {side_px} px" if number else ""
+            yield _rounds(peer(name, wish.python, folder, cores, suffix), first, last)
 
 
 @contextmanager

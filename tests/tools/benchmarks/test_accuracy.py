@@ -79,9 +79,9 @@ def test_the_classic_needs_its_own_run_and_frames_it_can_take(bundle_folder, tmp
     other = build_network({"kind": "unet"}, 1, len(bundle.classes) + 1, "test")
     save_network(tmp_path / "network.npz", other, initial_weights(other, 1))
     with pytest.raises(ToolError, match=r"not a run of tools/benchmarks/classic.toml"):
-        classic_task(bundle, tmp_path / "network.npz")
-    task = classic_task(bundle, None)
-    tile_px = task.contract.tile_px
+        classic_task(bundle, tmp_path / "network.npz", 512)
+    tile_px = 512
+    task = classic_task(bundle, None, tile_px)
     assert task.mask_stride_px == 1
     assert common_size(task, {(tile_px, tile_px + 16)}) == (tile_px, tile_px + 16)
     for sizes in ({(tile_px + 8, tile_px)}, {(tile_px - 16, tile_px)}):
