@@ -125,7 +125,11 @@ def _moved(plane: ImageU8, shift_yx: tuple[int, int]) -> ImageU8:
     """The plane moved down and right by whole pixels, its border repeated."""
     if shift_yx == (0, 0):
         return plane
-    dy, dx = shift_yx
-    rows = np.clip(np.arange(plane.shape[0]) - dy, 0, plane.shape[0] - 1)
-    columns = np.clip(np.arange(plane.shape[1]) - dx, 0, plane.shape[1] - 1)
-    return np.ascontiguousarray(plane[rows][:, columns])
+    (top, bottom), (left, right) = (_borders(*each) for each in zip(shift_yx, plane.shape, strict=True))
+    kept = plane[bottom : plane.shape[0] - top, right : plane.shape[1] - left]
+    return np.asarray(cv2.copyMakeBorder(kept, top, bottom, left, right, cv2.BORDER_REPLICATE), np.uint8)
+
+
+def _borders(shift: int, length: int) -> tuple[int, int]:
+    """What becomes free at the beginning and at the end of an axis; something is always kept."""
+    return min(max(0, shift), length - 1), min(max(0, -shift), length - 1)
