@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 
-from edge_runtime.values import TileCounts
+from edge_runtime.values import Box, TileCounts
 
 PAGE_BYTES = mmap.PAGESIZE
 MAX_WORKERS = 128
@@ -33,6 +33,9 @@ _BEGAN_AT = 24
 _BEGAN = struct.Struct("<Q")
 _FATES_AT = 32
 _FATES = struct.Struct("<III")  # tiles skipped, audited, missed
+_SPOT_AT = 44
+_SPOT = struct.Struct("<IIII")
+_NO_SPOT = (2**32 - 1, 2**32 - 1, 0, 0)
 _ENTRY_BYTES = 64
 _ENTRIES = PAGE_BYTES // _ENTRY_BYTES
 _GATE_CLOSED_AT = MAX_WORKERS * _WORKING_ON.size
@@ -146,6 +149,7 @@ class FrameRing:
         self.memory[entry + _CANCELLED_AT] = 0
         _BEGAN.pack_into(self.memory, entry + _BEGAN_AT, 0)
         _FATES.pack_into(self.memory, entry + _FATES_AT, 0, 0, 0)
+        _SPOT.pack_into(self.memory, entry + _SPOT_AT, *_NO_SPOT)
         _PROGRESS.pack_into(self.memory, entry, part_id, 0, 0)
         self._started[slot] = part_id
 
@@ -208,6 +212,21 @@ class FrameRing:
             self._count_fate(entry, fate)
             _PROGRESS.pack_into(self.memory, entry, owner, claimed, finished + 1)
             return int(finished) + 1 == tile_count
+
+    def spot(self, slot: int, part_id: int, xyxy_cells: Box) -> None:
+        """A claimed tile, not yet finished, has something to decide on in this box of the mask's cells."""
+        entry = self._entry_at(slot, part_id)
+        with self._locked(entry):
+            if _PROGRESS.unpack_from(self.memory, entry)[0] == part_id:
+                x0, y0, x1, y1 = _SPOT.unpack_from(self.memory, entry + _SPOT_AT)
+                left, top, right, bottom = xyxy_cells
+                joined = (min(x0, left), min(y0, top), max(x1, right), max(y1, bottom))
+                _SPOT.pack_into(self.memory, entry + _SPOT_AT, *joined)
+
+    def spotted(self, slot: int, part_id: int) -> Box | None:
+        """The box around all that the frame's tiles have spotted, for the one who finished the last; None: nothing."""
+        x0, y0, x1, y1 = map(int, _SPOT.unpack_from(self.memory, self._entry_at(slot, part_id) + _SPOT_AT))
+        return (x0, y0, x1, y1) if x0 < x1 else None
 
     def tile_counts(self, slot: int, part_id: int) -> TileCounts:
         """What became of the frame's tiles, for the one who finished the last."""

@@ -18,16 +18,16 @@ from edge_runtime.runtime.messages import Inspect, Inspected, Left, Ping, Pong, 
 from edge_runtime.runtime.slot_arrays import SlotArrays, slot_arrays
 from edge_runtime.runtime.tile_gate import TileGate, has_defect, skip_tile
 from edge_runtime.values import DefectClass, Mask, Recipe, TileCounts, TilePlan, Verdict
-from edge_runtime.vision.blobs import find_defects
+from edge_runtime.vision.blobs import Thresholds, find_defects
 from edge_runtime.vision.decision import make_verdict
 from edge_runtime.vision.preprocess import cut_tile
 from edge_runtime.vision.regions import clear_unwatched
 from edge_runtime.vision.registration import register_template
-from edge_runtime.vision.stitching import place_core
+from edge_runtime.vision.stitching import core_cells, place_core
 from edge_runtime.vision.tile_plan import tiles_for
 
 if TYPE_CHECKING:
-    from edge_runtime.values import ImageU8
+    from edge_runtime.values import Box, ImageU8
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ class RecipeWork:
         self.tiles = lru_cache(maxsize=32)(self._plan_tiles)
         self._plan = plan
         self._segmenter, self._tile_px = plan.segmenter, plan.segmenter.input_contract.tile_px
+        self._thresholds = Thresholds(plan.classes)
         self._class_names = {each.class_id: each.name for each in plan.classes}
 
     def predict(self, arrays: SlotArrays, origin_yx: tuple[int, int]) -> tuple[ImageU8, ImageU8]:
@@ -62,15 +63,25 @@ class RecipeWork:
         template = cut_tile(arrays.template, origin_yx, self._tile_px) if self.takes_template else None
         return self._segmenter.predict(picture, template)
 
-    def decide(self, request: Inspect, arrays: SlotArrays, clock: Clock) -> Verdict:
-        """The verdict on a frame whose tiles are all done."""
+    def spot(self, arrays: SlotArrays, plan: TilePlan, index: int) -> Box | None:
+        """The box of the mask's cells around what tile `index`, computed, gives to decide on; None: it is clean."""
+        rows, columns = core_cells(plan, index, self.mask_stride_px)
+        box = self._thresholds.box_xyxy(arrays.class_ids[rows, columns], arrays.scores[rows, columns])
+        if box is None:
+            return None
+        x0, y0, x1, y1 = box
+        return x0 + columns.start, y0 + rows.start, x1 + columns.start, y1 + rows.start
+
+    def decide(self, request: Inspect, arrays: SlotArrays, spotted: Box | None, clock: Clock) -> Verdict:
+        """The verdict on a frame whose tiles are all done, and of which `spotted` holds all that is not clean."""
         plan = self._plan
         for plane in (arrays.class_ids, arrays.scores):
             clear_unwatched(plane, plan.recipe, self.mask_stride_px)
         mask = Mask(arrays.class_ids, arrays.scores, self.mask_stride_px)
+        defects = find_defects(mask, plan.classes, plan.recipe, request.image_hw, spotted) if spotted else []
         return make_verdict(
             part_id=request.part_id,
-            defects=find_defects(mask, plan.classes, plan.recipe, request.image_hw),
+            defects=defects,
             recipe=plan.recipe,
             class_names=self._class_names,
             decided_ns=clock.monotonic_ns(),
@@ -134,24 +145,26 @@ class InspectionWorker:
         """
         gate = None if self._ring.gate_closed else work.gate
         if gate is None or not gate.calls_clean(arrays, plan, index):
-            return TileFate.COMPUTED, self._inspect_tile(work, arrays, plan, index)
+            return TileFate.COMPUTED, self._inspect_tile(request, work, arrays, plan, index)
         if not gate.audits(request.part_id, index):
             skip_tile(arrays, plan, index, work.mask_stride_px)
             return TileFate.SKIPPED, 0
-        spent_ns = self._inspect_tile(work, arrays, plan, index)
+        spent_ns = self._inspect_tile(request, work, arrays, plan, index)
         if not has_defect(arrays, plan, index, work.mask_stride_px, work.classes):
             return TileFate.AUDITED, spent_ns
         self._ring.gate_closed = True
         log.error("part %d: the gate called tile %d clean, which holds a defect: it is closed", request.part_id, index)
         return TileFate.MISSED, spent_ns
 
-    def _inspect_tile(self, work: RecipeWork, arrays: SlotArrays, plan: TilePlan, index: int) -> int:
+    def _inspect_tile(self, request: Inspect, work: RecipeWork, arrays: SlotArrays, plan: TilePlan, index: int) -> int:
         """Segment one tile into the slot's planes; the nanoseconds that the predictor took."""
         started_ns = self._clock.monotonic_ns()
         class_ids, scores = work.predict(arrays, plan.origins_yx[index])
         predict_ns = self._clock.monotonic_ns() - started_ns
         place_core(arrays.class_ids, class_ids, plan, index, work.mask_stride_px)
         place_core(arrays.scores, scores, plan, index, work.mask_stride_px)
+        if (box := work.spot(arrays, plan, index)) is not None:
+            self._ring.spot(request.slot, request.part_id, box)
         return predict_ns
 
     def _conclude(self, request: Inspect, work: RecipeWork, arrays: SlotArrays, plan: TilePlan) -> None:
@@ -160,7 +173,8 @@ class InspectionWorker:
         if self._ring.gate_closed and counts.skipped:
             counts = self._make_up(request, work, arrays, plan, counts)
         tiled_ns = self._clock.monotonic_ns()
-        verdict = work.decide(request, arrays, self._clock)
+        spotted = self._ring.spotted(request.slot, request.part_id)
+        verdict = work.decide(request, arrays, spotted, self._clock)
         decided_ns, began_ns = verdict.decided_ns, self._ring.began_ns(request.slot, request.part_id) or tiled_ns
         stage_ms = {"tiles": (tiled_ns - began_ns) / NS_PER_MS, "decide": (decided_ns - tiled_ns) / NS_PER_MS}
         self._channel.send_patiently(Inspected(verdict, stage_ms, counts))
@@ -172,7 +186,7 @@ class InspectionWorker:
         assert work.gate is not None
         for index in range(len(plan)):
             if self._ring.is_open(request.slot, request.part_id) and work.gate.calls_clean(arrays, plan, index):
-                self._inspect_tile(work, arrays, plan, index)
+                self._inspect_tile(request, work, arrays, plan, index)
         return TileCounts(len(plan), 0, counts.audited, counts.missed)
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.values import Defect, Zone
-from edge_runtime.vision.regions import clear_unwatched, inspected_cells
+from edge_runtime.vision.regions import has_zones, inspected_cells, watched_cells
 from edge_runtime.vision.stitching import mask_hw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge_runtime.values import DefectClass, ImageU8, Mask, Recipe
+    from edge_runtime.values import Box, DefectClass, ImageU8, Mask, Recipe
 
     Ints = npt.NDArray[np.intp]
     Floats = npt.NDArray[np.float64]
@@ -32,43 +32,83 @@ class _Cells(NamedTuple):
     group: Ints
     group_count: int
 
+    def moved(self, rows: int, columns: int) -> _Cells:
+        return self._replace(ys=self.ys + rows, xs=self.xs + columns)
 
-def find_defects(mask: Mask, classes: Sequence[DefectClass], recipe: Recipe, image_hw: tuple[int, int]) -> list[Defect]:
+
+class Thresholds:
+    """What makes a cell of a model's answer foreground: a class other than 0 whose threshold its score reaches.
+
+    Planes are uint8 (rows, columns) of class ids and of scores. All raise ValueError for a class id that `classes` does
+    not name.
+    """
+
+    def __init__(self, classes: Sequence[DefectClass]) -> None:
+        self._highest_background = np.full(256, 255, np.uint8)
+        self._unknown = np.ones(256, np.uint8)
+        self._unknown[0] = 0
+        for known in classes:
+            self._highest_background[known.class_id] = known.threshold - 1
+            self._unknown[known.class_id] = 0
+        self._lowest = min((known.threshold for known in classes), default=256)
+        self._all_known_below = int(np.argmax(np.append(self._unknown, 1)))
+
+    def foreground(self, class_ids: ImageU8, scores: ImageU8) -> ImageU8:
+        """255 where a cell is foreground, else 0."""
+        self._check_known(class_ids)
+        limits = cv2.LUT(class_ids, self._highest_background)
+        return np.asarray(cv2.compare(scores, limits, cv2.CMP_GT), np.uint8)
+
+    def box_xyxy(self, class_ids: ImageU8, scores: ImageU8) -> Box | None:
+        """The least box around the foreground; None where there is none, often after a look at the maxima alone."""
+        self._check_known(class_ids)
+        if int(scores.max()) < self._lowest:
+            return None
+        x, y, width, height = cv2.boundingRect(self.foreground(class_ids, scores))
+        return (x, y, x + width, y + height) if width else None
+
+    def _check_known(self, class_ids: ImageU8) -> None:
+        if int(class_ids.max()) < self._all_known_below or not cv2.countNonZero(cv2.LUT(class_ids, self._unknown)):
+            return
+        strange = sorted(set(np.unique(class_ids).tolist()) & set(np.flatnonzero(self._unknown).tolist()))
+        raise ValueError(f"the mask holds class ids {strange}, which the model's bundle does not name")
+
+
+def find_defects(
+    mask: Mask,
+    classes: Sequence[DefectClass],
+    recipe: Recipe,
+    image_hw: tuple[int, int],
+    within_xyxy_cells: Box | None = None,
+) -> list[Defect]:
     """The defects of a stitched mask, sorted by (y0, x0, y1, x1).
 
-    Foreground cells (`foreground_cells`) belong to one defect when they touch, corners included, or when fewer
+    Foreground cells (`Thresholds`) belong to one defect when they touch, corners included, or when fewer
     than `recipe.join_px` image pixels separate them: the gap between two cells is the larger of the pixels between
     them along x and along y; groups chain. A defect's class is the one with the largest sum of scores (the lowest id
     on a tie), its score the mean over all its cells, its area and box those of its cells clipped to the image.
     Its zone is IGNORE when more than half of its cells lie outside the region of interest (`inspected_cells`).
     Cells that nobody watches (`watched_cells`) are background, whatever the mask says of them.
+    `within_xyxy_cells` is known to hold all the foreground there is (`Thresholds.box_xyxy`): nothing else is looked at.
     Raises ValueError for a class id that `classes` does not name and for a mask of another size than the image's.
     """
     check_mask_size(mask, image_hw)
-    foreground = foreground_cells(mask, classes)
-    clear_unwatched(foreground, recipe, mask.stride_px)
+    rows, columns = mask.class_ids.shape
+    x0, y0, x1, y1 = within_xyxy_cells or (0, 0, columns, rows)
+    class_ids, scores = mask.class_ids[y0:y1, x0:x1], mask.scores[y0:y1, x0:x1]
+    foreground = Thresholds(classes).foreground(class_ids, scores)
+    if has_zones(recipe):
+        watched = watched_cells(recipe.include, recipe.ignore, (rows, columns), mask.stride_px)
+        cv2.bitwise_and(foreground, watched[y0:y1, x0:x1], dst=foreground)
     if not cv2.countNonZero(foreground):
         return []
-    cells = _grouped(mask, foreground, recipe.join_px)
-    return _defects(cells, mask.stride_px, recipe, image_hw)
+    cells = _grouped(class_ids, scores, foreground, -(-recipe.join_px // mask.stride_px))
+    return _defects(cells.moved(y0, x0), mask.stride_px, recipe, image_hw)
 
 
 def foreground_cells(mask: Mask, classes: Sequence[DefectClass]) -> ImageU8:
-    """255 where a cell's class is not 0 and its score reaches the class's threshold, else 0.
-
-    Raises ValueError for a class id that `classes` does not name.
-    """
-    highest_background = np.full(256, 255, np.uint8)
-    unknown = np.ones(256, np.uint8)
-    unknown[0] = 0
-    for known in classes:
-        highest_background[known.class_id] = known.threshold - 1
-        unknown[known.class_id] = 0
-    if cv2.countNonZero(cv2.LUT(mask.class_ids, unknown)):
-        strange = sorted(set(np.unique(mask.class_ids).tolist()) & set(np.flatnonzero(unknown).tolist()))
-        raise ValueError(f"the mask holds class ids {strange}, which the model's bundle does not name")
-    limits = cv2.LUT(mask.class_ids, highest_background)
-    return np.asarray(cv2.compare(mask.scores, limits, cv2.CMP_GT), np.uint8)
+    """255 where a cell of the mask is foreground, else 0. See `Thresholds`."""
+    return Thresholds(classes).foreground(mask.class_ids, mask.scores)
 
 
 def check_mask_size(mask: Mask, image_hw: tuple[int, int]) -> None:
@@ -81,12 +121,10 @@ def check_mask_size(mask: Mask, image_hw: tuple[int, int]) -> None:
         )
 
 
-def _grouped(mask: Mask, foreground: ImageU8, join_px: int) -> _Cells:
-    count, labels = cv2.connectedComponents(_widened(foreground, -(-join_px // mask.stride_px)), connectivity=8)
-    at = np.flatnonzero(foreground != 0)
-    ys, xs = np.divmod(at, foreground.shape[1])
-    group = labels.ravel()[at].astype(np.intp) - 1
-    return _Cells(ys, xs, mask.class_ids.ravel()[at], mask.scores.ravel()[at], group, count - 1)
+def _grouped(class_ids: ImageU8, scores: ImageU8, foreground: ImageU8, reach: int) -> _Cells:
+    count, labels = cv2.connectedComponents(_widened(foreground, reach), connectivity=8)
+    xs, ys = cv2.findNonZero(foreground)[:, 0, :].T.astype(np.intp)
+    return _Cells(ys, xs, class_ids[ys, xs], scores[ys, xs], labels[ys, xs].astype(np.intp) - 1, count - 1)
 
 
 def _widened(foreground: ImageU8, reach: int) -> ImageU8:
@@ -101,7 +139,7 @@ def _defects(cells: _Cells, stride_px: int, recipe: Recipe, image_hw: tuple[int,
     boxes = _boxes(cells, stride_px, image_hw)
     areas = _areas(cells, stride_px, image_hw)
     mm2_per_px = None if recipe.mm_per_px is None else recipe.mm_per_px**2
-    order = np.lexsort((boxes[:, 2], boxes[:, 3], boxes[:, 0], boxes[:, 1]))
+    order = np.lexsort((_first_cells(cells), boxes[:, 2], boxes[:, 3], boxes[:, 0], boxes[:, 1]))
     columns = (_class_ids(cells), boxes, areas, _mean_scores(cells), _ignored(cells, stride_px, recipe, image_hw))
     return [
         Defect(
@@ -114,6 +152,13 @@ def _defects(cells: _Cells, stride_px: int, recipe: Recipe, image_hw: tuple[int,
         )
         for class_id, box, area_px, score, ignored in zip(*(column[order].tolist() for column in columns), strict=True)
     ]
+
+
+def _first_cells(cells: _Cells) -> Ints:
+    """Each group's place in the order of their first cells, whatever OpenCV numbered them by."""
+    first = np.full(cells.group_count, len(cells.group), np.intp)
+    np.minimum.at(first, cells.group, np.arange(len(cells.group)))
+    return first
 
 
 def _boxes(cells: _Cells, stride_px: int, image_hw: tuple[int, int]) -> Ints:

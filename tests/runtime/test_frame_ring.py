@@ -404,3 +404,19 @@ def test_a_gate_closed_by_one_process_is_closed_for_all_and_no_part_opens_it(rin
     assert ring.gate_closed
     ring.gate_closed = False
     assert not ring.gate_closed
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 60)] * 4), max_size=6))
+def test_what_tiles_spot_is_joined_and_forgotten_at_the_next_start(corners):
+    ring = FrameRing.create(LAYOUT)
+    boxes = [(min(a, c), min(b, d), max(a, c) + 1, max(b, d) + 1) for a, b, c, d in corners]
+    ring.start(1, 1)
+    for box in boxes:
+        ring.spot(1, 1, box)
+        ring.spot(1, 5, (0, 0, 99, 99))  # a part that is not there
+    sides = list(zip(*boxes, strict=True))
+    expected = (*map(min, sides[:2]), *map(max, sides[2:])) if boxes else None
+    assert ring.spotted(1, 1) == expected
+    ring.start(1, 1)
+    assert ring.spotted(1, 1) is None
+    ring.close()

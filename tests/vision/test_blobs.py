@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from itertools import product
+from itertools import pairwise, product
 from math import pi, sqrt
 
 import cv2
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.values import Defect, DefectClass, Mask, Recipe, Zone
-from edge_runtime.vision.blobs import find_defects, foreground_cells
+from edge_runtime.vision.blobs import Thresholds, find_defects, foreground_cells
 from edge_runtime.vision.regions import WATCHED_AROUND_PX, inspected_cells
 
 CLASSES = [
@@ -129,6 +129,38 @@ def naive_defects(mask: Mask, recipe: Recipe, image_hw: tuple[int, int]) -> list
 def test_find_defects_equals_a_slow_reading_of_its_contract(mask_and_image, recipe):
     mask, image_hw = mask_and_image
     assert find_defects(mask, CLASSES, recipe, image_hw) == naive_defects(mask, recipe, image_hw)
+
+
+@settings(max_examples=200)
+@given(masks(), recipes(), st.data())
+def test_looking_only_where_the_tiles_have_foreground_finds_the_same_defects(mask_and_image, recipe, data):
+    """Each tile's box, joined: what the workers of a frame tell each other."""
+    mask, image_hw = mask_and_image
+    thresholds = Thresholds(CLASSES)
+    cuts = [sorted(data.draw(st.sets(st.integers(0, side), max_size=3)) | {0, side}) for side in mask.class_ids.shape]
+    boxes = []
+    for (y0, y1), (x0, x1) in product(*map(pairwise, cuts)):
+        box = thresholds.box_xyxy(mask.class_ids[y0:y1, x0:x1], mask.scores[y0:y1, x0:x1])
+        if box is not None:
+            boxes.append((box[0] + x0, box[1] + y0, box[2] + x0, box[3] + y0))
+    expected = find_defects(mask, CLASSES, recipe, image_hw)
+    if not boxes:
+        assert expected == []
+        return
+    joined = tuple(min(b[i] for b in boxes) if i < 2 else max(b[i] for b in boxes) for i in range(4))
+    assert find_defects(mask, CLASSES, recipe, image_hw, joined) == expected
+    ys, xs = np.nonzero(foreground_cells(mask, CLASSES))
+    assert joined == (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
+
+
+def test_a_clean_tile_has_no_box_and_a_strange_class_is_refused_all_the_same():
+    thresholds = Thresholds(CLASSES)
+    class_ids = np.array([[0, 1, 2, 7]], np.uint8)
+    assert thresholds.box_xyxy(class_ids, np.array([[255, 99, 149, 254]], np.uint8)) is None
+    for strange in (3, 8, 255):
+        class_ids[0, 0] = strange
+        with pytest.raises(ValueError, match=rf"class ids \[{strange}\]"):
+            thresholds.box_xyxy(class_ids, np.zeros((1, 4), np.uint8))
 
 
 def mask_of(*lines: str, stride_px: int = 1) -> Mask:
