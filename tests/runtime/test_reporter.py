@@ -142,7 +142,7 @@ class Consumer:
 
     def until(self, count: int) -> None:
         """Until so many records are taken, asking for those that do not come."""
-        end, progress = time.monotonic() + 60, {"": 0}
+        end, progress = time.monotonic() + 180, {"": 0}
         while len(self.taken) < count:
             assert time.monotonic() < end, f"{len(self.taken)} of {count}"
             time.sleep(0.5)

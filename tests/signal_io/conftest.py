@@ -1,10 +1,14 @@
 """Two far ends for the same contracts: the shipped fake, and the real driver on what the kernel simulates."""
 
 import errno
+import fcntl
 import itertools
 import os
 import select
+import sys
+import termios
 import time
+import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +22,7 @@ from edge_runtime.signal_io.safe_levels import SAFE_ACTIVE
 from edge_runtime.signal_io.serial_port import SerialPort
 
 DEADLINE_S = 5.0
+HALF_FULL = 2048  # bytes, of a terminal's buffer
 GPIO_SIM = Path("/sys/kernel/config/gpio-sim")
 OUTPUTS = (Output.OK, Output.REJECT, Output.BUSY, Output.FAULT)
 
@@ -26,6 +31,11 @@ def wait_readable(fd: int) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(DEADLINE_S * 1000))
+
+
+def arrived(fd: int) -> int:
+    """How many bytes can be read from a terminal."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 class FarEndOfPty:
@@ -53,7 +63,16 @@ class FarEndOfPty:
         self.link.unlink(missing_ok=True)
 
     def send(self, data: bytes) -> None:
+        """Returns when the kernel has brought it to the other side, which a busy machine does later than the write."""
+        slave = os.open(self.link, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        if termios.tcgetattr(slave)[3] & termios.ICANON:  # nobody has set it up: else only whole lines arrive
+            tty.setraw(slave, termios.TCSANOW)
+        waiting = min(arrived(slave) + len(data), HALF_FULL)
         os.write(self._master, data)
+        deadline = time.monotonic() + DEADLINE_S
+        while arrived(slave) < waiting and time.monotonic() < deadline:
+            time.sleep(0.001)
+        os.close(slave)
 
     def received(self, count: int) -> bytes:
         data = b""

@@ -30,11 +30,15 @@ def simulate(*words: str) -> tuple[int, dict[str, Any]]:
 
 
 def simulate_well(kept: Path, *words: str) -> tuple[int, dict[str, Any]]:
-    """A run that is expected to go well; once more when it did not and the simulated machine itself was late."""
-    code, findings = simulate(*words, "--keep", str(kept / "first"))
-    if code and findings["machine_late_ms"] > TOO_LATE_MS:
-        return simulate(*words, "--keep", str(kept / "again"))
-    return code, findings
+    """A run that is expected to go well; again, at most twice, when the simulated machine itself was late.
+
+    A computer that is too busy to play the machine proves nothing about the daemon: the test is skipped.
+    """
+    for attempt in ("first", "second", "third"):
+        code, findings = simulate(*words, "--keep", str(kept / attempt))
+        if not code or findings["machine_late_ms"] <= TOO_LATE_MS:
+            return code, findings
+    pytest.skip(f"the simulated machine was {findings['machine_late_ms']:.0f} ms late: this computer is too busy")
 
 
 def settings_file(folder: Path, mode: str, **ejection: object) -> Path:
@@ -58,7 +62,7 @@ def test_a_run_with_faults_lets_no_defective_part_through_and_throws_out_no_good
     assert findings["daemon_starts"] == 1 + findings["by_fault"]["daemon_kill"]["times"]
     assert findings["by_fault"]["healthy"]["not_inspected"] == 0
     assert findings["latency_ms"]["p50"] > 0
-    assert (tmp_path / "first" / "daemon.log").exists()
+    assert list(tmp_path.glob("*/daemon.log"))
 
 
 def test_the_ejector_a_part_too_late_is_found(tmp_path):

@@ -15,18 +15,19 @@ from pathlib import Path  # noqa: E402
 def main() -> None:
     stamps = {"interpreter": BEGAN_NS}
     from edge_runtime import app as app
-    from edge_runtime.engines import build_segmenter
+    from edge_runtime.engines import allowed_share, build_segmenter
     from edge_runtime.inference.bundle import check_golden, load_bundle
-    from edge_runtime.runtime import inspection as inspection
+    from edge_runtime.runtime import inspection as worker  # noqa: F401
     from tools.benchmarks.frames import inspection as settings_for
 
     stamps["imports"] = time.monotonic_ns()
     folder, backend = Path(sys.argv[1]), sys.argv[2]
     bundle = load_bundle(folder)
     stamps["bundle"] = time.monotonic_ns()
-    segmenter = build_segmenter(settings_for(folder, 1, backend), bundle)
+    inspection = settings_for(folder, 1, backend)
+    segmenter = build_segmenter(inspection, bundle)
     stamps["predictor"] = time.monotonic_ns()
-    check_golden(bundle, segmenter)
+    check_golden(bundle, segmenter, allowed_share(inspection, bundle))
     stamps["golden tiles"] = time.monotonic_ns()
     print(json.dumps(stamps))
 
