@@ -57,7 +57,7 @@ endef
 bench-all: $(ALL_READY)
 	$(call measure,pipeline)
 	$(call measure,scaling)
-	$(call measure,start,--other opt_models/pcb-unet/3)
+	$(call measure,start,--other opt_models/pcb-unet/4)
 	$(call measure,memory)
 	$(call measure,limit,--backend paddle_lite --backend onnxruntime --backend openvino $(WITH_TORCH))
 	$(call measure,line)

@@ -13,7 +13,7 @@ from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.standard_streams import open_missing_streams
 
 EXIT_NO, EXIT_TROUBLE = 1, 2
-DEFAULT_BUNDLE = Path("opt_models/board-unet/2")
+DEFAULT_BUNDLE = Path("opt_models/board-unet/3")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 bundle_app = typer.Typer(no_args_is_help=True, help="Look at model bundles.")

@@ -70,6 +70,15 @@ def with_tiles(inspection: InspectionSettings, bundle: Bundle, recipe: Recipe, i
     return bundle.with_tiles(plan.tile_px, target)
 
 
+def usual_and_largest(inspection: InspectionSettings, bundle: Bundle) -> list[Bundle]:
+    """The bundle with tiles of `inspection.tile_px`, or with its usual ones and the largest. Raises BundleError."""
+    target, usual_px = target_of(inspection), bundle.input_contract.tile_px
+    if inspection.backend == "scripted":
+        return [bundle]
+    sides_px = [inspection.tile_px] if inspection.tile_px else [usual_px, bundle.tile_sides_px(target)[-1]]
+    return [bundle.with_tiles(side_px, target) for side_px in dict.fromkeys(sides_px)]
+
+
 def build_segmenter(inspection: InspectionSettings, bundle: Bundle) -> Segmenter:
     """The configured backend, with the bundle's model loaded. Raises BundleError, InferenceError."""
     if inspection.backend == "scripted":

@@ -16,7 +16,7 @@ HEAD = f"""
 [camera]
 driver = "synthetic"
 [inspection]
-bundle = "{BUNDLES / "board-unet" / "2"}"
+bundle = "{BUNDLES / "board-unet" / "3"}"
 """
 
 
@@ -57,7 +57,7 @@ def test_each_recipe_is_told_with_the_model_it_is_made_for(tmp_path):
         f"""{HEAD}
 [recipes.7]
 recipe.name = "b"
-bundle = "{BUNDLES / "pcb-unet" / "3"}"
+bundle = "{BUNDLES / "pcb-unet" / "4"}"
 [recipes.3.recipe]
 name = "a"
 mm_per_px = 0.05
@@ -65,8 +65,8 @@ mm_per_px = 0.05
     )
     facts = recipe_facts(load_settings(settings))
     assert [(each.number, each.name, each.model_id.partition("@")[0], each.mm_per_px) for each in facts] == [
-        (3, "a", "board-unet/2", 0.05),
-        (7, "b", "pcb-unet/3", None),
+        (3, "a", "board-unet/3", 0.05),
+        (7, "b", "pcb-unet/4", None),
     ]
 
 

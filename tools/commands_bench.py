@@ -10,7 +10,7 @@ import typer
 bench = typer.Typer(no_args_is_help=True, help="Measure what surrounds a model, side by side with the model alone.")
 
 
-BUNDLE = Path("opt_models/board-unet/2")
+BUNDLE = Path("opt_models/board-unet/3")
 RESULTS = Path("docs/benchmarks")
 PEERS_PYTHON = Path(".venv-peers/bin/python")
 OWN_BACKENDS = ("paddle_lite", "auto", "auto:coarse")
@@ -220,7 +220,7 @@ def report(
 
 @bench.command()
 def modbus(
-    bundle: Annotated[Path, typer.Option(help="Bundle folder.")] = Path("opt_models/board-unet/2"),
+    bundle: Annotated[Path, typer.Option(help="Bundle folder.")] = Path("opt_models/board-unet/3"),
     workers: Annotated[int, typer.Option(min=1, max=64, help="Inspection processes, all kept busy.")] = 2,
     side: Annotated[int, typer.Option(min=256, max=8192, help="Side of the pictures in pixels.")] = 1024,
     minutes: Annotated[float, typer.Option(min=0.05, max=1440, help="How long to poll.")] = 5.0,

@@ -26,13 +26,16 @@ def with_prior(graph: Graph, weights: Weights, shift: float = PRIOR_SHIFT) -> We
 
 
 def offered_range(wanted_px: tuple[int, int], stride_px: int, margin_px: int) -> tuple[int, int]:
-    """The sides to offer of those wanted: multiples of the stride that leave a core. Raises ToolError for none."""
-    first = max(wanted_px[0], 2 * margin_px + 1)
+    """The sides to offer of those wanted: multiples of the stride with a core as wide as a margin, or more.
+
+    Raises ToolError for none.
+    """
+    first = max(wanted_px[0], 3 * margin_px)
     found = -(-first // stride_px) * stride_px, wanted_px[1] // stride_px * stride_px
     if found[0] > found[1]:
         raise ToolError(
             f"tiles of {wanted_px[0]} to {wanted_px[1]} px: none is a multiple of the stride {stride_px} px and "
-            f"more than twice the margin {margin_px} px; offer larger ones"
+            f"three times the margin {margin_px} px or more; offer larger ones"
         )
     return found
 

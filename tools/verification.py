@@ -29,7 +29,7 @@ from tools.markdown import as_html, code, table
 from tools.model_files import find_model
 from tools.network_file import load_network
 from tools.paddle_segmenter import PaddleSegmenter, ProgramSegmenter
-from tools.predictors import PADDLE_LITE, Predictor
+from tools.predictors import PADDLE_LITE, Predictor, sized_for
 from tools.progress import Advance
 from tools.repack import check_network
 from tools.tile_form import with_prior
@@ -126,6 +126,8 @@ def verify_bundle(request: VerifyRequest, advance: Advance) -> Report:
     check_network(bundle, graph)
     dataset = labelled_for(request.data, bundle)
     request.out.mkdir(parents=True, exist_ok=True)
+    if request.quantized is None:  # a program is for tiles of one side
+        bundle = sized_for(request.predictors[0], bundle, [picture.size_hw for picture in dataset.pictures])
     contract = bundle.input_contract
     made = made_pictures(request.motif, contract.tile_px, contract.template)
     pictures = made + sample_pictures(dataset, contract.tile_px, PARITY_TILES, contract.template)

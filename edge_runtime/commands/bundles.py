@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_runtime.config import InspectionSettings
-from edge_runtime.engines import allowed_share, build_segmenter
+from edge_runtime.engines import allowed_share, build_segmenter, usual_and_largest
 from edge_runtime.errors import BundleError, ConfigError
 from edge_runtime.fastest_engine import measured
 from edge_runtime.inference.bundle import Bundle, VerifyReport, load_bundle, verify_bundle
@@ -58,4 +58,7 @@ def _verify(inspection: InspectionSettings) -> VerifyReport:
     def open_segmenter(bundle: Bundle) -> Segmenter:
         return build_segmenter(inspection, bundle)
 
-    return verify_bundle(inspection.bundle, open_segmenter, lambda bundle: allowed_share(inspection, bundle))
+    def sized(bundle: Bundle) -> list[Bundle]:
+        return usual_and_largest(inspection, bundle)
+
+    return verify_bundle(inspection.bundle, open_segmenter, lambda bundle: allowed_share(inspection, bundle), sized)

@@ -200,21 +200,26 @@ def verify_bundle(
     folder: Path,
     open_segmenter: Callable[[Bundle], Segmenter],
     allowed_share: Callable[[Bundle], float] = lambda bundle: 0.0,
+    sized: Callable[[Bundle], Sequence[Bundle]] = lambda bundle: [bundle],
 ) -> VerifyReport:
     """Load a bundle, check its networks' heads and run its golden tiles on this machine. Raises BundleError.
 
-    Runs the predictor in this process: call it in a child.
+    `sized`: the same bundle with the sides of tiles to be proved. Runs the predictor in this process: call it in a
+    child.
     """
     bundle = load_bundle(folder)
     for artefact in bundle.manifest.artefacts:
         where = str(bundle.folder / artefact.file)
         _check_network(artefact.file, bundle.read(artefact), artefact.target, artefact.opset, where)
     check_gate(bundle)
-    segmenter = open_segmenter(bundle)
-    try:
-        return VerifyReport(bundle.model_id, check_golden(bundle, segmenter, allowed_share(bundle)))
-    finally:
-        segmenter.close()
+    tiles: list[TileReport] = []
+    for one in sized(bundle):
+        segmenter = open_segmenter(one)
+        try:
+            tiles += check_golden(one, segmenter, allowed_share(one))
+        finally:
+            segmenter.close()
+    return VerifyReport(bundle.model_id, tuple(tiles))
 
 
 def check_golden(bundle: Bundle, segmenter: Segmenter, allowed_share: float = 0.0) -> tuple[TileReport, ...]:

@@ -15,7 +15,7 @@ import pytest
 
 from edge_runtime.vision.boards import BoardStyle, paint_board
 
-BUNDLE = Path(__file__).parents[2] / "opt_models" / "board-unet" / "2"
+BUNDLE = Path(__file__).parents[2] / "opt_models" / "board-unet" / "3"
 TILE_KEYS = {"tiles", "tiles_skipped", "tiles_audited", "tiles_missed"}
 INSPECT_KEYS = {"picture", "outcome", "reasons", "defects", "ms"} | TILE_KEYS
 DEFECT_KEYS = {"class", "class_id", "xyxy_px", "area_px", "area_mm2", "score"}
@@ -191,7 +191,7 @@ def test_check_config_names_the_outputs_that_are_not_safe_without_power(tmp_path
 
 def test_recipes_are_listed_and_checked_with_their_digests(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
-    other = BUNDLE.parents[1] / "pcb-unet" / "3"
+    other = BUNDLE.parents[1] / "pcb-unet" / "4"
     config.write_text(
         f'[camera]\ndriver = "synthetic"\n[inspection]\nbundle = "{BUNDLE}"\n'
         f'[recipes.1.recipe]\nname = "board-a"\n[recipes.12]\nrecipe.name = "board-b"\nbundle = "{other}"\n'

@@ -21,7 +21,7 @@ from edge_runtime.inference.golden import GoldenTile
 from edge_runtime.inference.manifest import ClassEntry, Draft, Figures, Input, Output
 from edge_runtime.values import Mask
 
-SHIPPED = Path(__file__).parents[2] / "opt_models" / "board-unet" / "2"
+SHIPPED = Path(__file__).parents[2] / "opt_models" / "board-unet" / "3"
 NETWORK_SCRIPT = Path(__file__).parents[1] / "inference" / "tiny_network.py"
 TILE_PX, CELL_PX = 64, 2
 PICTURE_HW = (150, 210)

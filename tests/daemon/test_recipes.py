@@ -211,10 +211,10 @@ def test_two_real_models_change_between_two_parts(start_station: Any, tmp_path: 
 [recipes.1.recipe]
 name = "made-up"
 [recipes.2]
-bundle = "{MODELS / "pcb-unet" / "3"}"
+bundle = "{MODELS / "pcb-unet" / "4"}"
 recipe.name = "real"
 """
-    changes = {"bundle": MODELS / "board-unet" / "2", "backend": "paddle_lite", "deadline_ms": 20_000}
+    changes = {"bundle": MODELS / "board-unet" / "3", "backend": "paddle_lite", "deadline_ms": 20_000}
     station = start_station({}, files=[tmp_path / "0.png", tmp_path / "1.png"], more=more, **changes)
     while not active(station):
         station.say(RecipeRequest(2))
@@ -227,7 +227,7 @@ recipe.name = "real"
     station.until(lambda: len(station.results) == 6)
     assert station.stop() == 0
     used = [(r.verdict.recipe_id, r.verdict.model_id.partition("@")[0]) for r in station.records()]
-    assert used == [("made-up", "board-unet/2"), ("real", "pcb-unet/3")] * 3
+    assert used == [("made-up", "board-unet/3"), ("real", "pcb-unet/4")] * 3
     assert NOT_INSPECTED not in {record.verdict.outcome for record in station.records()}
 
 

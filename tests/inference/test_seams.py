@@ -27,7 +27,7 @@ from edge_runtime.vision.stitching import mask_hw, place_core
 from edge_runtime.vision.tiling import check_grid, core_box, plan_grid, plan_of
 
 HERE = Path(__file__).parent
-BUNDLE = HERE.parents[1] / "opt_models" / "board-unet" / "2"
+BUNDLE = HERE.parents[1] / "opt_models" / "board-unet" / "3"
 RECIPE = Recipe("seams", join_px=6)
 BYTE_STEP = 1
 EQUAL_SHARE_MIN = 0.9999

@@ -14,7 +14,7 @@ from edge_runtime.commands.daemon_watch import is_daemon
 from edge_runtime.config import load_settings
 from edge_runtime.vision.boards import paint_board
 
-BUNDLE = Path(__file__).parents[2] / "opt_models" / "board-unet" / "2"
+BUNDLE = Path(__file__).parents[2] / "opt_models" / "board-unet" / "3"
 CONFIG = f"""\
 [station]
 data_dir = "data"

@@ -13,7 +13,7 @@ from edge_runtime.config import load_settings
 from edge_runtime.errors import ConfigError
 from edge_runtime.tuning.settings_file import changes_of, write_changes
 
-BUNDLE = Path(__file__).parents[2] / "opt_models" / "board-unet" / "2"
+BUNDLE = Path(__file__).parents[2] / "opt_models" / "board-unet" / "3"
 CAMERA = '[camera]\ndriver = "synthetic"   # for a trial\n\n'
 WANTED: dict[str, Any] = {
     "backend": "openvino",

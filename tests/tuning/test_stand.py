@@ -16,7 +16,7 @@ from edge_runtime.tuning.material import made_up
 from edge_runtime.tuning.setups import Engine, Setup
 from edge_runtime.tuning.stand import OpenWorkers, Stand, with_setup
 
-BUNDLE = Path(__file__).parents[2] / "opt_models" / "board-unet" / "2"
+BUNDLE = Path(__file__).parents[2] / "opt_models" / "board-unet" / "3"
 SETTINGS = pool_settings(BUNDLE, RecipeSettings(), 1)
 SCRIPTED = Engine("scripted", None)
 ONE, *OTHERS = sorted(os.sched_getaffinity(0))

@@ -21,7 +21,7 @@ from tools.dataset import Picture, check_pictures, load_dataset
 from tools.errors import ToolError
 from tools.evaluate import segment_labelled
 from tools.evaluation.comparison import MaskComparison, Totals, compare_masks, total
-from tools.evaluation.examine import ModelSpec, fitting_manifest, opened
+from tools.evaluation.examine import ModelSpec, fitting_manifest, opened, spec_for
 from tools.evaluation.processes import map_in_processes
 from tools.predictors import PADDLE_LITE, Predictor
 
@@ -78,7 +78,7 @@ def diff_bundles(
         check_recipe(recipe, bundle.manifest.class_names())
     dataset = load_dataset(data)
     check_pictures(dataset, a.input_contract.template or b.input_contract.template)
-    specs = [ModelSpec(one.folder, one.digest, how) for one, how in zip((a, b), predictors, strict=True)]
+    specs = [spec_for(one, how, dataset) for one, how in zip((a, b), predictors, strict=True)]
     comparisons: dict[str, MaskComparison] = {}
     work = partial(_diff_picture, specs[0], specs[1], recipe)
     answers = map_in_processes(work, dataset.pictures, workers, lambda picture: str(picture.image_path))

@@ -18,22 +18,32 @@ from edge_runtime.interfaces import Segmenter
 from edge_runtime.values import Defect, DefectClass, Outcome
 from edge_runtime.vision.blobs import find_defects
 from edge_runtime.vision.decision import decide
-from tools.dataset import Picture
+from tools.dataset import Dataset, Picture
 from tools.evaluate import RECIPE, Segmented, segment_labelled
 from tools.evaluation.candidates import find_candidates
 from tools.evaluation.cells import Confusion, cell_confusion
 from tools.evaluation.kept_masks import PackedMask, pack_mask
-from tools.predictors import PADDLE_LITE, Predictor
+from tools.predictors import PADDLE_LITE, Predictor, sized_for
 from tools.scoring import ScoredPicture, scored_picture
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A bundle as a worker opens it. The backend `scripted` is for tests without a network."""
+    """A bundle as a worker opens it, with tiles of `tile_px`; None: its usual ones.
+
+    The backend `scripted` is for tests without a network.
+    """
 
     folder: Path
     digest: str
     predictor: Predictor = PADDLE_LITE
+    tile_px: int | None = None
+
+
+def spec_for(bundle: Bundle, predictor: Predictor, dataset: Dataset) -> ModelSpec:
+    """With the tiles that suit the data set's pictures. Raises BundleError."""
+    sized = sized_for(predictor, bundle, [picture.size_hw for picture in dataset.pictures])
+    return ModelSpec(bundle.folder, bundle.digest, predictor, sized.tile_px)
 
 
 @dataclass(frozen=True)
@@ -109,7 +119,7 @@ def fitting_manifest(bundle: Bundle) -> Iterator[None]:
 def opened(spec: ModelSpec) -> tuple[Bundle, Segmenter]:
     """The bundle and its predictor, opened once a process. Raises BundleError, InferenceError."""
     cv2.setNumThreads(1)
-    bundle = load_bundle(spec.folder)
+    bundle = replace(load_bundle(spec.folder), tile_px=spec.tile_px)
     if bundle.digest != spec.digest:
         raise BundleError(f"{spec.folder}: changed while it was evaluated; start again")
     if spec.predictor.backend == "scripted":

@@ -18,7 +18,7 @@ from tools.errors import ToolError
 from tools.evaluate import ALL, Segmented, best_thresholds, score_masks, scores_by_class, try_thresholds
 from tools.evaluation.curves import write_curves, write_thresholds
 from tools.evaluation.data import absent_classes, labelled_for
-from tools.evaluation.examine import Examined, ModelSpec, examine_picture
+from tools.evaluation.examine import Examined, examine_picture, spec_for
 from tools.evaluation.kept_masks import KeptMasks
 from tools.evaluation.pictures import write_overlays
 from tools.evaluation.processes import map_in_processes
@@ -63,7 +63,7 @@ def _prepare(out: Path) -> None:
 
 
 def _examine(request: Request, bundle: Bundle, dataset: Dataset, kept: KeptMasks, advance: Advance) -> list[Examined]:
-    spec = ModelSpec(bundle.folder, bundle.digest, request.predictor)
+    spec = spec_for(bundle, request.predictor, dataset)
     work = partial(examine_picture, spec, dataset.label_margin_px, request.choose_thresholds)
     examined: list[Examined] = []
     for one in map_in_processes(work, dataset.pictures, request.workers, _path_of):

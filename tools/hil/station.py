@@ -33,7 +33,7 @@ height_px = {height_px}
 rate_hz = 10
 
 [inspection]
-bundle = "/opt/edge-runtime/models/board-unet/2"
+bundle = "/opt/edge-runtime/models/board-unet/3"
 backend = "{backend}"
 workers = 1
 hang_timeout_ms = 60000

@@ -54,7 +54,7 @@ def test_scaling_has_a_row_for_each_size_and_worker_count():
 
 
 def test_start_tells_ready_each_child_each_step_and_a_change_of_model():
-    other = ROOT / "opt_models" / "pcb-unet" / "3"
+    other = ROOT / "opt_models" / "pcb-unet" / "4"
     report = rows_of("start", "--workers", 1, "--rounds", 1, "--other", other)
     (row,) = report["rows"]
     assert all(0 < row[f"{role}_ms"] <= row["ready_ms"] + 50 for role in ("guard", "office", "capture", "inspection"))
@@ -147,7 +147,7 @@ def test_peers_are_compared_with_ours_on_the_same_frames(small_bundle, tmp_path)
     [
         (("pipeline", "--bundle", "gone"), "gone"),
         (("pipeline", "--backend", "abacus"), "backend 'abacus' with 1 workers"),
-        (("start", "--other", "opt_models/pcb-template/2"), "take no template"),
+        (("start", "--other", "opt_models/pcb-template/3"), "take no template"),
         (("start", "--bundle", "gone"), "gone"),
         (("memory", "--bundle", "gone"), "gone"),
         (("limit", "--bundle", "gone"), "gone"),

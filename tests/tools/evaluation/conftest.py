@@ -13,7 +13,7 @@ from edge_runtime.inference.bundle import load_bundle
 from edge_runtime.vision.boards import CAMERA
 from tools.synthesize import write_boards
 
-SHIPPED_BUNDLE = Path(__file__).parents[3] / "opt_models" / "board-unet" / "2"
+SHIPPED_BUNDLE = Path(__file__).parents[3] / "opt_models" / "board-unet" / "3"
 SIDE_PX = 128
 
 settings.register_profile("untimed", deadline=None)

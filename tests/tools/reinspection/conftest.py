@@ -17,7 +17,7 @@ from tools.reinspection.executors import LocalExecutor
 from tools.reinspection.inspector import check_worker, inspect_pictures
 from tools.reinspection.run import Request, reinspect
 
-SHIPPED_BUNDLE = Path(__file__).parents[3] / "opt_models" / "board-unet" / "2"
+SHIPPED_BUNDLE = Path(__file__).parents[3] / "opt_models" / "board-unet" / "3"
 TILE_PX, CELL_PX = 64, 2
 BACKGROUND_GREY = 10
 CLASS_NAMES = ("open", "short", "spur", "copper", "pin-hole", "mousebite")
