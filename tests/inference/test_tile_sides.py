@@ -7,15 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_runtime.app import build_pool
+from edge_runtime.commands.inspect import pool_settings
 from edge_runtime.config import InspectionSettings
+from edge_runtime.config_recipe import RecipeSettings
 from edge_runtime.engines import PACKAGES, build_segmenter, engine_version, usual_and_largest, with_tiles
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.bundle import check_golden, load_bundle, machine_target
 from edge_runtime.inference.onnx_runtime import open_onnx_runtime
 from edge_runtime.inference.open_vino import open_openvino
-from edge_runtime.values import Mask, Recipe
+from edge_runtime.values import Mask, Outcome, Recipe, Zone
 from edge_runtime.vision.boards import BINARY, paint_board
 from edge_runtime.vision.preprocess import cut_tile
+from edge_runtime.vision.regions import watched_cells
 from edge_runtime.vision.stitching import mask_hw, place_core
 from edge_runtime.vision.tile_plan import tiles_for
 
@@ -108,3 +112,26 @@ def test_a_file_of_one_side_that_is_said_to_run_many_is_refused(onnx_bundle, ope
             open_it(small)
     else:
         assert all(report.passed for report in check_golden(small, open_it(small)))
+
+
+def test_workers_compute_only_the_region_and_leave_nothing_of_an_earlier_picture(scripted_bundle):
+    square = ((70.0, 70.0), (150.0, 70.0), (150.0, 150.0), (70.0, 150.0))
+    marked = np.full((640, 640, 3), 10, np.uint8)
+    marked[::90] = 103  # class 3, within the region and outside
+    clean = np.full((640, 640, 3), 10, np.uint8)
+    results = {}
+    for name, include in (("all", ()), ("region", (square,))):
+        settings = pool_settings(scripted_bundle.folder, RecipeSettings(include=include), 2, "scripted")
+        with build_pool(settings, scripted_bundle.mask_stride_px) as pool:
+            results[name] = [pool.inspect(picture) for picture in (marked, clean)]
+    everything, region = results["all"][0], results["region"][0]
+    assert region.tiles < everything.tiles / 4
+    watched = watched_cells((square,), (), (320, 320), 2) > 0
+    assert np.array_equal(region.mask.class_ids, np.where(watched, everything.mask.class_ids, 0))
+    assert region.mask.class_ids.any()
+    assert {(defect.xyxy_px[1], defect.zone) for defect in region.verdict.defects} == {
+        (90, Zone.INSPECT),
+        (180, Zone.IGNORE),
+    }
+    assert not results["region"][1].mask.class_ids.any()
+    assert results["region"][1].verdict.outcome is Outcome.PASS
