@@ -114,6 +114,11 @@ class TilePlan:
     def __len__(self) -> int:
         return len(self.origins_yx)
 
+    @property
+    def digest(self) -> int:
+        """1..2^32 - 1, in every process the same for the same plan: hashes of whole numbers are not salted."""
+        return hash((self.image_hw, self.tile_px, self.origins_yx, self.cores_xyxy_px)) & (2**32 - 1) or 1
+
 
 @dataclass(frozen=True)
 class Mask:

@@ -125,6 +125,7 @@ def repack(
     target: Annotated[
         list[str] | None, typer.Option(help="Networks to add; repeat. Default: onnx, none with --tile-range.")
     ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Networks that are there already are made anew.")] = False,
     tile_range: TileRange = None,
     motif: Annotated[Motif, typer.Option(help="What the golden tile for --tile-range shows.")] = "boards",
     data: Annotated[
@@ -149,6 +150,7 @@ def repack(
         network=network,
         prior_shift=prior_shift,
         allow=tuple(allow or ()),
+        replace=replace,
         tile_range_px=tile_range,
         motif=motif,
         evaluation=tuple(labelled_folder(one) for one in data or []),

@@ -31,8 +31,9 @@ README = "README.md"
 class RepackRequest:
     """`bundle`, what to add, and what `pack` was told; `allow`: OpenVINO's coarser precisions.
 
-    `network`: the one it was packed from; None: read from its ONNX file. `tile_range_px`: the sides of tiles to offer;
-    `motif`: what the golden tile for them shows. `evaluation`: data sets, by label, to state the accuracy on anew.
+    `replace`: networks that are there already are made anew. `network`: the one it was packed from; None: read from its
+    ONNX file. `tile_range_px`: the sides of tiles to offer; `motif`: what the golden tile for them shows. `evaluation`:
+    data sets, by label, to state the accuracy on anew.
     """
 
     bundle: Path
@@ -41,6 +42,7 @@ class RepackRequest:
     network: Path | None = None
     prior_shift: float = PRIOR_SHIFT
     allow: tuple[str, ...] = ()
+    replace: bool = False
     tile_range_px: tuple[int, int] | None = None
     motif: Motif = "boards"
     evaluation: tuple[tuple[str, Path], ...] = ()
@@ -53,15 +55,17 @@ def repack(request: RepackRequest) -> Bundle:
     ToolError for a network that is not the bundle's, BundleError, DatasetError.
     """
     old = load_bundle(request.bundle)
-    if again := {one.target for one in old.manifest.artefacts} & set(request.wanted.targets):
-        raise ToolError(f"{old.folder}: has a network for {', '.join(sorted(again))} already")
+    again = {one.target for one in old.manifest.artefacts} & set(request.wanted.targets)
+    if again and not request.replace:
+        raise ToolError(f"{old.folder}: has a network for {', '.join(sorted(again))} already; --replace makes it anew")
     request.wanted.check()
     data = {label: labelled_for(folder, old) for label, folder in request.evaluation}
     golden = [old.read_golden(entry) for entry in old.manifest.golden]
     values = old.manifest.model_dump(exclude={"artefacts", "golden", "signature"})
     draft = Draft(**{**values, "version": request.out.name})
     with tempfile.TemporaryDirectory(prefix="repack-") as scratch:
-        artefacts = kept_artefacts(old) + _added(old, request, Path(scratch))
+        kept = [one for one in kept_artefacts(old) if one.target not in again]
+        artefacts = kept + _added(old, request, Path(scratch))
         if request.tile_range_px is not None:
             contract = old.input_contract
             range_px = offered_range(request.tile_range_px, contract.stride_px, contract.margin_px)

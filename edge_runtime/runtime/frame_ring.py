@@ -29,6 +29,8 @@ _WORKING_ON = struct.Struct("<Q")
 _PROGRESS = struct.Struct("<QII")  # part_id, tiles claimed, tiles finished
 _CANCELLED_AT = _PROGRESS.size
 _PREPARED_AT = _CANCELLED_AT + 1
+_PLAN_AT = 20
+_PLAN = struct.Struct("<I")
 _BEGAN_AT = 24
 _BEGAN = struct.Struct("<Q")
 _FATES_AT = 32
@@ -147,6 +149,7 @@ class FrameRing:
         if _PROGRESS.unpack_from(self.memory, entry)[0] != part_id:
             self.memory[entry + _PREPARED_AT] = 0
         self.memory[entry + _CANCELLED_AT] = 0
+        _PLAN.pack_into(self.memory, entry + _PLAN_AT, 0)
         _BEGAN.pack_into(self.memory, entry + _BEGAN_AT, 0)
         _FATES.pack_into(self.memory, entry + _FATES_AT, 0, 0, 0)
         _SPOT.pack_into(self.memory, entry + _SPOT_AT, *_NO_SPOT)
@@ -167,6 +170,21 @@ class FrameRing:
     def began_ns(self, slot: int, part_id: int) -> int:
         """When the first worker turned to the frame, 0 before."""
         return int(_BEGAN.unpack_from(self.memory, self._entry_at(slot, part_id) + _BEGAN_AT)[0])
+
+    def agrees(self, slot: int, part_id: int, plan_digest: int) -> bool:
+        """Before a worker's first claim: whether it plans the frame's tiles as the first one did, which says how here.
+
+        `plan_digest`, 1..2^32 - 1, is the same exactly for the same plan. Tiles of two plans would leave cells that
+        nobody computes.
+        """
+        entry = self._entry_at(slot, part_id)
+        with self._locked(entry):
+            if not self._open(entry, part_id):
+                return True
+            known = int(_PLAN.unpack_from(self.memory, entry + _PLAN_AT)[0])
+            if not known:
+                _PLAN.pack_into(self.memory, entry + _PLAN_AT, plan_digest)
+            return known in (0, plan_digest)
 
     def prepare(self, slot: int, part_id: int, worker: int, work: Callable[[], None]) -> None:
         """Before a worker's first claim: have `work` done once for the frame, by the first to come; the others wait.

@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from edge_runtime.clock import NS_PER_MS, Clock
+from edge_runtime.errors import InferenceError
 from edge_runtime.interfaces import Segmenter
 from edge_runtime.pictures import grey_of
 from edge_runtime.processes import freeze_garbage
@@ -124,6 +125,10 @@ class InspectionWorker:
         arrays = slot_arrays(self._ring, request.slot, request.image_hw, work.mask_stride_px)
         plan = work.tiles(request.image_hw)
         self._ring.begin(request.slot, request.part_id, self._clock.monotonic_ns())
+        if not self._ring.agrees(request.slot, request.part_id, plan.digest):
+            raise InferenceError(
+                f"part {request.part_id}: {len(plan)} tiles of {plan.tile_px} px, others plan otherwise"
+            )
         tiles, predict_ns = 0, 0
         if work.takes_template:
             self._ring.prepare(request.slot, request.part_id, self._index, partial(_lay_template, arrays))

@@ -420,3 +420,16 @@ def test_what_tiles_spot_is_joined_and_forgotten_at_the_next_start(corners):
     ring.start(1, 1)
     assert ring.spotted(1, 1) is None
     ring.close()
+
+
+def test_workers_that_plan_a_frame_otherwise_than_the_first_are_told_so():
+    ring = FrameRing.create(RingLayout(2, 64))
+    ring.start(1, 1)
+    assert [ring.agrees(1, 1, digest) for digest in (77, 77, 78, 77)] == [True, True, False, True]
+    ring.start(1, 2)
+    assert [ring.agrees(1, 2, digest) for digest in (78, 77)] == [True, False]
+    ring.start(1, 2)
+    assert ring.agrees(1, 2, 79), "a part that is started once more begins at nothing"
+    ring.cancel(1)
+    assert ring.agrees(1, 2, 5), "nobody works on a cancelled part"
+    ring.close()

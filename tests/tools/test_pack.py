@@ -220,7 +220,7 @@ def test_repack_refuses_what_would_not_be_the_same_model(packed, tmp_path):
     run, _, bundle = packed
     graph = load_network(run)[0]
     out = tmp_path / "tiny" / "4"
-    assert "has a network for onnx already" in str(repack(bundle, run, out).exception)
+    assert "has a network for onnx already; --replace makes it anew" in str(repack(bundle, run, out).exception)
     assert "needs calibration tiles" in str(repack(bundle, run, out, "--target", "onnx+int8").exception)
     plain = write_without_onnx(bundle, tmp_path / "plain" / "1")
     save_network(tmp_path / "network.npz", graph, initial_weights(graph, 77))
