@@ -26,13 +26,17 @@ HW = (1, 1)
 TILES = 2
 WORKERS = range(3)
 DEADLINE_NS = 20 * NS_PER_MS
-RECIPES = tuple(RecipeFacts(number, f"recipe-{number}", "model", f"{number:08x}") for number in (1, 2, 3))
+
+
+def recipes_of(era: int) -> tuple[RecipeFacts, ...]:
+    return tuple(RecipeFacts(number, f"recipe-{number}", f"model-{era}", f"{era}{number:07x}") for number in (1, 2, 3))
 
 
 class Worker:
     """An inspection process: what it was asked, the tile it is in, and what it said that the line has not read."""
 
-    def __init__(self) -> None:
+    def __init__(self, era: int) -> None:
+        self.era = era
         self.asked: deque[Inspect] = deque()
         self.inside: Inspect | None = None
         self.concluding = False
@@ -53,12 +57,13 @@ class LineMachine(RuleBasedStateMachine):
         worker_count=st.integers(0, 3),
     )
     def begin(self, guard_ms, knows_who_works, kept_recipe, worker_count, **rules) -> None:
-        self.rules = LineRules(20, capture_timeout_ms=5, recipes=RECIPES, deadline_guard_ms=guard_ms, **rules)
+        self.rules = LineRules(20, capture_timeout_ms=5, recipes=recipes_of(0), deadline_guard_ms=guard_ms, **rules)
         self.ring = FrameRing.create(RingLayout(rules["slot_count"], 1))
         working_on = self.ring.working_on if knows_who_works else None
         self.control = LineControl(self.rules, 1, working_on, kept_recipe)
         self.selections = [(0, kept_recipe if kept_recipe in (1, 2, 3) else 0)]
         self.recipes: dict[int, int] = {}
+        self.era, self.eras, self.slot_eras = 0, dict[int, int](), dict[int, int]()
         self.now_ns = NS_PER_MS
         self.open_parts: dict[int, int] = {}
         self.line_seqnos: dict[int, int] = {}
@@ -98,7 +103,7 @@ class LineMachine(RuleBasedStateMachine):
         assert sum(each.part_id == 0 for each in self.camera_asked) <= (capture.part_id != 0)
         assert capture.recipe == self.recipes.get(capture.part_id, self.selections[-1][1])
         assert capture.recipe or self.rules.recipe_by_code
-        self.slot_owners[capture.slot] = capture.part_id
+        self.slot_owners[capture.slot], self.slot_eras[capture.slot] = capture.part_id, self.era
         self.camera_asked.append(capture)
 
     def users(self, slot: int) -> list:
@@ -116,7 +121,8 @@ class LineMachine(RuleBasedStateMachine):
         assert self.recipes[request.part_id] == request.recipe
         assert not any(each.inside and each.inside.slot == request.slot for each in self.workers.values())
         assert start.workers
-        assert set(start.workers) == set(self.workers)
+        era = self.eras[request.part_id]
+        assert set(start.workers) == {index for index, worker in self.workers.items() if worker.era == era}
         self.ring.start(request.slot, request.part_id)
         for index in start.workers:
             self.workers[index].asked.append(request)
@@ -131,6 +137,7 @@ class LineMachine(RuleBasedStateMachine):
         assert announce.line_seqno == self.line_seqnos.get(verdict.part_id)
         number = self.recipes[verdict.part_id]
         assert announce.recipe.number == number
+        assert announce.recipe.model_id == verdict.model_id == (f"model-{self.eras[verdict.part_id]}" if number else "")
         assert verdict.recipe_id == (f"recipe-{number}" if number else "")
         assert verdict.reasons == ("no_recipe",) or number or verdict.outcome is Outcome.NOT_INSPECTED
         assert verdict.outcome is Outcome.NOT_INSPECTED or self.now_ns < deadline_ns, "a verdict after the deadline"
@@ -175,6 +182,21 @@ class LineMachine(RuleBasedStateMachine):
         assert isinstance(selected, RecipeSelected)
         assert selected.recipe.number == self.control.recipes.selected.number == chosen
 
+    @rule()
+    def other_recipes_are_taken_over(self) -> None:
+        self.era += 1
+        (selected,) = self.control.take_over(recipes_of(self.era), 0, self.now_ns)
+        self.do([selected])
+        assert selected.recipe.number == 0 or selected.recipe.model_id == f"model-{self.era}"
+
+    @rule(index=st.sampled_from(WORKERS))
+    def a_worker_that_nothing_needs_leaves(self, index) -> None:
+        worker = self.workers.get(index)
+        if worker is not None and not self.control.needs(index):
+            assert worker.era < self.era
+            assert (list(worker.asked), worker.inside) == ([], None)
+            self.a_worker_dies(index)
+
     def selected_at(self, at_ns: int) -> int:
         earlier = [number for since_ns, number in self.selections if since_ns <= at_ns]
         return earlier[-1]
@@ -211,6 +233,7 @@ class LineMachine(RuleBasedStateMachine):
         part_id = self.control.next_part_id
         self.open_parts[part_id], self.line_seqnos[part_id] = at_ns + DEADLINE_NS, part_id % 5
         self.recipes[part_id] = self.selected_at(at_ns)
+        self.eras[part_id] = self.era
         given_id, actions = self.control.trigger(at_ns, self.now_ns, UTC, part_id % 5)
         assert given_id == part_id
         assert isinstance(actions[-1], Capture | Announce)
@@ -249,6 +272,7 @@ class LineMachine(RuleBasedStateMachine):
         part_id = asked.part_id or self.control.next_part_id
         if asked.part_id == 0:
             self.open_parts[part_id], self.recipes[part_id] = self.now_ns + DEADLINE_NS, asked.recipe
+            self.eras[part_id] = self.slot_eras[asked.slot]
         self.pictures[part_id], self.slot_owners[asked.slot] = asked.slot, part_id
         recipe = asked.recipe
         if self.rules.recipe_by_code:
@@ -282,7 +306,7 @@ class LineMachine(RuleBasedStateMachine):
     @rule(index=st.sampled_from(WORKERS))
     def a_worker_comes(self, index) -> None:
         if index not in self.workers:
-            self.workers[index] = Worker()
+            self.workers[index] = Worker(self.era)
             self.do(self.control.worker_ready(index))
 
     @rule(index=st.sampled_from(WORKERS), good=st.booleans(), steps=st.integers(1, 6))
@@ -315,7 +339,16 @@ class LineMachine(RuleBasedStateMachine):
     def result(self, request: Inspect, good: bool) -> Inspected:
         outcome, reasons = (Outcome.PASS, ()) if good else (Outcome.REJECT, ("open",))
         return Inspected(
-            Verdict(request.part_id, outcome, reasons, (), 0, self.now_ns, "model", f"recipe-{request.recipe}")
+            Verdict(
+                request.part_id,
+                outcome,
+                reasons,
+                (),
+                0,
+                self.now_ns,
+                f"model-{self.eras[request.part_id]}",
+                f"recipe-{request.recipe}",
+            )
         )
 
     @rule(index=st.sampled_from(WORKERS), count=st.integers(1, 5))
