@@ -47,6 +47,9 @@ def run_tune(options: BenchOptions, wish: TuneOptions, as_json: bool) -> None:
     told(_table(subject, tuned))
     for setup, problem in problems.items():
         told(f"cannot be used: {setup}: {problem}")
+    untried = [str(setup) for race in tuned.races.values() for setup in race.untried]
+    if untried:
+        told(f"not tried for lack of time (allow more: --seconds): {'; '.join(untried)}")
     told(_words(tuned, wish.rules))
     for change in changes:
         told(str(change))

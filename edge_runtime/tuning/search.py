@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -13,6 +13,7 @@ Measure = Callable[[Subject], "Sequence[float] | None"]
 SAME_SHARE = 0.02
 ONE_ROUND_SHARE = 0.15
 SAME_TAIL_SHARE = 0.25
+HOPELESS_TIMES = 2.5
 SIGMA_OF_MAD = 1.4826
 
 
@@ -33,13 +34,18 @@ class Standing(Generic[Subject]):
         return statistics.median(self.medians_ms)
 
     @property
+    def best_ms(self) -> float:
+        """Of the visits' medians, too: what else runs on the device only ever makes a visit longer."""
+        return min(self.medians_ms)
+
+    @property
     def p99_ms(self) -> float:
         return percentile([time for visit in self.visits for time in visit], 99)
 
     @property
     def cost_ms(self) -> float:
-        """Half the usual frame, half the late one: the deadline is for both."""
-        return (self.median_ms + self.p99_ms) / 2
+        """Three parts of the usual frame and one of the late one, which few frames tell with little certainty."""
+        return (3 * self.median_ms + self.p99_ms) / 4
 
 
 @dataclass(frozen=True)
@@ -56,27 +62,37 @@ class RaceRules:
 
 @dataclass
 class Race(Generic[Subject]):
-    """What came out. `finalists` best first; `beaten` in the order they left; `unusable` could not be measured."""
+    """What came out.
+
+    `finalists` best first; `beaten` in the order they left; `unusable` could not be measured; `untried`: no time.
+    """
 
     finalists: list[Standing[Subject]] = field(default_factory=list)
     beaten: list[Standing[Subject]] = field(default_factory=list)
     unusable: list[Subject] = field(default_factory=list)
+    untried: list[Subject] = field(default_factory=list)
     finished: bool = True
 
 
 def run_race(
-    subjects: Sequence[Subject], measure: Measure[Subject], rules: RaceRules, is_over: Callable[[], bool]
+    subjects: Sequence[Subject],
+    measure: Measure[Subject],
+    rules: RaceRules,
+    is_over: Callable[[], bool],
+    protected: Collection[Subject] = (),
 ) -> Race[Subject]:
     """Visit all in turn, round after round (A B C, A B C), so that a drift meets each alike; the slower half leaves.
 
-    At most 2 × subjects + keep × rounds visits. When `is_over` says so the race ends before the next visit, but not
-    before the first; those who were never visited are in none of the lists.
+    After the first round only the hopeless leave: one visit may have been disturbed. The `protected` stay to the end.
+    At most 3 × subjects + (keep + protected) × rounds visits. When `is_over` says so the race ends before the next
+    visit, but not before the first.
     """
     race: Race[Subject] = Race()
     visits: dict[Subject, list[tuple[float, ...]]] = {subject: [] for subject in subjects}
     running = list(visits)
     rounds = 0
-    while running and (len(running) > rules.keep or rounds < rules.rounds) and race.finished:
+    contenders = running
+    while running and (len(contenders) > rules.keep or rounds < rules.rounds) and race.finished:
         for subject in list(running):
             if is_over() and any(visits.values()):
                 race.finished = False
@@ -89,9 +105,13 @@ def run_race(
                 race.unusable.append(subject)
         rounds += 1
         if race.finished:
-            running, slower = _halved(running, visits, rules.keep)
+            slower = _slower([each for each in running if each not in protected], visits, rules.keep, rounds)
+            beaten = {standing.subject for standing in slower}
+            running = [subject for subject in running if subject not in beaten]
             race.beaten += slower
+        contenders = [subject for subject in running if subject not in protected]
     seen = [Standing(subject, tuple(visits[subject])) for subject in running if visits[subject]]
+    race.untried = [subject for subject in running if not visits[subject]]
     race.finalists = sorted(seen, key=lambda standing: standing.cost_ms)
     return race
 
@@ -124,11 +144,12 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return low + (high - low) * (place - math.floor(place))
 
 
-def _halved(
-    running: Sequence[Subject], visits: dict[Subject, list[tuple[float, ...]]], keep: int
-) -> tuple[list[Subject], list[Standing[Subject]]]:
-    """The faster half in the order it ran, at least `keep`; and the others, fastest first."""
+def _slower(
+    running: Sequence[Subject], visits: Mapping[Subject, Sequence[tuple[float, ...]]], keep: int, rounds: int
+) -> list[Standing[Subject]]:
+    """Those that leave after a round, fastest first."""
     standings = [Standing(subject, tuple(visits[subject])) for subject in running]
-    standings.sort(key=lambda standing: standing.median_ms)
-    stays = {standing.subject for standing in standings[: max(keep, math.ceil(len(running) / 2))]}
-    return [subject for subject in running if subject in stays], [s for s in standings if s.subject not in stays]
+    ranking = sorted(standings, key=lambda standing: standing.best_ms)
+    if rounds > 1:
+        return ranking[max(keep, math.ceil(len(running) / 2)) :]
+    return [standing for standing in ranking if standing.best_ms > HOPELESS_TIMES * ranking[0].best_ms]

@@ -54,13 +54,16 @@ class Setup:
 
 
 def layouts(processors: Sequence[Processor], max_threads: int = 64) -> list[tuple[int, int]]:
-    """Workers × threads: each way to share out one processor, half of the fast ones, these, all but one, all."""
+    """Workers × threads: each way to share out one processor, half of the fast ones, these, all but one, all.
+
+    Those that compute on as many as there are fast ones come first.
+    """
     fast, everything = len(fastest(processors)), len(processors)
     cores = len({processor.siblings for processor in processors})
     totals = {total for total in (1, fast // 2, fast, cores, everything - 1, everything) if total > 0}
     return [
         (total // threads, threads)
-        for total in sorted(totals)
+        for total in sorted(totals, key=lambda total: (abs(total - fast), total))
         for threads in range(1, total + 1)
         if total % threads == 0 and threads <= max_threads and total // threads <= 64
     ]

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Literal
 
@@ -51,7 +52,7 @@ PROCESSORS = Stage("processors", 0.95, RaceRules(keep=FINALISTS, rounds=10))
 
 @dataclass(frozen=True)
 class Tuned:
-    """What came out. `now`: the settings as they are, visited in turn with the choice; None where they cannot run.
+    """What came out. `now`: the settings as they are, visited in turn with the choice; None where they cannot run here.
 
     `steady`: whether warm-up ended because nothing moved any more. `races` by stage.
     """
@@ -101,10 +102,10 @@ class Tuner:
         now = replace(now, engine=best[0].engine) if is_open else now
         best = self._race(LAYOUTS, self._all(with_layouts(setup.engine, self._processors) for setup in best))
         finals = self._all(with_affinities(setup, self._processors) for setup in best)
-        self._race(PROCESSORS, list(dict.fromkeys([now, *finals])))
+        self._race(PROCESSORS, list(dict.fromkeys([now, *finals])), protected=(now,))
         finalists = self._races[PROCESSORS.name].finalists
         chosen = choose(finalists, lambda setup: (setup.size, setup != now, setup.engine != engines[0]))
-        chosen, before = self._side_by_side(chosen, now)
+        before = next((standing for standing in finalists if standing.subject == now), None)
         seconds = time.monotonic() - self._began_s
         return Tuned(chosen, before, self._races, steady, begin, warm, self._state(), seconds)
 
@@ -128,10 +129,10 @@ class Tuner:
                 break
         return is_steady(windows)
 
-    def _race(self, stage: Stage, setups: Sequence[Setup]) -> list[Setup]:
+    def _race(self, stage: Stage, setups: Sequence[Setup], protected: Sequence[Setup] = ()) -> list[Setup]:
         """The finalists of a stage, best first; all others' workers end."""
-        until_s = stage.until_share * self._rules.budget_s
-        race = run_race(setups, self._visit(stage.name), stage.rules, lambda: self._passed_s > until_s)
+        is_over = partial(self._is_past, stage.until_share)
+        race = run_race(setups, self._visit(stage.name), stage.rules, is_over, protected)
         self._races[stage.name] = race
         if not race.finalists:
             problems = "; ".join(f"{setup}: {self._stand.problems.get(setup, 'not tried')}" for setup in setups)
@@ -141,15 +142,6 @@ class Tuner:
             if setup not in finalists:
                 self._stand.drop(setup)
         return finalists
-
-    def _side_by_side(self, chosen: Standing[Setup], now: Setup) -> tuple[Standing[Setup], Standing[Setup] | None]:
-        """The choice and the settings as they are, in turn: from the last race, or three rounds more."""
-        known = {standing.subject: standing for standing in self._races[PROCESSORS.name].finalists}
-        if now not in known:
-            pair, rules = [now, chosen.subject], RaceRules(keep=2, rounds=3)
-            race = run_race(pair, self._visit("comparison"), rules, lambda: False)
-            known |= {standing.subject: standing for standing in race.finalists}
-        return known.get(chosen.subject, chosen), known.get(now)
 
     def _visit(self, stage: str) -> Callable[[Setup], list[float] | None]:
         measure = self._stand.frames_ms if self._rules.goal == "latency" else self._stand.pace_ms
@@ -163,6 +155,9 @@ class Tuner:
 
     def _state(self) -> DeviceState:
         return read_state([processor.number for processor in self._processors])
+
+    def _is_past(self, share: float) -> bool:
+        return self._passed_s > share * self._rules.budget_s
 
     def _say(self, text: str) -> None:
         self._tell(text, min(1.0, self._passed_s / self._rules.budget_s))

@@ -23,8 +23,8 @@ def affinities(setup: Setup, processors: Sequence[Processor]) -> list[tuple[str,
 
 
 def test_two_equal_processors() -> None:
-    assert layouts(big_and_little(0, 2)) == [(1, 1), (2, 1), (1, 2)]
-    assert layouts(big_and_little(0, 2), max_threads=1) == [(1, 1), (2, 1)]
+    assert layouts(big_and_little(0, 2)) == [(2, 1), (1, 2), (1, 1)]
+    assert layouts(big_and_little(0, 2), max_threads=1) == [(2, 1), (1, 1)]
     assert affinities(Setup(ENGINE, 2, 1), big_and_little(0, 2)) == [(), ("0", "1")]
 
 
