@@ -170,13 +170,16 @@ def _table(subject: Subject, figures: Figures, deadline: DeadlineCheck | None) -
     for row in [
         ("engine", _engine(subject)),
         ("set-up", f"{inspection.workers} workers × {inspection.threads} threads{where}"),
-        ("frame", f"p50 {figures.p50_ms:.1f}, p99 {figures.p99_ms:.1f}, max {figures.max_ms:.1f} ms"),
-        ("tiles", f"{figures.tiles:g} a frame, {figures.tile_ms:.1f} ms each"),
         (
-            "rate",
-            f"{figures.frames_per_s:.2f} frames/s, one after the other ({figures.frames} in {figures.seconds:.0f} s)",
+            "frame",
+            f"p50 {figures.p50_ms:.1f}, p99 {figures.p99_ms:.1f}, max {figures.max_ms:.1f} ms ({figures.frames})",
         ),
-        ("cores", f"{figures.cores_used:.2f} of {figures.cores} used by the workers, load {figures.load:.2f} before"),
+        ("tiles", f"{figures.tiles:g} a frame, {figures.tile_ms:.1f} ms each"),
+        ("rate", f"{figures.frames_per_s:.2f} frames/s while the next picture always waits"),
+        (
+            "cores",
+            f"{figures.cores_used:.2f} of {figures.cores} used by the workers then, load {figures.load:.2f} before",
+        ),
         ("memory", f"{figures.memory_mb:.0f} MB, workers with their share of the frame ring"),
         ("at begin", str(figures.begin)),
         ("at end", str(figures.end)),

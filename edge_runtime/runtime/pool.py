@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edge_runtime.clock import NS_PER_MS, Clock
+from edge_runtime.clock import NS_PER_MS, NS_PER_S, Clock
 from edge_runtime.errors import InferenceError
 from edge_runtime.runtime.channel import ChannelClosed
 from edge_runtime.runtime.children import Child
 from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.messages import Failed, Inspect, Inspected, Left, Message, MessageError, Ready, Stop
 from edge_runtime.runtime.recipes import RecipeFacts
-from edge_runtime.runtime.slot_arrays import slot_arrays
+from edge_runtime.runtime.slot_arrays import SlotArrays, slot_arrays
 from edge_runtime.values import NO_TILES, Mask, Outcome, TileCounts, Verdict
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SLOT = 0
+PACED_SLOTS, PACED_MIN = (0, 1), 3
 
 
 @dataclass(frozen=True)
@@ -85,21 +86,9 @@ class InspectionPool:
         NOT_INSPECTED when a worker is lost. Raises InferenceError when the workers cannot be started, ValueError when
         the picture does not fit the ring, or the template the model or the picture.
         """
-        image_hw = (image.shape[0], image.shape[1])
-        if (template is not None) != self._takes_template:
-            raise ValueError("the model needs a template" if template is None else "the model takes no template")
-        if template is not None and template.shape != image_hw:
-            raise ValueError(f"the template has {template.shape} px, the picture {image_hw}")
+        arrays = self._lay(SLOT, image, template)
         self._start_missing()
-        arrays = slot_arrays(self._ring, SLOT, image_hw, self._mask_stride_px)
-        arrays.image[...] = image
-        if template is not None:
-            arrays.template[...] = template
-        self._part_id += 1
-        asked_ns = self._clock.monotonic_ns()
-        self._ring.start(SLOT, self._part_id)
-        for worker in self._workers:
-            worker.ask(Inspect(SLOT, self._part_id, image_hw, self._recipe.number), asked_ns)
+        asked_ns = self._ask(SLOT, (image.shape[0], image.shape[1]))
         answer, answered_ns, lefts = self._collect()
         predict_ms = sum(left.predict_ms for left in lefts)
         ms = {"frame": (answered_ns - asked_ns) / NS_PER_MS, "predict": predict_ms}
@@ -108,7 +97,58 @@ class InspectionPool:
         mask = Mask(arrays.class_ids.copy(), arrays.scores.copy(), self._mask_stride_px)
         return PoolResult(answer.verdict, mask, answer.tile_counts.computed, ms | answer.stage_ms, answer.tile_counts)
 
+    def pace_s(self, image: ImageU8, template: ImageU8 | None, seconds: float) -> float:
+        """Seconds a frame when the next picture always waits, as on a busy line: over `seconds`, at least `PACED_MIN`.
+
+        The picture is in its slot already. Raises InferenceError when a worker is lost, after which the pool is of no
+        use, and as `inspect`.
+        """
+        for slot in PACED_SLOTS:
+            self._lay(slot, image, template)
+        self._start_missing()
+        everybody = set(range(len(self._workers)))
+        inside: dict[int, tuple[int, set[int]]] = {}
+        done_ns: list[int] = []
+        until_ns = self._clock.monotonic_ns() + round(seconds * NS_PER_S)
+        while inside or not done_ns:
+            for slot in set(PACED_SLOTS) - {slot for slot, _ in inside.values()}:
+                if len(done_ns) + len(inside) < PACED_MIN or self._clock.monotonic_ns() < until_ns:
+                    self._ask(slot, (image.shape[0], image.shape[1]))
+                    inside[self._part_id] = (slot, set(everybody))
+            for index, message in self._next_messages(everybody):
+                if message is None:
+                    raise InferenceError(self._last_failure or f"{self._workers[index].spec.name} is lost")
+                if isinstance(message, Left):
+                    now_ns = self._clock.monotonic_ns()
+                    self._workers[index].answered(now_ns)
+                    inside[message.part_id][1].discard(index)
+                    if not inside[message.part_id][1]:
+                        del inside[message.part_id]
+                        done_ns.append(now_ns)
+        return (done_ns[-1] - done_ns[0]) / (len(done_ns) - 1) / NS_PER_S
+
     # -- inside -------------------------------------------------------------------------------------------------
+
+    def _lay(self, slot: int, image: ImageU8, template: ImageU8 | None) -> SlotArrays:
+        image_hw = (image.shape[0], image.shape[1])
+        if (template is not None) != self._takes_template:
+            raise ValueError("the model needs a template" if template is None else "the model takes no template")
+        if template is not None and template.shape != image_hw:
+            raise ValueError(f"the template has {template.shape} px, the picture {image_hw}")
+        arrays = slot_arrays(self._ring, slot, image_hw, self._mask_stride_px)
+        arrays.image[...] = image
+        if template is not None:
+            arrays.template[...] = template
+        return arrays
+
+    def _ask(self, slot: int, image_hw: tuple[int, int]) -> int:
+        """Give the slot's picture to the workers as a new part; when (monotonic ns)."""
+        self._part_id += 1
+        asked_ns = self._clock.monotonic_ns()
+        self._ring.start(slot, self._part_id)
+        for worker in self._workers:
+            worker.ask(Inspect(slot, self._part_id, image_hw, self._recipe.number), asked_ns)
+        return asked_ns
 
     def _collect(self) -> tuple[Inspected | None, int, list[Left]]:
         """Wait until every worker has left the slot or is gone."""

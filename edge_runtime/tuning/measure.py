@@ -11,16 +11,21 @@ from typing import TYPE_CHECKING, Any
 from edge_runtime.config import Settings
 from edge_runtime.device_state import DeviceState, read_state
 from edge_runtime.tuning.search import percentile
-from edge_runtime.tuning.stand import OpenWorkers
+from edge_runtime.tuning.stand import FRAMES_MIN, OpenWorkers
 
 if TYPE_CHECKING:
     from edge_runtime.runtime.pool import PoolResult
 
+ALONE_SHARE = 2 / 3
+
 
 @dataclass(frozen=True)
 class Figures:
-    """Milliseconds but where a name says else. `tile_ms`: the predictor's time of one tile; `frames_per_s`: one picture
-    after the other. `cores_used`: of `cores`, by the workers. `load`: the machine's, just before."""
+    """Milliseconds but where a name says else.
+
+    `frames` one after the other, over `seconds`. `tile_ms`: the predictor's time of one tile. `frames_per_s` and
+    `cores_used`, of `cores`, by the workers while the next picture always waits. `load`: the machine's, just before.
+    """
 
     frames: int
     seconds: float
@@ -59,33 +64,42 @@ class DeadlineCheck:
 
 
 def measure(workers: OpenWorkers, seconds: float, tell: Callable[[float], None]) -> Figures:
-    """Frames for so long; `tell` hears the share that is done. Raises InferenceError."""
+    """Frames one after the other for two thirds of the time, then as many as the workers can; `tell` hears the share
+    that is done. Raises InferenceError."""
     processors = sorted(os.sched_getaffinity(0))
     load, begin = os.getloadavg()[0], read_state(processors)
     results: list[PoolResult] = []
-    cpu_s, began_s = workers.cpu_seconds(), time.monotonic()
-    while (passed_s := time.monotonic() - began_s) < seconds or len(results) < 3:
+    began_s = time.monotonic()
+    while (passed_s := time.monotonic() - began_s) < seconds * ALONE_SHARE or len(results) < FRAMES_MIN:
         results.append(workers.inspect())
-        tell(min(1.0, passed_s / seconds))
-    wall_s, cpu_s = time.monotonic() - began_s, workers.cpu_seconds() - cpu_s
+        tell(min(ALONE_SHARE, passed_s / seconds))
+    alone_s = time.monotonic() - began_s
+    pace_s, cores_used = _at_full_rate(workers, seconds * (1 - ALONE_SHARE))
     times = [result.ms["frame"] for result in results]
     tiles = sum(result.tiles for result in results)
     return Figures(
         frames=len(times),
-        seconds=wall_s,
+        seconds=alone_s,
         p50_ms=percentile(times, 50),
         p99_ms=percentile(times, 99),
         max_ms=max(times),
         tiles=tiles / len(times),
         tile_ms=sum(result.ms["predict"] for result in results) / max(1, tiles),
-        frames_per_s=len(times) / wall_s,
-        cores_used=cpu_s / wall_s,
+        frames_per_s=1 / pace_s,
+        cores_used=cores_used,
         cores=len(processors),
         memory_mb=workers.memory_bytes() / 1e6,
         load=load,
         begin=begin,
         end=read_state(processors),
     )
+
+
+def _at_full_rate(workers: OpenWorkers, seconds: float) -> tuple[float, float]:
+    """Seconds a frame, and the cores that the workers used meanwhile."""
+    began_s, cpu_s = time.monotonic(), workers.cpu_seconds()
+    pace_s = workers.pace_s(seconds)
+    return pace_s, (workers.cpu_seconds() - cpu_s) / (time.monotonic() - began_s)
 
 
 def check_deadline(settings: Settings, figures: Figures) -> DeadlineCheck:

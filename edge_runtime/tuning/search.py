@@ -50,10 +50,11 @@ class Standing(Generic[Subject]):
 
 @dataclass(frozen=True)
 class RaceRules:
-    """`keep`: how many run to the end; `rounds`: how many visits those get, time permitting."""
+    """`keep`: how many run to the end; `rounds`: their visits, time permitting; `sure`: and in any case."""
 
     keep: int = 3
     rounds: int = 5
+    sure: int = 0
 
     def __post_init__(self) -> None:
         if self.keep < 1 or self.rounds < 1:
@@ -85,7 +86,7 @@ def run_race(
 
     After the first round only the hopeless leave: one visit may have been disturbed. The `protected` stay to the end.
     At most 3 × subjects + (keep + protected) × rounds visits. When `is_over` says so the race ends before the next
-    visit, but not before the first.
+    visit, but not before the first, nor in a round that is sure.
     """
     race: Race[Subject] = Race()
     visits: dict[Subject, list[tuple[float, ...]]] = {subject: [] for subject in subjects}
@@ -94,7 +95,7 @@ def run_race(
     contenders = running
     while running and (len(contenders) > rules.keep or rounds < rules.rounds) and race.finished:
         for subject in list(running):
-            if is_over() and any(visits.values()):
+            if rounds >= rules.sure and any(visits.values()) and is_over():
                 race.finished = False
                 break
             times = measure(subject)

@@ -7,7 +7,6 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psutil
@@ -25,14 +24,6 @@ log = logging.getLogger(__name__)
 WARM_UP_FRAMES = 2
 FRAMES_MIN = 3
 MEMORY_KEPT_FREE = 0.25
-
-
-@dataclass(frozen=True)
-class Used:
-    """What the workers used in a while: processor seconds over wall seconds, and their memory now."""
-
-    cores: float
-    memory_bytes: int
 
 
 def with_setup(settings: Settings, setup: Setup) -> Settings:
@@ -70,6 +61,10 @@ class OpenWorkers:
         while time.monotonic() < until_s:
             results.append(self.inspect())
         return results
+
+    def pace_s(self, seconds: float) -> float:
+        """Seconds a frame when the next picture always waits."""
+        return self._pool.pace_s(self._material.images[0], self._material.template, seconds)
 
     def cpu_seconds(self) -> float:
         """Processor time of all workers since their start."""
@@ -109,14 +104,8 @@ class Stand:
         return self._tried(setup, lambda workers: [result.ms["frame"] for result in workers.frames_for(seconds)])
 
     def pace_ms(self, setup: Setup, seconds: float) -> list[float] | None:
-        """One value: the time of a visit over its frames; None: unusable."""
-
-        def paced(workers: OpenWorkers) -> list[float]:
-            began_s = time.monotonic()
-            frames = len(workers.frames_for(seconds))
-            return [1000 * (time.monotonic() - began_s) / frames]
-
-        return self._tried(setup, paced)
+        """One value: the time a frame takes when the next picture always waits; None: unusable."""
+        return self._tried(setup, lambda workers: [1000 * workers.pace_s(seconds)])
 
     def drop(self, setup: Setup) -> None:
         """End its workers, if there are any."""

@@ -47,7 +47,7 @@ class Stage:
 
 ENGINES = Stage("engine", 0.45, RaceRules(keep=2, rounds=3))
 LAYOUTS = Stage("workers × threads", 0.7, RaceRules(keep=FINALISTS, rounds=3))
-PROCESSORS = Stage("processors", 0.95, RaceRules(keep=FINALISTS, rounds=10))
+PROCESSORS = Stage("processors", 0.95, RaceRules(keep=FINALISTS, rounds=10, sure=1))
 
 
 @dataclass(frozen=True)

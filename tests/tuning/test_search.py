@@ -106,6 +106,13 @@ def test_time_ends_a_race_but_not_before_the_first_visit(costs: list[float], vis
     assert sorted([*(s.subject for s in [*race.finalists, *race.beaten]), *race.untried]) == list(range(len(costs)))
 
 
+@given(costs=COSTS, sure=st.integers(1, 4))
+def test_a_round_that_is_sure_is_run_without_time(costs: list[float], sure: int) -> None:
+    race = run_race(range(len(costs)), lambda n: [costs[n]], RaceRules(3, 5, sure), lambda: True)
+    assert {len(standing.visits) for standing in race.finalists} == {sure}
+    assert race.untried == []
+
+
 @given(costs=st.lists(st.floats(min_value=10, max_value=10.1), min_size=2, max_size=8))
 def test_of_equals_the_smallest_is_taken(costs: list[float]) -> None:
     race, _ = raced(costs, RaceRules(keep=8, rounds=10))
