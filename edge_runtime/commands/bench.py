@@ -15,12 +15,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from edge_runtime.commands.daemon_watch import refuse_beside_daemon
-from edge_runtime.commands.inspect import pool_settings
+from edge_runtime.commands.inspect import find_pictures, pool_settings
 from edge_runtime.config import InspectionSettings, Settings, inspection_of, load_settings
 from edge_runtime.config_recipe import MAX_SIDE_PX, RecipeSettings
 from edge_runtime.errors import ConfigError
 from edge_runtime.fastest_engine import told_engine
 from edge_runtime.inference.bundle import Bundle, load_bundle
+from edge_runtime.pictures import picture_hw
 from edge_runtime.processors import check_online
 from edge_runtime.tuning.material import Material, from_folder, made_up
 from edge_runtime.tuning.measure import DeadlineCheck, Figures, check_deadline, measure
@@ -129,7 +130,8 @@ def _settings(options: BenchOptions) -> Settings:
         settings = pool_settings(options.bundle, RecipeSettings(), options.workers or 2)
         keys = {"workers": options.workers or 2, "threads": options.threads or 1, "hang_timeout_ms": 60_000}
         settings = settings.model_copy(update={"inspection": _changed(inspection, keys)})
-        frame_hw = options.frame_hw or (UNSAID_PX, UNSAID_PX)
+        pictures = find_pictures([options.pictures]) if options.pictures else []
+        frame_hw = options.frame_hw or (picture_hw(pictures[0]) if pictures else (UNSAID_PX, UNSAID_PX))
     if frame_hw is None:
         return settings
     camera = settings.camera.model_copy(update={"height_px": frame_hw[0], "width_px": frame_hw[1]})

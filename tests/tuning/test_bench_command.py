@@ -75,8 +75,9 @@ def test_bench_takes_a_bundle_a_size_and_pictures(config: Path, tmp_path: Path) 
     (tmp_path / "pictures").mkdir()
     for index in range(2):
         cv2.imwrite(str(tmp_path / f"pictures/{index}.png"), paint_board(3, index, (300, 400)).image)
-    done = bench("-c", config, "--pictures", tmp_path / "pictures", "--seconds", 1, "--json")
-    assert json.loads(done.stdout)["picture_px"] == [400, 300]
+    for where in (("-c", config), ("--bundle", BUNDLE, "--backend", "scripted")):
+        done = bench(*where, "--pictures", tmp_path / "pictures", "--seconds", 1, "--json")
+        assert json.loads(done.stdout)["picture_px"] == [400, 300]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_bench_takes_a_bundle_a_size_and_pictures(config: Path, tmp_path: Path) 
         (("-c", "CONFIG", "--tune", "--workers", "3"), "--tune finds workers, threads and engine"),
         (("-c", "CONFIG", "--pictures", "."), "holds no picture"),
         (("-c", "nowhere.toml"), "nowhere.toml: cannot be read"),
-        (("--bundle", "nowhere"), "nowhere: no such folder"),
+        (("--bundle", "nowhere"), "nowhere/manifest.json: cannot be read"),
     ],
 )
 def test_what_cannot_be_measured_is_told(
