@@ -63,6 +63,7 @@ FIELDBUS_STALE_MS = 3_000.0
 MEASURE_SHARE = 0.6  # of the time to start: the rest is for opening what was chosen
 REPORTER_DATA_BYTES = 192 * 1024**2  # eight times what it needs: a broker's nonsense must not cost the workers theirs
 REPORTER_HANG_TIMEOUT_MS = 60_000.0  # a name server or a broker may be slow to say nothing
+MAX_TOLD_CHARS = 1000
 TAKEN_OVER = {"recipe", "recipes", "inspection"}
 NICENESS = {
     Role.GUARD: 0,
@@ -363,7 +364,18 @@ def _serve_inspection(channel: Channel, ring: FrameRing, settings: Settings, ind
             segmenter, bundle.classes, entry.recipe.value(), bundle.model_id, digest, gates[entry.bundle]
         )
     take_huge_pages(but_not=shared)
-    InspectionWorker(index, channel, ring, plans, SystemClock()).serve()
+    InspectionWorker(index, channel, ring, plans, SystemClock(), _engines_told(settings, bundles)).serve()
+
+
+def _engines_told(settings: Settings, bundles: dict[Path, Bundle]) -> str:
+    """What runs each model and, where it was measured, what the others took."""
+    from edge_runtime.fastest_engine import told_engine
+
+    inspection = settings.inspection
+    if inspection.backend != "auto":
+        return inspection.backend
+    told = (f"{each.model_id}, {told_engine(inspection, each, settings.station.data_dir)}" for each in bundles.values())
+    return "; ".join(told)[:MAX_TOLD_CHARS]
 
 
 def _proved_gate(settings: Settings, bundle: Bundle) -> TileGate | None:

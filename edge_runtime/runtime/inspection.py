@@ -98,20 +98,27 @@ class InspectionWorker:
     """Inspects each frame by the recipe it is asked for. Writes only the cores of the tiles it claimed."""
 
     def __init__(
-        self, index: int, channel: Channel, ring: FrameRing, plans: Mapping[int, InspectionPlan], clock: Clock
+        self,
+        index: int,
+        channel: Channel,
+        ring: FrameRing,
+        plans: Mapping[int, InspectionPlan],
+        clock: Clock,
+        engines: str = "",
     ) -> None:
-        """`plans`: the recipes by their numbers."""
+        """`plans`: the recipes by their numbers; `engines`: what runs their models, in words."""
         self._index = index
         self._channel = channel
         self._ring = ring
         self._digests = {number: plan.digest for number, plan in plans.items()}
         self._works = {number: RecipeWork(plan) for number, plan in plans.items()}
         self._clock = clock
+        self._engines = engines
 
     def serve(self) -> None:
         """Work until told to stop. Any error ends the process: the line starts a fresh one."""
         freeze_garbage()
-        self._channel.send_patiently(Ready(digests=self._digests))
+        self._channel.send_patiently(Ready(digests=self._digests, engines=self._engines))
         while True:
             message = self._channel.wait(None)
             if isinstance(message, Inspect):

@@ -101,6 +101,7 @@ class Line:
         self._desk = Desk(signals, stop_rule, clock, self._carry_out, self._keep_recipe)
         self._takeover = takeover or Takeover(None, supervisor, "")
         self._retiring: list[Child] = []
+        self._engines = ""
         self._digests = {recipe.number: recipe.digest for recipe in rules.recipes}
         self._kept_recipe: int | None = None  # as the office that is ready now was told
         self._stop_asked_ns: int | None = None
@@ -297,6 +298,7 @@ class Line:
         raise MessageError(f"a {message.kind} message is not for the line")
 
     def _child_ready(self, child: Child, message: Ready) -> None:
+        self._engines = message.engines or self._engines
         if self._takeover.owns(child):
             log.info("%s is ready to take over (process %d)", child.spec.name, child.pid)
             child.greet(self._now_ns())
@@ -516,6 +518,7 @@ class Line:
             tiles=counters.tiles,
             reporter_trouble=self._supervisor.reporter_trouble,
             takeover=self._takeover.told,
+            engines=self._engines,
         )
 
     @property

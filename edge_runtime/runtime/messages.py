@@ -55,12 +55,13 @@ class Ready:
     """A child has opened what it owns.
 
     `digests` by capture and inspection: of each recipe of which it has loaded something, by number. `next_part_id` and
-    `kept_recipe`, the number last selected, by the office.
+    `kept_recipe`, the number last selected, by the office. `engines` by inspection: what runs its models, in words.
     """
 
     digests: dict[int, str] = field(default_factory=dict)
     next_part_id: int = 0
     kept_recipe: int | None = None
+    engines: str = ""
     kind: Literal["ready"] = "ready"
 
 

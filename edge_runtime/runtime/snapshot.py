@@ -66,6 +66,7 @@ class Snapshot:
     reporter_trouble: str = ""
     tiles: TileCounts = NO_TILES
     takeover: str = ""
+    engines: str = ""
 
 
 def shown(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:

@@ -110,7 +110,7 @@ def test_other_recipes_and_templates_are_taken_over_and_the_office_draws_them(
     station.trigger(1)
     station.until(lambda: len(station.results) == 2)
     station.until(lambda: told(station).startswith("taken over in"))
-    assert snapshot(station)["recipe_id"] == "two"
+    assert (snapshot(station)["recipe_id"], snapshot(station)["engines"]) == ("two", "scripted")
     assert station.stop() == 0
     first, second = station.records()
     assert (first.verdict.recipe_id, first.verdict.outcome) == ("one", REJECT)

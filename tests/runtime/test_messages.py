@@ -81,6 +81,7 @@ FIELD_VALUES = {
     "recipes": st.lists(RECIPES, max_size=3).map(tuple),
     "recipe_at_start": COUNTS,
     "problem": TEXTS,
+    "engines": TEXTS,
     "settings": TEXTS,
     "tile_counts": tile_counts(),
     "index": COUNTS,
