@@ -29,6 +29,7 @@ COMMANDS = {
     "compare-stages": "tools.commands_verify",
     "pack": "tools.commands_pack",
     "repack": "tools.commands_pack",
+    "gate": "tools.commands_gate",
     "diff": "tools.commands_evaluate",
     "recipe": "tools.commands_pack",
     "reinspect": "tools.reinspection.command",

@@ -208,7 +208,7 @@ class Figures(StrictModel):
 class GateCalibration(StrictModel):
     """Where a gate's threshold comes from.
 
-    Of `defects` in the data set, all that the network finds and all labelled ones, `lost` score below the threshold.
+    Of `defects` that the network finds in the data set's tiles, each taken alone, `lost` score below the threshold.
     With `confidence` no more than `lost_share_max` of such defects do. `skipped_share`: of all the tiles there,
     `clean_skipped_share`: of those without a defect.
     """

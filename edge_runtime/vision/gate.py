@@ -16,7 +16,7 @@ from edge_runtime.pictures import grey_of
 if TYPE_CHECKING:
     from edge_runtime.values import Box, ImageU8
 
-    StrayU16 = npt.NDArray[np.uint16]
+    SumsU16 = npt.NDArray[np.uint16]
 
 MAX_BLOCK_PX = 16  # its sum of bytes fits 16 bits
 _AUDIT = struct.Struct("<QI")
@@ -45,27 +45,46 @@ class TemplateGate:
             raise ValueError(f"a gate's threshold must lie in 0..255, not {self.threshold}")
 
     def is_clean(self, image: ImageU8, template: ImageU8, core_xyxy_px: Box) -> bool:
-        """Whether the tile with this core need not be computed. See `score`."""
-        return self.threshold > 0.0 and self.score(image, template, core_xyxy_px) < self.threshold
+        """Whether the tile with this core scores below the threshold and need not be computed. See `score`."""
+        if self.threshold <= 0.0:
+            return False
+        window, strayed = self._strayed_near(image, template, core_xyxy_px)
+        if cv2.minMaxLoc(strayed)[1] < self.threshold:  # no mean exceeds the largest: most clean tiles end here
+            return True
+        return self._worst(strayed, window) < self.threshold
 
     def score(self, image: ImageU8, template: ImageU8, core_xyxy_px: Box) -> float:
         """0..255. `image` uint8 (H, W, 3) BGR, `template` grey (H, W), registered; nothing outside counts."""
-        height, width = image.shape[:2]
-        x0, y0, x1, y1 = grown(core_xyxy_px, self.reach_px, (height, width))
-        left, top, right, bottom = grown((x0, y0, x1, y1), self.tolerance_px + self.block_px, (height, width))
-        picture = grey_of(image[top:bottom, left:right])
-        stray = self.stray(picture, template[top:bottom, left:right])[y0 - top : y1 - top, x0 - left : x1 - left]
-        return float(stray.max()) / self.block_px**2
+        window, strayed = self._strayed_near(image, template, core_xyxy_px)
+        return self._worst(strayed, window)
 
-    def stray(self, picture: ImageU8, template: ImageU8) -> StrayU16:
+    def block_sums(self, picture: ImageU8, template: ImageU8) -> SumsU16:
         """For each pixel of two grey planes (H, W) the sum over its square; the border mirrors what lies inside."""
+        return self._sums(self._strayed(picture, template))
+
+    def _strayed_near(self, image: ImageU8, template: ImageU8, core_xyxy_px: Box) -> tuple[Box, ImageU8]:
+        """How far each pixel around the core strays, and where in that the middles of its squares lie."""
+        image_hw = image.shape[0], image.shape[1]
+        x0, y0, x1, y1 = grown(core_xyxy_px, self.reach_px, image_hw)
+        left, top, right, bottom = grown((x0, y0, x1, y1), self.tolerance_px + self.block_px, image_hw)
+        picture = grey_of(image[top:bottom, left:right])
+        return (x0 - left, y0 - top, x1 - left, y1 - top), self._strayed(picture, template[top:bottom, left:right])
+
+    def _strayed(self, picture: ImageU8, template: ImageU8) -> ImageU8:
         side = 2 * self.tolerance_px + 1
         near = np.ones((side, side), np.uint8)
-        above = cv2.subtract(picture, cv2.dilate(template, near))
-        below = cv2.subtract(cv2.erode(template, near), picture)
+        above, below = cv2.dilate(template, near), cv2.erode(template, near)
+        cv2.subtract(picture, above, dst=above)
+        cv2.subtract(below, picture, dst=below)
+        return np.asarray(cv2.max(above, below, dst=above), np.uint8)
+
+    def _sums(self, strayed: ImageU8) -> SumsU16:
         block = (self.block_px, self.block_px)
-        sums = cv2.boxFilter(cv2.max(above, below), cv2.CV_16U, block, normalize=False)
-        return np.asarray(sums, np.uint16)
+        return np.asarray(cv2.boxFilter(strayed, cv2.CV_16U, block, normalize=False), np.uint16)
+
+    def _worst(self, strayed: ImageU8, window: Box) -> float:
+        x0, y0, x1, y1 = window
+        return float(self._sums(strayed)[y0:y1, x0:x1].max()) / self.block_px**2
 
 
 def grown(box_xyxy_px: Box, by_px: int, image_hw: tuple[int, int]) -> Box:

@@ -38,10 +38,18 @@ def boxes_of(image: np.ndarray) -> list[tuple[int, int, int, int]]:
 @given(pairs(), gates())
 def test_a_tile_scores_what_the_whole_picture_holds_in_and_near_its_core(pair, gate):
     image, template = pair
-    whole = gate.stray(np.ascontiguousarray(image[..., 0]), template)
+    whole = gate.block_sums(np.ascontiguousarray(image[..., 0]), template)
     for core in boxes_of(image):
         x0, y0, x1, y1 = grown(core, gate.reach_px, whole.shape)
         assert gate.score(image, template, core) == whole[y0:y1, x0:x1].max() / gate.block_px**2
+
+
+@given(pairs(), gates(), st.floats(0.0, 255.0))
+def test_a_tile_is_clean_exactly_if_it_scores_below_the_threshold(pair, gate, threshold):
+    image, template = pair
+    gate = replace(gate, threshold=threshold)
+    for core in boxes_of(image):
+        assert gate.is_clean(image, template, core) == (gate.score(image, template, core) < threshold)
 
 
 @given(pairs(), gates(0.0))

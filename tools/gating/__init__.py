@@ -1,0 +1,1 @@
+"""`gate`: calibrates a bundle's gate on labelled pictures and shows what it does on others."""
