@@ -17,7 +17,7 @@ from edge_runtime.runtime.channel import Channel
 from edge_runtime.runtime.frame_ring import FrameRing, TileFate
 from edge_runtime.runtime.messages import Inspect, Inspected, Left, Ping, Pong, Ready, Stop
 from edge_runtime.runtime.slot_arrays import SlotArrays, slot_arrays
-from edge_runtime.runtime.tile_gate import TileGate, has_defect, skip_tile
+from edge_runtime.runtime.tile_gate import TileGate, skip_tile
 from edge_runtime.values import DefectClass, Mask, Recipe, TileCounts, TilePlan, Verdict
 from edge_runtime.vision.blobs import Thresholds, find_defects
 from edge_runtime.vision.decision import make_verdict
@@ -49,7 +49,7 @@ class RecipeWork:
     """All that one recipe takes, ready for its next frame. One thread owns it."""
 
     def __init__(self, plan: InspectionPlan) -> None:
-        self.gate, self.classes = plan.gate, plan.classes
+        self.gate = plan.gate
         self.takes_template = plan.segmenter.input_contract.template
         self.mask_stride_px = plan.segmenter.mask_stride_px
         self.tiles = lru_cache(maxsize=32)(self._plan_tiles)
@@ -162,7 +162,7 @@ class InspectionWorker:
             skip_tile(arrays, plan, index, work.mask_stride_px)
             return TileFate.SKIPPED, 0
         spent_ns = self._inspect_tile(request, work, arrays, plan, index)
-        if not has_defect(arrays, plan, index, work.mask_stride_px, work.classes):
+        if work.spot(arrays, plan, index) is None:
             return TileFate.AUDITED, spent_ns
         self._ring.gate_closed = True
         log.error("part %d: the gate called tile %d clean, which holds a defect: it is closed", request.part_id, index)

@@ -1,17 +1,13 @@
-"""A bundle's gate in service: what it calls clean, what of that is computed all the same, whether it was right."""
+"""A bundle's gate in service: what it calls clean, and what of that is computed all the same."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
-
 from edge_runtime.runtime.slot_arrays import SlotArrays
-from edge_runtime.values import DefectClass, Mask, TilePlan
-from edge_runtime.vision.blobs import foreground_cells
+from edge_runtime.values import TilePlan
 from edge_runtime.vision.gate import TemplateGate, is_audited
-from edge_runtime.vision.stitching import clear_core, core_cells
+from edge_runtime.vision.stitching import clear_core
 
 
 @dataclass(frozen=True)
@@ -33,12 +29,3 @@ def skip_tile(arrays: SlotArrays, plan: TilePlan, index: int, mask_stride_px: in
     """The tile's cells become background."""
     clear_core(arrays.class_ids, plan, index, mask_stride_px)
     clear_core(arrays.scores, plan, index, mask_stride_px)
-
-
-def has_defect(
-    arrays: SlotArrays, plan: TilePlan, index: int, mask_stride_px: int, classes: Sequence[DefectClass]
-) -> bool:
-    """Whether the computed tile has a cell that would be part of a defect, whatever the recipe makes of it."""
-    rows, columns = core_cells(plan, index, mask_stride_px)
-    mask = Mask(arrays.class_ids[rows, columns], arrays.scores[rows, columns], mask_stride_px)
-    return cv2.countNonZero(foreground_cells(mask, classes)) > 0

@@ -15,10 +15,10 @@ from edge_runtime.pictures import grey_of
 from edge_runtime.values import Box, DefectClass, Mask
 from edge_runtime.vision.blobs import foreground_cells
 from edge_runtime.vision.gate import TemplateGate, grown
-from edge_runtime.vision.tiling import core_box, plan_grid
+from edge_runtime.vision.tile_plan import tiles_for
 from tools.dataset import Picture
 from tools.errors import ToolError
-from tools.evaluate import read_inputs, segment_picture
+from tools.evaluate import RECIPE, read_inputs, segment_picture
 from tools.evaluation.examine import ModelSpec, opened
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def score_picture(spec: ModelSpec, gates: Sequence[TemplateGate], picture: Pictu
 
 def score_and_segment(
     spec: ModelSpec, gates: Sequence[TemplateGate], picture: Picture
-) -> tuple[GatedPicture, Mask, list[Box]]:
+) -> tuple[GatedPicture, Mask, tuple[Box, ...]]:
     """With the full mask, and the tiles' cores."""
     bundle, segmenter = opened(spec)
     image, template = read_inputs(picture, segmenter.input_contract)
@@ -88,11 +88,9 @@ def score_and_segment(
     return scored, mask, cores
 
 
-def tile_cores(segmenter: Segmenter, image_hw: tuple[int, int]) -> list[Box]:
-    """The cores of the tiles that such a picture is inspected in."""
-    contract = segmenter.input_contract
-    grid = plan_grid(image_hw, contract.tile_px, contract.margin_px, contract.stride_px)
-    return [core_box(grid, index) for index in range(len(grid))]
+def tile_cores(segmenter: Segmenter, image_hw: tuple[int, int]) -> tuple[Box, ...]:
+    """The cores of the tiles of the contract's side that such a picture is inspected in."""
+    return tiles_for(segmenter.input_contract, segmenter.mask_stride_px, image_hw, RECIPE).cores_xyxy_px
 
 
 def stray_maps(gates: Sequence[TemplateGate], image: ImageU8, template: ImageU8) -> Iterator[SumsU16]:
