@@ -6,6 +6,7 @@ for each block. Everything depends on the whole pictures alone, so tiles cannot 
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import cv2
@@ -26,33 +27,49 @@ WINDOW_PX = 160
 LOCAL_REACH_PX = 8
 GAIN_MIN = 0.15
 LARGEST_MATCHED_PX = 1 << 14
+BAND_PX = 64
 
 
-def register_template(picture: ImageU8, template: ImageU8) -> ImageU8:
+def register_template(picture: ImageU8, template: ImageU8, threads: int = 1) -> ImageU8:
     """`template` moved onto `picture`, both grey (H, W) uint8; what moves in from outside repeats the border.
 
     Shifts of up to 19 px of the whole picture are followed to the pixel, and 8 more px of each block in steps of 2 px,
     blended between blocks. A block keeps the whole picture's shift unless its own is clearly better (`GAIN_MIN` of the
-    difference that remains), so defects and empty places do not pull at it.
+    difference that remains), so defects and empty places do not pull at it. The answer is the same for any `threads`.
     Raises ValueError for pictures of different size or dtype.
     """
     if picture.shape != template.shape or picture.ndim != 2 or picture.dtype != np.uint8 or template.dtype != np.uint8:
         raise ValueError(f"picture {picture.shape} and template {template.shape} must be grey uint8 of one size")
     whole_yx = _whole_shift(picture, template)
-    shifts = _block_shifts(picture, _moved(template, whole_yx))
-    if not shifts.any():
-        return _moved(template, whole_yx)
-    rows, columns = (_sources(shifts[..., axis], picture.shape, axis, whole_yx[axis]) for axis in range(2))
-    moved = cv2.remap(template, columns, rows, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(moved, np.uint8)
+    shifts = _block_shifts(picture, _moved(template, whole_yx), threads)
+    return warped(template, shifts, whole_yx) if shifts.any() else _moved(template, whole_yx)
 
 
-def _sources(shifts: Floats, image_hw: tuple[int, ...], axis: int, whole_px: int) -> Floats:
-    """For each pixel the row (axis 0) or column (axis 1) of the template that it is taken from."""
-    field = cv2.resize(np.ascontiguousarray(shifts), image_hw[::-1], interpolation=cv2.INTER_LINEAR)
-    np.rint(field, out=field)
-    positions = np.arange(image_hw[axis], dtype=np.float32) - np.float32(whole_px)
-    return np.asarray(np.subtract(positions[:, None] if axis == 0 else positions, field, out=field), np.float32)
+def warped(template: ImageU8, shifts: Floats, whole_yx: tuple[int, int]) -> ImageU8:
+    """The template moved by the whole picture's shift and, blended between the middles of the blocks, by `shifts`.
+
+    `shifts` float32 (rows, columns, 2) in pixels. Band by band: no plane of numbers is as large as the picture.
+    """
+    (height, width), block_rows = template.shape, shifts.shape[0]
+    across = [cv2.resize(np.ascontiguousarray(shifts[..., axis]), (width, block_rows)) for axis in range(2)]
+    columns, moved = np.arange(width, dtype=np.float32) - np.float32(whole_yx[1]), np.empty_like(template)
+    for top in range(0, height, BAND_PX):
+        band = np.arange(top, min(top + BAND_PX, height))
+        rows = (band - whole_yx[0]).astype(np.float32)
+        from_rows = rows[:, None] - np.rint(_between(across[0], band, height))
+        from_columns = columns - np.rint(_between(across[1], band, height))
+        moved[band] = cv2.remap(template, from_columns, from_rows, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    return moved
+
+
+def _between(across: Floats, band: npt.NDArray[np.intp], height: int) -> Floats:
+    """Rows `band` of `across` stretched to `height` rows, linearly between their middles, as OpenCV does it."""
+    places = (band + 0.5) * (len(across) / height) - 0.5
+    above = np.floor(places).astype(np.intp)
+    weight = (places - above).astype(np.float32)[:, None]
+    last = len(across) - 1
+    upper, lower = (across[np.clip(rows, 0, last)] for rows in (above, above + 1))
+    return np.asarray(upper * (1 - weight) + lower * weight, np.float32)
 
 
 def _whole_shift(picture: ImageU8, template: ImageU8) -> tuple[int, int]:
@@ -96,14 +113,16 @@ def _squared_differences(picture: ImageU8, template: ImageU8, reach: int) -> npt
     )
 
 
-def _block_shifts(picture: ImageU8, template: ImageU8) -> Floats:
+def _block_shifts(picture: ImageU8, template: ImageU8, threads: int) -> Floats:
     """float32 (rows, columns, 2): what each block of `BLOCK_PX` moves by beyond the whole picture's shift."""
     rows, columns = (max(1, -(-length // BLOCK_PX)) for length in picture.shape)
     small_picture, small_template = _shrunk(picture, 2), _shrunk(template, 2)
-    shifts = np.zeros((rows, columns, 2), np.float32)
-    for row in range(rows):
-        for column in range(columns):
-            shifts[row, column] = _block_shift(small_picture, small_template, (row, column))
+
+    def of_row(row: int) -> list[tuple[float, float]]:
+        return [_block_shift(small_picture, small_template, (row, column)) for column in range(columns)]
+
+    with ThreadPoolExecutor(threads) as pool:
+        shifts = np.array(list(pool.map(of_row, range(rows))), np.float32)
     return np.dstack([cv2.medianBlur(shifts[..., axis], 3) for axis in range(2)])
 
 

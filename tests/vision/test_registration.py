@@ -1,12 +1,13 @@
 """A template laid onto the picture: shifts are followed, defects stay, nothing depends on chance."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.vision.boards import BINARY, paint_board
-from edge_runtime.vision.registration import register_template
+from edge_runtime.vision.registration import BLOCK_PX, register_template, warped
 
 SIDE = 320
 EDGE = 24
@@ -90,3 +91,25 @@ def test_the_same_pictures_give_the_same_answer():
 def test_what_cannot_be_compared_is_refused(picture, template):
     with pytest.raises(ValueError, match="must be grey uint8 of one size"):
         register_template(picture, template)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(-9, 9), st.integers(-9, 9), st.integers(0, 999))
+def test_a_template_is_warped_as_by_a_field_of_the_whole_picture(height, width, dy, dx, seed):
+    rng = np.random.default_rng(seed)
+    template = rng.integers(0, 256, (height, width), np.uint8)
+    blocks_hw = (-(-height // BLOCK_PX), -(-width // BLOCK_PX))
+    shifts = rng.integers(-4, 5, (*blocks_hw, 2)).astype(np.float32) * 2
+    fields = [np.rint(cv2.resize(np.ascontiguousarray(shifts[..., axis]), (width, height))) for axis in range(2)]
+    rows = (np.arange(height, dtype=np.float32) - dy)[:, None] - fields[0]
+    columns = (np.arange(width, dtype=np.float32) - dx) - fields[1]
+    expected = cv2.remap(template, columns, rows, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    assert np.mean(warped(template, shifts, (dy, dx)) == expected) > 0.999
+
+
+def test_the_answer_is_the_same_for_any_number_of_threads():
+    template = np.kron(np.random.default_rng(5).integers(0, 2, (40, 50), np.uint8) * 150, np.ones((8, 8), np.uint8))
+    picture = cv2.resize(np.roll(template, (3, -2), (0, 1)), (404, 320))[:, :400].copy()
+    alone = register_template(picture, template)
+    assert (alone != template).any()
+    assert all(np.array_equal(register_template(picture, template, threads), alone) for threads in (2, 5))
