@@ -7,7 +7,7 @@ for each block. Everything depends on the whole pictures alone, so tiles cannot 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -62,7 +62,7 @@ def warped(template: ImageU8, shifts: Floats, whole_yx: tuple[int, int]) -> Imag
     return moved
 
 
-def _between(across: Floats, band: npt.NDArray[np.intp], height: int) -> Floats:
+def _between(across: npt.NDArray[Any], band: npt.NDArray[np.intp], height: int) -> Floats:
     """Rows `band` of `across` stretched to `height` rows, linearly between their middles, as OpenCV does it."""
     places = (band + 0.5) * (len(across) / height) - 0.5
     above = np.floor(places).astype(np.intp)

@@ -51,6 +51,9 @@ def test_scaling_has_a_row_for_each_size_and_worker_count():
     assert [(row["side_px"], row["workers"], row["tiles"]) for row in report["rows"]] == [(256, 1, 1), (640, 1, 4)]
     most, least = (f(row["ms_per_megapixel"] for row in report["rows"]) for f in (max, min))
     assert report["summary"]["flatness"] == {"1": pytest.approx(most / least, rel=0.01)}
+    assert [row["computed"] for row in report["rows"]] == [
+        pytest.approx(row["tiles"] * row["tile_px"] ** 2 / row["side_px"] ** 2, abs=1e-3) for row in report["rows"]
+    ]
 
 
 def test_start_tells_ready_each_child_each_step_and_a_change_of_model():

@@ -76,7 +76,7 @@ def test_growth_is_the_slope_of_each_kind():
 
 def test_flatness_is_of_each_worker_count():
     rows = [{"workers": w, "ms_per_megapixel": ms} for w, ms in ((1, 60.0), (1, 66.0), (2, 30.0))]
-    assert flatness_by_workers(rows) == {"1": 1.1, "2": 1.0}
+    assert flatness_by_workers(rows, "ms_per_megapixel") == {"1": 1.1, "2": 1.0}
 
 
 def test_a_share_is_the_median_of_the_rounds_ratios():
