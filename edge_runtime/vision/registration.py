@@ -42,10 +42,10 @@ def register_template(picture: ImageU8, template: ImageU8, threads: int = 1) -> 
         raise ValueError(f"picture {picture.shape} and template {template.shape} must be grey uint8 of one size")
     whole_yx = _whole_shift(picture, template)
     shifts = _block_shifts(picture, _moved(template, whole_yx), threads)
-    return warped(template, shifts, whole_yx) if shifts.any() else _moved(template, whole_yx)
+    return warped(template, shifts, whole_yx, threads) if shifts.any() else _moved(template, whole_yx)
 
 
-def warped(template: ImageU8, shifts: Floats, whole_yx: tuple[int, int]) -> ImageU8:
+def warped(template: ImageU8, shifts: Floats, whole_yx: tuple[int, int], threads: int = 1) -> ImageU8:
     """The template moved by the whole picture's shift and, blended between the middles of the blocks, by `shifts`.
 
     `shifts` float32 (rows, columns, 2) in pixels. Band by band: no plane of numbers is as large as the picture.
@@ -53,12 +53,16 @@ def warped(template: ImageU8, shifts: Floats, whole_yx: tuple[int, int]) -> Imag
     (height, width), block_rows = template.shape, shifts.shape[0]
     across = [cv2.resize(np.ascontiguousarray(shifts[..., axis]), (width, block_rows)) for axis in range(2)]
     columns, moved = np.arange(width, dtype=np.float32) - np.float32(whole_yx[1]), np.empty_like(template)
-    for top in range(0, height, BAND_PX):
+
+    def move(top: int) -> None:
         band = np.arange(top, min(top + BAND_PX, height))
         rows = (band - whole_yx[0]).astype(np.float32)
         from_rows = rows[:, None] - np.rint(_between(across[0], band, height))
         from_columns = columns - np.rint(_between(across[1], band, height))
         moved[band] = cv2.remap(template, from_columns, from_rows, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(move, range(0, height, BAND_PX)))  # a band's error is raised here
     return moved
 
 
