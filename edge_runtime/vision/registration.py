@@ -68,9 +68,9 @@ def warped(template: ImageU8, shifts: Floats, whole_yx: tuple[int, int], threads
 
 def _between(across: npt.NDArray[Any], band: npt.NDArray[np.intp], height: int) -> Floats:
     """Rows `band` of `across` stretched to `height` rows, linearly between their middles, as OpenCV does it."""
-    places = (band + 0.5) * (len(across) / height) - 0.5
+    places = ((band + 0.5) * (len(across) / height) - 0.5).astype(np.float32)
     above = np.floor(places).astype(np.intp)
-    weight = (places - above).astype(np.float32)[:, None]
+    weight = (places - above.astype(np.float32))[:, None]
     last = len(across) - 1
     upper, lower = (across[np.clip(rows, 0, last)] for rows in (above, above + 1))
     return np.asarray(upper * (1 - weight) + lower * weight, np.float32)
