@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from edge_runtime.runtime.capture import CodeRule
     from edge_runtime.runtime.fork_server import ForkServer
     from edge_runtime.runtime.line import Line
-    from edge_runtime.runtime.office import DrawingPlan
+    from edge_runtime.runtime.picture_saver import DrawingPlan
     from edge_runtime.runtime.pool import InspectionPool
     from edge_runtime.runtime.takeover import TakeoverPlan
     from edge_runtime.runtime.tile_gate import TileGate
@@ -423,7 +423,7 @@ def _serve_office(channel: Channel, ring: FrameRing, settings: Settings, index: 
 
 
 def _drawings(settings: Settings) -> dict[str, DrawingPlan]:
-    from edge_runtime.runtime.office import DrawingPlan
+    from edge_runtime.runtime.picture_saver import DrawingPlan
 
     drawings, bundles = {}, _load_bundles(settings)
     for each in settings.numbered_recipes.values():

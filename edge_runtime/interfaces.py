@@ -8,6 +8,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     import numpy.typing as npt
 
@@ -256,10 +258,13 @@ class PictureStore(Protocol):
         outcome: Outcome,
         triggered_at: datetime,
         picture: ImageU8,
-        overlay: ImageU8 | None = None,
+        overlay: Callable[[], ImageU8] | None = None,
         mask: ImageU8 | None = None,
     ) -> str | None:
-        """Write a part's files; the picture's relative path, or None when nothing is kept."""
+        """Write a part's files; the picture's relative path, or None when nothing is kept.
+
+        `overlay` is called once `picture` is needed no more: it may draw over it.
+        """
         ...
 
 

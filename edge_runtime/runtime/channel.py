@@ -82,7 +82,12 @@ class Channel:
             # The other end died with messages unread: the kernel says so once, then gives what it had sent.
             return self._socket.recv(MAX_MESSAGE_BYTES)
 
-    def wait(self, timeout_ms: float | None) -> Message | None:
-        """The next message within `timeout_ms` (None: for ever), else None. Raises as `receive` does."""
-        readable, _, _ = select.select([self._socket], [], [], None if timeout_ms is None else timeout_ms / 1000)
-        return self.receive() if readable else None
+    def wait(self, timeout_ms: float | None, other_fd: int | None = None) -> Message | None:
+        """The next message within `timeout_ms` (None: for ever), else None. Raises as `receive` does.
+
+        Returns as well when `other_fd` becomes readable.
+        """
+        own_fd = self._socket.fileno()
+        waited = [own_fd] if other_fd is None else [own_fd, other_fd]
+        readable, _, _ = select.select(waited, [], [], None if timeout_ms is None else timeout_ms / 1000)
+        return self.receive() if own_fd in readable else None

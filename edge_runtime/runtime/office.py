@@ -1,4 +1,4 @@
-"""Office child: commits one row per trigger within 100 ms, saves pictures when there is time."""
+"""Office child: commits one row per trigger within 100 ms, has pictures saved when there is time."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from edge_runtime.clock import NS_PER_MS, NS_PER_S, Clock
 from edge_runtime.errors import EdgeRuntimeError, RecordConflict, StorageError
@@ -34,13 +31,7 @@ from edge_runtime.runtime.messages import (
     Stop,
     StorageTrouble,
 )
-from edge_runtime.runtime.slot_arrays import slot_arrays
-from edge_runtime.values import DefectClass, Mask, Outcome, Recipe
-from edge_runtime.vision.blobs import foreground_cells
-from edge_runtime.vision.overlay import draw_overlay
-
-if TYPE_CHECKING:
-    from edge_runtime.values import ImageU8
+from edge_runtime.runtime.picture_saver import NOTHING_TO_DRAW, DrawingPlan, PictureSaver, SavedPicture
 
 log = logging.getLogger(__name__)
 COMMIT_EVERY_NS = 50 * NS_PER_MS
@@ -48,19 +39,6 @@ RETRY_AFTER_TROUBLE_NS = 1000 * NS_PER_MS
 SNAPSHOT_EVERY_NS = 1000 * NS_PER_MS
 IDS_PER_MESSAGE = 1000
 LAST_TRIES = 20
-
-
-@dataclass(frozen=True)
-class DrawingPlan:
-    """What the office needs to draw the overlay of a recipe's part."""
-
-    classes: Sequence[DefectClass]
-    recipe: Recipe
-    mask_stride_px: int
-
-
-# A part without a recipe has no mask and no defects: its overlay is the picture with its outcome.
-NOTHING_TO_DRAW = DrawingPlan((), Recipe("none"), 1)
 
 
 @dataclass(frozen=True)
@@ -88,12 +66,10 @@ class Office:
         clock: Clock,
     ) -> None:
         self._channel = channel
-        self._ring = ring
         self._records = records
-        self._store = pictures
+        self._saver = PictureSaver(ring, pictures)
         self._plan = plan
         self._clock = clock
-        self._pictures: deque[Archive] = deque()
         self._not_added: deque[Archive] = deque()
         self._added = False
         self._commit_at_ns = 0
@@ -104,16 +80,16 @@ class Office:
     def serve(self) -> None:
         """Work until told to stop; when the line dies, commit what it still had to say, then leave."""
         self._records.open()
-        self._store.open()
+        self._saver.start()
         next_part_id, kept_recipe = self._records.next_part_id(), self._records.kept_recipe()
         freeze_garbage()
         self._channel.send_patiently(Ready(next_part_id=next_part_id, kept_recipe=kept_recipe))
         try:
-            while not isinstance(message := self._channel.wait(self._wait_ms()), Stop):
+            while not isinstance(message := self._channel.wait(self._wait_ms(), self._saver.fileno()), Stop):
                 self._take(message)
+                self._note_saved(self._saver.saved())
                 self._commit_if_due()
                 if message is None:
-                    self._save_one_picture()
                     self._write_snapshot()
             self._finish()
         except ChannelClosed:
@@ -143,9 +119,7 @@ class Office:
         self._plan = replace(self._plan, drawings={**self._plan.drawings, **more})
 
     def _wait_ms(self) -> float:
-        """Until the next commit; not at all while pictures wait and no message does."""
-        if self._pictures:
-            return 0.0
+        """Until the next commit."""
         if self._added:
             return max(0.0, (self._commit_at_ns - self._clock.monotonic_ns()) / NS_PER_MS)
         return 200.0
@@ -156,7 +130,7 @@ class Office:
         try:
             self._records.add(message.record)
             if message.slot is not None:
-                self._pictures.append(message)
+                self._saver.save_soon(message, self._plan.drawings.get(message.record.recipe_digest, NOTHING_TO_DRAW))
         except RecordConflict as exc:
             # The same id with other content can only be a fault of this program: say so, do not block the rest.
             part_id = message.record.trigger.part_id
@@ -198,8 +172,7 @@ class Office:
 
     def _finish(self) -> None:
         self._commit()
-        while self._pictures:
-            self._save_one_picture()
+        self._note_saved(self._saver.finish())
         self._records.close_cleanly()
         self._write_snapshot(at_once=True)
 
@@ -227,34 +200,21 @@ class Office:
 
     # -- pictures -----------------------------------------------------------------------------------------------
 
-    def _save_one_picture(self) -> None:
-        """Save the oldest waiting picture and give its slot back, whatever becomes of it."""
-        if not self._pictures:
-            return
-        message = self._pictures.popleft()
-        try:
-            self._save(message)
-        except StorageError as exc:
-            log.error("picture of part %d is not kept: %s", message.record.trigger.part_id, exc)
-        finally:
-            self._say_read(message)
+    def _note_saved(self, pictures: Sequence[SavedPicture]) -> None:
+        """Give the slots of saved pictures back, whatever became of them, and note where the pictures lie."""
+        for picture in pictures:
+            if picture.failure is not None:
+                raise picture.failure
+            self._say_read(picture.request)
+            if picture.path is not None:
+                self._note_picture(picture.request.record.trigger.part_id, picture.path)
 
-    def _save(self, message: Archive) -> None:
-        assert message.slot is not None
-        plan = self._plan.drawings.get(message.record.recipe_digest, NOTHING_TO_DRAW)
-        arrays = slot_arrays(self._ring, message.slot, message.image_hw, plan.mask_stride_px)
-        verdict = message.record.verdict
-        inspected = verdict.outcome is not Outcome.NOT_INSPECTED
-        mask = Mask(arrays.class_ids, arrays.scores, plan.mask_stride_px) if inspected else None
-        overlay, cells = None, None
-        if verdict.outcome is not Outcome.PASS:
-            overlay = draw_overlay(arrays.image, verdict.defects, mask, plan.classes, plan.recipe, verdict.outcome)
-            cells = _defective_classes(mask, plan.classes) if mask is not None else None
-        path = self._store.save(
-            message.record.trigger.part_id, verdict.outcome, message.record.triggered_at, arrays.image, overlay, cells
-        )
-        self._records.set_picture(message.record.trigger.part_id, path)
-        self._added = True
+    def _note_picture(self, part_id: int, path: str) -> None:
+        try:
+            self._records.set_picture(part_id, path)
+            self._commit_soon(COMMIT_EVERY_NS)
+        except StorageError as exc:
+            log.error("where the picture of part %d lies is not kept: %s", part_id, exc)
 
     def _say_read(self, message: Archive) -> None:
         if message.slot is not None:
@@ -272,8 +232,3 @@ class Office:
         except OSError as exc:
             self._note_trouble(f"{self._plan.snapshot_path}: {exc}")
         self._snapshot = ""
-
-
-def _defective_classes(mask: Mask, classes: Sequence[DefectClass]) -> ImageU8:
-    """Class ids where the score reaches its class's threshold, 0 elsewhere."""
-    return np.where(foreground_cells(mask, classes), mask.class_ids, 0).astype(np.uint8)

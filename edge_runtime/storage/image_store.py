@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -113,18 +113,20 @@ class ImageStore:
         outcome: Outcome,
         triggered_at: datetime,
         picture: ImageU8,
-        overlay: ImageU8 | None = None,
+        overlay: Callable[[], ImageU8] | None = None,
         mask: ImageU8 | None = None,
     ) -> str | None:
         """Write a part's files; returns the picture's path relative to the folder, or None when nothing is kept.
 
-        `picture` and `overlay` uint8 (H, W, 3) BGR, `mask` class ids uint8 (h, w). The date is that of `triggered_at`
+        `picture` uint8 (H, W, 3) BGR, `overlay` gives one when the picture is encoded, so it may be drawn over it;
+        `mask` class ids uint8 (h, w). The date is that of `triggered_at`
         in UTC. Raises StorageError for the first of a row of failures; the later ones are only counted in `dropped`.
         """
         kind = OK if outcome is Outcome.PASS else NG
         if kind == OK and self._keep_ok < 1:
             return None
         try:
+            self._check_free_space()
             files = self._encode_files(f"{part_id:09d}", picture, overlay, mask)
             saved = self._keep(kind, part_id, utc_text(triggered_at)[:10], files)
         except (OSError, ValueError, cv2.error) as exc:
@@ -139,22 +141,22 @@ class ImageStore:
         return saved.paths[0].relative_to(self._folder).as_posix()
 
     def _encode_files(
-        self, stem: str, picture: ImageU8, overlay: ImageU8 | None, mask: ImageU8 | None
+        self, stem: str, picture: ImageU8, overlay: Callable[[], ImageU8] | None, mask: ImageU8 | None
     ) -> dict[str, bytes]:
         check_picture(picture)
-        files = {}
-        for name, image in (("picture", picture), ("overlay", overlay)):
-            if image is not None and self._jpeg_quality is None:
-                files[f"{stem}-{name}.png"] = encode_png(image)
-            elif image is not None and self._jpeg_quality is not None:
-                files[f"{stem}-{name}.jpg"] = encode_jpeg(image, self._jpeg_quality)
+        suffix = "png" if self._jpeg_quality is None else "jpg"
+        files = {f"{stem}-picture.{suffix}": self._encode(picture)}
+        if overlay is not None:
+            files[f"{stem}-overlay.{suffix}"] = self._encode(overlay())
         if mask is not None:
             files[f"{stem}-mask.png"] = encode_png(mask)
         return files
 
+    def _encode(self, image: ImageU8) -> bytes:
+        return encode_png(image) if self._jpeg_quality is None else encode_jpeg(image, self._jpeg_quality)
+
     def _keep(self, kind: str, part_id: int, date: str, files: dict[str, bytes]) -> _Saved | None:
         size_bytes = sum(len(data) for data in files.values())
-        self._check_free_space()
         if size_bytes > self._budget_bytes:
             raise ValueError(f"{size_bytes} bytes exceed the budget of {self._budget_bytes}; raise the budget")
         for old_kind in (OK, NG):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from heapq import nlargest
+from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
@@ -50,13 +51,26 @@ def draw_overlay(
     recipe: Recipe,
     outcome: Outcome,
 ) -> ImageU8:
-    """A new BGR picture of the same size: tinted cells, region outlines, boxes with labels, outcome banner.
+    """A new picture of the same size, with everything that `draw_over` draws."""
+    canvas = image.copy()
+    draw_over(canvas, defects, mask, classes, recipe, outcome)
+    return canvas
+
+
+def draw_over(
+    canvas: ImageU8,
+    defects: Sequence[Defect],
+    mask: Mask | None,
+    classes: Sequence[DefectClass],
+    recipe: Recipe,
+    outcome: Outcome,
+) -> None:
+    """Draw into a BGR picture: tinted cells, region outlines, boxes with labels, outcome banner.
 
     At most the `MAX_DEFECTS` largest defects get a box; those in the IGNORE zone are grey. `mask` is None when
     the part was not inspected.
     """
-    check_picture(image)
-    canvas = image.copy()
+    check_picture(canvas)
     pen = _Pen.for_side(min(canvas.shape[:2]))
     if mask is not None:
         _tint(canvas, mask, classes)
@@ -67,7 +81,6 @@ def draw_overlay(
     for defect in nlargest(MAX_DEFECTS, defects, key=lambda defect: defect.area_px):
         _draw_defect(canvas, defect, by_id.get(defect.class_id), pen)
     _write(canvas, outcome.value, (0, 0), OUTCOME_COLORS[outcome], pen._replace(font_scale=pen.font_scale * 1.5))
-    return canvas
 
 
 def _tint(canvas: ImageU8, mask: Mask, classes: Sequence[DefectClass]) -> None:
@@ -76,15 +89,13 @@ def _tint(canvas: ImageU8, mask: Mask, classes: Sequence[DefectClass]) -> None:
     palette = np.zeros((256, 3), np.uint8)
     for known in classes:
         palette[known.class_id] = known.color_bgr
-    foreground = foreground_cells(mask, classes)
-    shown = _enlarged(mask.class_ids & foreground, mask.stride_px)[:height, :width]
-    pixels, ids = canvas.reshape(-1, 3), shown.ravel()
-    at = np.flatnonzero(ids != 0)
-    pixels[at] = pixels[at] // 2 + palette[ids[at]] // 2
-
-
-def _enlarged(plane: ImageU8, factor: int) -> ImageU8:
-    return plane.repeat(factor, axis=0).repeat(factor, axis=1)
+    ys, xs = np.nonzero(foreground_cells(mask, classes))
+    ids = mask.class_ids[ys, xs]
+    for dy, dx in product(range(mask.stride_px), repeat=2):
+        pixel_ys, pixel_xs = ys * mask.stride_px + dy, xs * mask.stride_px + dx
+        inside = (pixel_ys < height) & (pixel_xs < width)
+        at = pixel_ys[inside], pixel_xs[inside]
+        canvas[at] = canvas[at] // 2 + palette[ids[inside]] // 2
 
 
 def _outline(canvas: ImageU8, polygon: Polygon, color: Color, pen: _Pen) -> None:

@@ -40,7 +40,7 @@ def part_ids(folder: Path, kind: str) -> list[int]:
 def test_a_rejected_part_is_kept_as_picture_overlay_and_mask(tmp_path):
     store = opened(tmp_path, jpeg_quality=None)
     picture = np.random.default_rng(1).integers(0, 256, (20, 30, 3), np.uint8)
-    path = store.save(123, Outcome.REJECT, AT, picture, GRAY, MASK)
+    path = store.save(123, Outcome.REJECT, AT, picture, lambda: GRAY, MASK)
     assert path == "2026-11-23/NG/000000123-picture.png"
     stem = str(tmp_path / "2026-11-23/NG/000000123")
     assert np.array_equal(cv2.imread(f"{stem}-picture.png"), picture)
@@ -50,7 +50,7 @@ def test_a_rejected_part_is_kept_as_picture_overlay_and_mask(tmp_path):
 
 
 def test_pictures_are_jpeg_by_default_and_masks_never(tmp_path):
-    opened(tmp_path).save(1, Outcome.REJECT, AT, GRAY, GRAY, MASK)
+    opened(tmp_path).save(1, Outcome.REJECT, AT, GRAY, lambda: GRAY, MASK)
     day = "2026-11-23/NG/00000000"
     assert sorted(files_below(tmp_path)) == [f"{day}1-mask.png", f"{day}1-overlay.jpg", f"{day}1-picture.jpg"]
     assert abs(cv2.imread(str(tmp_path / f"{day}1-picture.jpg")).astype(int) - 90).max() <= 2
@@ -165,7 +165,7 @@ def test_what_a_crash_left_half_written_is_removed_at_open(tmp_path):
 
 def test_saving_a_part_again_replaces_its_files(tmp_path):
     store = opened(tmp_path)
-    store.save(1, Outcome.REJECT, AT, GRAY, GRAY, MASK)
+    store.save(1, Outcome.REJECT, AT, GRAY, lambda: GRAY, MASK)
     store.save(1, Outcome.REJECT, AT + timedelta(days=1), GRAY)
     assert sorted(files_below(tmp_path)) == ["2026-11-24/NG/000000001-picture.jpg"]
     assert store.used_bytes == sum(files_below(tmp_path).values())
@@ -195,7 +195,7 @@ def test_a_set_is_written_whole_or_not_at_all(tmp_path):
     before = files_below(tmp_path)
     (tmp_path / "2026-11-23/NG/000000002-mask.png").mkdir()
     with pytest.raises(StorageError):
-        store.save(2, Outcome.REJECT, AT, GRAY, GRAY, MASK)
+        store.save(2, Outcome.REJECT, AT, GRAY, lambda: GRAY, MASK)
     assert files_below(tmp_path) == before
     assert store.used_bytes == sum(before.values())
 
