@@ -117,3 +117,54 @@ def test_what_is_no_file_is_refused(tmp_path):
             read_picture(path)
         with pytest.raises(CameraError, match="does not exist or is no regular file"):
             picture_hw(path)
+
+
+# -- into memory of the caller ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("kind", ["colour", "grey"])
+def test_a_picture_is_put_at_the_beginning_of_the_room(tmp_path, suffix, kind):
+    path, room = tmp_path / f"a.{suffix}", np.full(40 * 56 * 3 + 100, 7, np.uint8)
+    cv2.imwrite(str(path), COLOUR if kind == "colour" else COLOUR[..., 0])
+    image = read_picture(path, room)
+    assert image.ctypes.data == room.ctypes.data
+    np.testing.assert_array_equal(image, read_picture(path))
+    assert (room[image.size :] == 7).all()
+
+
+def test_a_room_that_is_too_small_is_left_alone(tmp_path):
+    path, room = tmp_path / "a.png", np.full(40 * 56 * 3 - 1, 7, np.uint8)
+    cv2.imwrite(str(path), COLOUR)
+    np.testing.assert_array_equal(read_picture(path, room), COLOUR)
+    assert (room == 7).all()
+
+
+@pytest.mark.parametrize("start", [b"no picture here!", b"\x00" * 16])
+def test_what_lay_in_the_room_is_never_taken_for_the_picture(tmp_path, start):
+    """Not even where the picture begins as OpenCV leaves a room that it could not fill."""
+    picture = COLOUR.copy()
+    picture.reshape(-1)[:16] = np.frombuffer(start, np.uint8)
+    path, room = tmp_path / "a.png", np.full(40 * 56 * 3, 7, np.uint8)
+    cv2.imwrite(str(path), picture)
+    np.testing.assert_array_equal(read_picture(path, room), picture)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_damaged_file_is_refused_with_a_room_as_without(tmp_path, suffix):
+    """Cut anywhere: an error, or the picture that the long way gives; never what lay in the room before."""
+    whole, cut = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"
+    cv2.imwrite(str(whole), COLOUR)
+    data, room = whole.read_bytes(), np.empty(40 * 56 * 3, np.uint8)
+    for length in range(0, len(data), max(1, len(data) // 40)):
+        cut.write_bytes(data[:length])
+        room[:] = 7
+        with contextlib.suppress(CameraError):
+            image = read_picture(cut, room)
+            np.testing.assert_array_equal(image, read_picture(cut))
+
+
+def test_a_name_that_is_not_utf8_can_be_read(tmp_path):
+    path, room = tmp_path / "\udcff.png", np.zeros(40 * 56 * 3, np.uint8)
+    path.write_bytes(cv2.imencode(".png", COLOUR)[1].tobytes())
+    np.testing.assert_array_equal(read_picture(path, room), COLOUR)

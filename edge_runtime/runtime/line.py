@@ -110,6 +110,8 @@ class Line:
         self._next_tick_ns = 0
         self._next_publish_ns = 0
         self._wake, self._waker = socket.socketpair()
+        self._poller = select.poll()
+        self._watched: dict[int, int] = {}
 
     def run(self) -> int:
         """Serve the line until told to stop; 0 after a clean stop. The outputs are safe when this returns or raises."""
@@ -143,11 +145,19 @@ class Line:
 
     def _wait_and_serve(self) -> None:
         sources = self._sources()
-        poller = select.poll()
-        for fd, (events, _) in sources.items():
-            poller.register(fd, events)
-        for fd, _ in poller.poll(self._wait_ms()):
+        self._watch({fd: events for fd, (events, _) in sources.items()})
+        for fd, _ in self._poller.poll(self._wait_ms()):
             sources[fd][1]()
+
+    def _watch(self, wishes: dict[int, int]) -> None:
+        """Tell the poller what has changed since the last turn, mostly nothing."""
+        if wishes == self._watched:
+            return
+        for fd in self._watched.keys() - wishes.keys():
+            self._poller.unregister(fd)
+        for fd, events in wishes.items():
+            self._poller.register(fd, events)
+        self._watched = wishes
 
     def _wait_ms(self) -> float:
         now_ns = self._now_ns()

@@ -20,7 +20,7 @@ from edge_runtime.runtime.messages import Archive
 from edge_runtime.runtime.slot_arrays import slot_arrays
 from edge_runtime.values import DefectClass, Mask, Outcome, Recipe
 from edge_runtime.vision.blobs import foreground_cells
-from edge_runtime.vision.overlay import draw_over
+from edge_runtime.vision.overlay import draw_over, draw_overlay
 
 if TYPE_CHECKING:
     from edge_runtime.values import ImageU8
@@ -117,15 +117,16 @@ class PictureSaver:
         save = partial(self._store.save, verdict.part_id, verdict.outcome, request.record.triggered_at, arrays.image)
         if verdict.outcome is Outcome.PASS:
             return save()
-        inspected = verdict.outcome is not Outcome.NOT_INSPECTED
-        mask = Mask(arrays.class_ids, arrays.scores, plan.mask_stride_px) if inspected else None
+        if verdict.outcome is Outcome.NOT_INSPECTED:
+            # A worker may still be looking at the picture.
+            return save(lambda: draw_overlay(arrays.image, (), None, plan.classes, plan.recipe, verdict.outcome))
+        mask = Mask(arrays.class_ids, arrays.scores, plan.mask_stride_px)
 
         def overlay() -> ImageU8:
-            """Drawn over the picture in the slot, which nobody looks at any more."""
             draw_over(arrays.image, verdict.defects, mask, plan.classes, plan.recipe, verdict.outcome)
             return arrays.image
 
-        return save(overlay, _defective_classes(mask, plan.classes) if mask is not None else None)
+        return save(overlay, _defective_classes(mask, plan.classes))
 
 
 def _defective_classes(mask: Mask, classes: Sequence[DefectClass]) -> ImageU8:

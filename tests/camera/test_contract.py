@@ -105,6 +105,43 @@ def test_a_picture_stays_as_it_is_until_the_next_call(endless_camera):
     np.testing.assert_array_equal(image, copy)
 
 
+def test_a_room_gets_the_picture_or_is_left_alone(camera):
+    camera.open()
+    height, width = camera.image_hw
+    rooms = [np.full(height * width * 3 + 5, 7, np.uint8) for _ in range(3)]
+    for room in rooms:
+        image, _ = camera.capture(None, 3000, room)
+        check_picture(image)
+        assert image.shape[:2] == (height, width)
+        in_room = image.ctypes.data == room.ctypes.data
+        assert in_room or not np.shares_memory(image, room)
+        assert (room[image.size if in_room else 0 :] == 7).all()
+
+
+@pytest.mark.parametrize("kind", ["folder", "folder video", "synthetic"])
+def test_pictures_that_can_are_put_into_the_room(kind, request):
+    camera, room = build(kind, request), np.zeros(80 * 96 * 3, np.uint8)
+    camera.open()
+    image, _ = camera.capture(None, 1000, room)
+    assert image.ctypes.data == room.ctypes.data
+    camera.close()
+
+
+def test_a_picture_that_was_too_late_for_its_trigger_is_not_kept_in_the_room(request):
+    """Its slot goes to another part; the picture comes for the next trigger."""
+    camera, room = build("folder", request), np.zeros(80 * 96 * 3, np.uint8)
+    camera.open()
+    first = camera.capture(None, 0)[0].copy()
+    camera.close()
+    camera = build("folder", request)
+    camera.open()
+    assert camera.capture(time.monotonic_ns() + 3_600_000 * NS_PER_MS, 5, room) is None
+    room[:] = 0
+    image, _ = camera.capture(time.monotonic_ns(), 1000)
+    np.testing.assert_array_equal(image, first)
+    camera.close()
+
+
 @pytest.mark.parametrize("kind", ["folder", "folder video", "synthetic"])
 def test_a_finite_source_ends(kind, request):
     sources = {

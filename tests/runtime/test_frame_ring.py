@@ -1,6 +1,7 @@
 """Workers in real processes share a frame's tiles through shared memory: each tile once, whoever is killed."""
 
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -432,4 +433,36 @@ def test_workers_that_plan_a_frame_otherwise_than_the_first_are_told_so():
     assert ring.agrees(1, 2, 79), "a part that is started once more begins at nothing"
     ring.cancel(1)
     assert ring.agrees(1, 2, 5), "nobody works on a cancelled part"
+    ring.close()
+
+
+# -- memory -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("old_kernel", [False, True])
+def test_populate_takes_memory_for_all_pictures_and_changes_none(old_kernel, monkeypatch):
+    if old_kernel:
+        monkeypatch.setattr("edge_runtime.runtime.frame_ring.MADV_POPULATE_WRITE", 0x7777)
+    layout = RingLayout(slot_count=3, max_pixels=100_000)
+    ring = FrameRing.create(layout)
+    image = slot_arrays(ring, 1, (100, 1000), 1).image
+    image[...] = 9
+    before_kb = os.fstat(ring.fd).st_blocks // 2
+    ring.populate(with_template=False)
+    assert os.fstat(ring.fd).st_blocks // 2 - before_kb >= 2 * 300_000 // 1024
+    assert (image == 9).all()
+    del image
+    ring.close()
+
+
+def test_the_first_worker_to_begin_is_remembered_until_the_slot_is_started_anew():
+    ring = FrameRing.create(LAYOUT)
+    ring.start(1, 5)
+    assert ring.began_ns(1, 5) == 0
+    ring.begin(1, 5, 1000)
+    ring.begin(1, 5, 2000)
+    ring.begin(1, 1, 3000)  # a worker that is late for another part
+    assert ring.began_ns(1, 5) == 1000
+    ring.start(1, 5)
+    assert ring.began_ns(1, 5) == 0
     ring.close()

@@ -30,12 +30,21 @@ from tools.golden_pictures import MadePicture
 READY_WITHIN_S, ANSWER_WITHIN_S, STOP_WITHIN_S = 120.0, 180.0, 15.0
 HANG_MS = 60_000
 LOOK_EVERY_S = 0.005
+PARTS_AHEAD = 2
 
 
 @contextmanager
 def scratch(purpose: str) -> Iterator[Path]:
     """A folder for a daemon. One that had to be killed leaves an office behind that may still write there."""
     with tempfile.TemporaryDirectory(prefix=f"bench-{purpose}-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+@contextmanager
+def journals_folder() -> Iterator[Path]:
+    """In memory where there is such a file system: the disk that records are written to must not hold up the wires."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="bench-wires-", dir=memory if memory.is_dir() else None) as name:
         yield Path(name)
 
 
@@ -120,14 +129,23 @@ class Daemon:
     def inspect(self) -> None:
         """One trigger; returns when its result is on the wire. No figure is of a part that was not inspected."""
         before, now_ns = len(self.results()), time.monotonic_ns()
-        self._sender.send([FedEdge(Input.TRIGGER, now_ns)])
-        self._sender.send([FedEdge(Input.TRIGGER, now_ns, active=False)])
+        self._sender.send([FedEdge(Input.TRIGGER, now_ns), FedEdge(Input.TRIGGER, now_ns, active=False)])
         self._until(lambda: len(self.results()) > before, ANSWER_WITHIN_S, "gave no result")
         last = next(message for _, message in reversed(self._heard) if isinstance(message, Result))
         if last.outcome is Outcome.NOT_INSPECTED:
             raise EdgeRuntimeError(
                 f"a part was not inspected ({last.reason}); the log ends:\n{self._station.log_tail()}"
             )
+
+    def stream(self, parts: int) -> None:
+        """So many triggers, each as soon as the result of the one before the last is on the wire."""
+        before = len(self.results())
+        for number in range(parts):
+            wanted = before + number - PARTS_AHEAD + 1
+            self._until(lambda wanted=wanted: len(self.results()) >= wanted, ANSWER_WITHIN_S, "gave no result")  # type: ignore[misc]
+            now_ns = time.monotonic_ns()
+            self._sender.send([FedEdge(Input.TRIGGER, now_ns), FedEdge(Input.TRIGGER, now_ns, active=False)])
+        self._until(lambda: len(self.results()) >= before + parts, ANSWER_WITHIN_S, "gave no result")
 
     def results(self) -> dict[int, int]:
         """When each part's result was first written: part_id -> monotonic ns."""

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from edge_runtime.runtime.part_times import STATIONS
 from tools.benchmarks.layout import Bars, Curves, Layout
+
+
+def _hops(share: str) -> dict[str, str]:
+    return {f"hops_ms.{hop}.{share}": hop for hop in (*STATIONS, "wire")}
+
 
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     {
@@ -38,6 +44,8 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
                     "path_decide_ms": "decide ms",
                     "path_wire_ms": "wire ms",
                     "path_ms": "all ms",
+                    "stream_ms": "back to back ms",
+                    "stream_overhead": "over tiles",
                 },
             ),
             Bars(
@@ -218,8 +226,10 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
                     "beyond_compute_ms.p99": "p99",
                     "beyond_compute_ms.max": "max",
                 },
+                *({"priority": f"{share} ms, priority"} | _hops(share) for share in ("p50", "p99", "max")),
             ),
             Bars(("priority",), {"beyond_inference_ms.p99": "p99"}, "milliseconds beyond inference, p99"),
+            {"pauses": "what the machine takes from a process that only looks at the clock"},
         ),
         "modbus": Layout(
             "Modbus while all workers inspect",

@@ -24,11 +24,14 @@ from edge_runtime.simulation.findings import percentile
 from edge_runtime.simulation.station import TILE_PX, Station, write_scripted_bundle
 from edge_runtime.simulation.toml_text import to_toml
 from edge_runtime.values import InspectionRecord, Outcome
+from tools.benchmarks.daemon import journals_folder
+from tools.benchmarks.pauses import machine_pauses
 from tools.benchmarks.report import Clerk, Report
 from tools.progress import progress_bar
 
 READY_WITHIN_S, STOP_WITHIN_S = 60.0, 10.0
 DEADLINE_MS = 2000
+PAUSES_S = 5.0
 WARM_UP = 20
 GOAL_P99_MS, GOAL_MAX_MS = 5.0, 20.0
 
@@ -89,25 +92,29 @@ class LineWish:
 
 
 def bench_line(wish: LineWish) -> Report:
-    """One row for each priority, measured in a daemon of its own. Raises EdgeRuntimeError."""
-    clerk, rows = Clerk("line"), []
+    """One row for each priority, measured in a daemon of its own; before that, what the machine does by itself.
+
+    Raises EdgeRuntimeError.
+    """
+    clerk, rows, pauses = Clerk("line"), [], machine_pauses(PAUSES_S)
     with progress_bar("triggers") as advance:
         for number, priority in enumerate(wish.priorities):
             told = count(number * wish.triggers + 1)
-            with tempfile.TemporaryDirectory(prefix="bench-line-") as name:
-                run = _Run(Path(name), wish.triggers, wish.rate_hz, wish.predict_ms, wish.workers, priority)
+            with tempfile.TemporaryDirectory(prefix="bench-line-") as name, journals_folder() as journals:
+                run = _Run(Path(name), journals, wish.triggers, wish.rate_hz, wish.predict_ms, wish.workers, priority)
                 figures = run.measure(lambda told=told: advance(next(told), wish.triggers * len(wish.priorities)))  # type: ignore[misc]
             rows.append(asdict(figures) | {"meets_goal": figures.meets_goal})
     goal = f"beyond inference p99 at most {GOAL_P99_MS:g} ms, max {GOAL_MAX_MS:g} ms, every trigger inspected"
     conditions = {
         "triggers a second": wish.rate_hz, "workers": wish.workers, "ms a tile": wish.predict_ms, "goal": goal,
     }  # fmt: skip
-    return clerk.report(conditions, rows)
+    return clerk.report(conditions, rows, {"pauses": asdict(pauses)})
 
 
 @dataclass(frozen=True)
 class _Run:
     folder: Path
+    journals: Path
     triggers: int
     rate_hz: float
     predict_ms: float
@@ -147,16 +154,16 @@ class _Run:
                 "trigger": "gpio", "deadline_ms": DEADLINE_MS, "ring_slots": 16,
                 "realtime_priority": self.priority, "heartbeat_ms": 200,
             },
-            "serial": {"driver": "recording", "journal": "wire.jsonl", "acknowledge": False},
+            "serial": {"driver": "recording", "journal": str(self.journals / "wire.jsonl"), "acknowledge": False},
             "gpio": {
-                "driver": "recording", "journal": "outputs.jsonl", "feed": "inputs", "outputs": outputs,
-                "inputs": {"trigger": {"line": 3}},
+                "driver": "recording", "journal": str(self.journals / "outputs.jsonl"), "feed": "inputs",
+                "inputs": {"trigger": {"line": 3}}, "outputs": outputs,
             },
             "archive": {"keep_ok_every": 0, "free_mb_min": 0},
         }  # fmt: skip
 
     def _wait_until_ready(self, station: Station) -> None:
-        end_s, journal = time.monotonic() + READY_WITHIN_S, self.folder / "wire.jsonl"
+        end_s, journal = time.monotonic() + READY_WITHIN_S, self.journals / "wire.jsonl"
         while not journal.exists() or not any(state == "ready" for state in self._states(journal)):
             if time.monotonic() > end_s or station.has_ended:
                 raise EdgeRuntimeError(f"the daemon did not become ready; its log ends:\n{station.log_tail()}")
@@ -172,14 +179,13 @@ class _Run:
             due_s += chance.uniform(0.7, 1.3) / self.rate_hz
             time.sleep(max(0.0, due_s - time.monotonic()))
             now_ns = time.monotonic_ns()
-            sender.send([FedEdge(Input.TRIGGER, now_ns)])
-            sender.send([FedEdge(Input.TRIGGER, now_ns, active=False)])
+            sender.send([FedEdge(Input.TRIGGER, now_ns), FedEdge(Input.TRIGGER, now_ns, active=False)])
             if number >= WARM_UP:
                 advance()
 
     def _figures(self, records: Sequence[InspectionRecord], granted: bool) -> LineFigures:
         at_ns = {
-            message.part_id: at for at, message in _told(self.folder / "wire.jsonl") if isinstance(message, Result)
+            message.part_id: at for at, message in _told(self.journals / "wire.jsonl") if isinstance(message, Result)
         }
         inspected = [
             r for r in records if r.verdict.outcome is not Outcome.NOT_INSPECTED and r.trigger.part_id in at_ns

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from edge_runtime.app import build_pool
+from edge_runtime.clock import NS_PER_MS
 from edge_runtime.inference.bundle import Bundle, load_bundle
 from tools.benchmarks.arithmetic import busiest_share, medians
 from tools.benchmarks.daemon import Daemon, PartTimes, daemon_settings, scratch
@@ -35,7 +38,8 @@ def bench_pipeline(wish: PipelineWish) -> Report:
     """One row for each worker count, medians over the rounds.
 
     `overhead` = frame_ms / (tiles × tile_ms / workers), the median of the rounds' ratios; `overhead_floor` is what
-    remains when everything but the predictor costs nothing. `tile_ms` is the pure predictor with as many processes
+    remains when everything but the predictor costs nothing; `stream_overhead` is the like for parts back to back in the
+    daemon, which has no such floor. `tile_ms` is the pure predictor with as many processes
     busy at the same time. Stage times: see `_stages`. Raises BundleError, InferenceError, EdgeRuntimeError.
     """
     clerk, bundle = Clerk("pipeline"), load_bundle(wish.bundle)
@@ -51,7 +55,10 @@ def bench_pipeline(wish: PipelineWish) -> Report:
 
         for workers in wish.workers:
             row = _pool_row(wish, bundle, picture, workers, step)
-            rows.append(row | (_daemon_row(wish, picture, workers, step) if wish.whole_path else {}))
+            if wish.whole_path:
+                row |= _daemon_row(wish, picture, workers, step)
+                row["stream_overhead"] = round(row["stream_ms"] / (row["tiles"] * row["tile_ms"] / workers), 3)
+            rows.append(row)
     conditions = {"model": bundle.model_id, "backend": wish.backend, "side_px": wish.side_px, "rounds": wish.rounds}
     return clerk.report(conditions, rows)
 
@@ -95,7 +102,7 @@ def _daemon_row(wish: PipelineWish, picture: MadePicture, workers: int, step: St
 
     capture: until the camera has the picture, which it reads from a file. tiles: from the first worker's start to the
     last tile's end. wire: from the decision to the write. handover: what is left, the copy into the slot and the pipes
-    between the processes.
+    between the processes. `stream_ms`: from result to result when the next part always waits already.
     """
     with scratch("pipeline") as folder:
         daemon = Daemon(folder, daemon_settings(folder, wish.bundle, picture, workers, wish.backend))
@@ -103,9 +110,17 @@ def _daemon_row(wish: PipelineWish, picture: MadePicture, workers: int, step: St
             for _ in range(WARM_UP_ROUNDS + wish.rounds):
                 daemon.inspect()
                 step()
-        parts = daemon.part_times()[WARM_UP_ROUNDS:]
+            alone = len(daemon.results())
+            daemon.stream(WARM_UP_ROUNDS + 2 * wish.rounds)
+        parts, told_ns = daemon.part_times()[WARM_UP_ROUNDS:alone], sorted(daemon.results().values())
     times = medians([path_stages(part) for part in parts])
+    times["stream_ms"] = period_ms(told_ns[alone + WARM_UP_ROUNDS :])
     return {"parts": len(parts), **{key: round(value, 3) for key, value in times.items()}}
+
+
+def period_ms(told_ns: Sequence[int]) -> float:
+    """The median time from one result to the next."""
+    return median(later - sooner for sooner, later in pairwise(told_ns)) / NS_PER_MS
 
 
 def path_stages(part: PartTimes) -> dict[str, Any]:
