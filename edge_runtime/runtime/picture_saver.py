@@ -38,7 +38,7 @@ class DrawingPlan:
     mask_stride_px: int
 
 
-# A part without a recipe has no mask and no defects: its overlay is the picture with its outcome.
+# For a part without a recipe, or with one that is not known here: its overlay is the picture with its outcome.
 NOTHING_TO_DRAW = DrawingPlan((), Recipe("none"), 1)
 
 
@@ -117,8 +117,8 @@ class PictureSaver:
         save = partial(self._store.save, verdict.part_id, verdict.outcome, request.record.triggered_at, arrays.image)
         if verdict.outcome is Outcome.PASS:
             return save()
-        if verdict.outcome is Outcome.NOT_INSPECTED:
-            # A worker may still be looking at the picture.
+        if verdict.outcome is Outcome.NOT_INSPECTED or plan is NOTHING_TO_DRAW:
+            # There is no mask, or none whose classes are known; and a worker may still be looking at the picture.
             return save(lambda: draw_overlay(arrays.image, (), None, plan.classes, plan.recipe, verdict.outcome))
         mask = Mask(arrays.class_ids, arrays.scores, plan.mask_stride_px)
 
