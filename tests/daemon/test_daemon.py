@@ -119,10 +119,10 @@ def test_a_dead_office_or_camera_is_started_again_and_no_record_is_lost(start_st
     station = start_station({"1": CLEAN, "2": DEFECT})
     station.wait_until_ready()
     for seqno in range(30):
-        if seqno in (5, 15):
-            station.children("office")[0].kill()
-        if seqno in (10, 20):
-            station.children("capture")[0].kill()
+        role = {5: "office", 10: "capture", 15: "office", 20: "capture"}.get(seqno)
+        if role is not None:
+            station.until(lambda role=role: bool(station.children(role)))  # parts are faster than a new child
+            station.children(role)[0].kill()
         station.trigger(seqno)
         station.until(lambda seqno=seqno: seqno in outcomes_of(station))
     station.until(lambda: station.state == "ready")
