@@ -1,5 +1,5 @@
 # `make demo` and `make test` are all a newcomer needs: each sets up what it needs, once, in .venv.
-.PHONY: demo test check bench bench-all bench-peers bench-hil fuzz setup clean
+.PHONY: demo test check bench bench-all bench-peers rknn-tools bench-hil fuzz setup clean
 .DEFAULT_GOAL := help
 
 BIN := .venv/bin
@@ -15,6 +15,7 @@ help:
 	@echo "make bench   overhead of the pipeline against the pure predictor"
 	@echo "make bench-all  all benchmarks of this runtime, into docs/performance.md (over half an hour, on a quiet machine)"
 	@echo "make bench-peers  the same frames through PaddleSeg, MONAI, SAHI, ONNX Runtime and OpenVINO (6 GB of packages)"
+	@echo "make rknn-tools  what converts for RK3588's NPU, in .venv-rknn (1.5 GB, under Rockchip's own terms)"
 	@echo "make bench-hil  the daemon in a virtual box with simulated GPIO, camera and serial adapter (root, Debian or Ubuntu)"
 	@echo "make fuzz    a million random and damaged inputs for each serial decoder (ARGS='--inputs N --seed S')"
 	@echo "make clean   remove .venv and what tests and demos left"
@@ -77,6 +78,17 @@ bench-peers: $(ALL_READY) $(PEERS_READY)
 	$(BIN)/python -m tools bench peers $(FRAMES) --json $(RESULTS)/peers.json $(ARGS)
 	$(BIN)/python -m tools bench report
 
+# Rockchip's converter wants versions of its own, and its licence is its own: see docs/rknn.md.
+RKNN_READY := .venv-rknn/.ready
+
+$(RKNN_READY): tools/rknn/requirements.txt scripts/find-python .python-version
+	@python=$$(PYTHON="$(PYTHON)" sh scripts/find-python) && "$$python" -m venv .venv-rknn
+	.venv-rknn/bin/python -m pip install --quiet --requirement tools/rknn/requirements.txt
+	.venv-rknn/bin/python -m pip install --quiet --no-deps rknn-toolkit2==2.5.0
+	@touch $@
+
+rknn-tools: $(RKNN_READY)
+
 bench-hil: $(ALL_READY)
 	$(BIN)/python -m tools.hil $(ARGS)
 
@@ -84,4 +96,4 @@ fuzz: $(DEMO_READY)
 	$(BIN)/python -m tools.fuzz $(ARGS)
 
 clean:
-	rm -rf .venv .venv-peers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache demo-output
+	rm -rf .venv .venv-peers .venv-rknn build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache demo-output

@@ -353,6 +353,7 @@ def _serve_inspection(channel: Channel, ring: FrameRing, settings: Settings, ind
 
     cv2.setNumThreads(1)  # the other processors have workers of their own
     shared = own_memory()
+    settings = settings.model_copy(update={"inspection": settings.inspection.of_worker(index)})
     bundles = _load_bundles(settings)
     gates = {folder: _proved_gate(settings, bundle) for folder, bundle in bundles.items()}
     segmenters = _open_segmenters(settings, bundles)

@@ -23,7 +23,7 @@ from edge_runtime.config_recipe import (
 )
 from edge_runtime.config_signals import EjectionSettings, GpioSettings, ModbusSettings, SerialSettings, StopSettings
 from edge_runtime.errors import ConfigError
-from edge_runtime.inference.manifest import ONNX_TARGETS, Target
+from edge_runtime.inference.manifest import Form, Target, form_of
 from edge_runtime.interfaces import Input
 from edge_runtime.processors import format_cpu_list, parse_cpu_list
 from edge_runtime.validation import StrictModel, describe
@@ -40,7 +40,8 @@ class StationSettings(StrictModel):
 
 
 CpuList = Annotated[str, AfterValidator(lambda text: format_cpu_list(parse_cpu_list(text)))]
-READS_ONNX = {"paddle_lite": False, "onnxruntime": True, "openvino": True}
+FORMS: dict[Form, str] = {"nb": "Paddle Lite's", "onnx": "ONNX", "rknn": "RKNN"}
+READS: dict[str, Form] = {"paddle_lite": "nb", "onnxruntime": "onnx", "openvino": "onnx", "rknn": "rknn"}
 
 
 class InspectionSettings(StrictModel):
@@ -51,7 +52,7 @@ class InspectionSettings(StrictModel):
         default=None,
         description="Which of its networks; unset: x86 or arm, as the machine, or onnx",
     )
-    backend: Literal["paddle_lite", "onnxruntime", "openvino", "auto", "scripted"] = Field(
+    backend: Literal["paddle_lite", "onnxruntime", "openvino", "rknn", "auto", "scripted"] = Field(
         default="paddle_lite",
         description="What runs the network. auto: the fastest here, measured once. scripted: for tests, it answers by "
         "marks in the picture",
@@ -102,6 +103,12 @@ class InspectionSettings(StrictModel):
     openvino_precision: Literal["f32", "bf16", "f16"] = Field(
         default="f32", description="openvino only: what it computes in"
     )
+    rknn_cores: tuple[Annotated[int, Field(strict=True, ge=0, le=2)], ...] = Field(
+        default=(0, 1, 2),
+        min_length=1,
+        max_length=64,
+        description="rknn only: the NPU core of each worker in turn, from the first again when there are more workers",
+    )
     scripted_predict_ms: float = Field(default=0, ge=0, le=10_000, description="scripted only: time a tile takes")
     scripted_busy: bool = Field(default=False, description="scripted only: compute, do not sleep")
 
@@ -119,15 +126,19 @@ class InspectionSettings(StrictModel):
         sets = self.cpu_affinity
         return parse_cpu_list(sets[index % len(sets)]) if sets else ()
 
+    def of_worker(self, index: int) -> InspectionSettings:
+        """The same settings with the NPU core of worker `index` alone."""
+        return self.model_copy(update={"rknn_cores": (self.rknn_cores[index % len(self.rknn_cores)],)})
+
     @model_validator(mode="after")
     def _target_fits_backend(self) -> InspectionSettings:
         if self.backend == "auto" and self.openvino_precision != "f32":
             raise ValueError("openvino_precision is not for backend 'auto': set auto_coarse, and it tries bf16, too")
-        if self.target is None or self.backend not in READS_ONNX:
+        if self.target is None or self.backend not in READS:
             return self
-        if READS_ONNX[self.backend] != (self.target in ONNX_TARGETS):
-            kind = "" if READS_ONNX[self.backend] else "no "
-            raise ValueError(f"target {self.target!r} is for another backend: {self.backend} runs {kind}ONNX networks")
+        if READS[self.backend] != form_of(self.target):
+            runs = FORMS[READS[self.backend]]
+            raise ValueError(f"target {self.target!r} is for another backend: {self.backend} runs {runs} networks")
         if self.target == "onnx+int8" and self.openvino_precision != "f32":
             raise ValueError("target 'onnx+int8' needs openvino_precision 'f32': two kinds of rounding are not proved")
         return self

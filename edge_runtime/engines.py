@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from edge_runtime.config import READS_ONNX, InspectionSettings
+from edge_runtime.config import READS, InspectionSettings
 from edge_runtime.inference.bundle import Bundle, machine_target
 from edge_runtime.vision.tile_plan import PlanRules, cheapest_plan, watched_part
 
@@ -20,6 +20,7 @@ PACKAGES = {
     "paddle_lite": ("paddlelite", ("paddlelite",)),
     "onnxruntime": ("onnxruntime", ("onnxruntime", "onnxruntime-gpu")),
     "openvino": ("openvino", ("openvino",)),
+    "rknn": ("rknnlite", ("rknn-toolkit-lite2",)),
 }
 
 
@@ -40,13 +41,14 @@ def target_of(inspection: InspectionSettings) -> str:
     """Which of a bundle's networks the configured backend runs on this machine. Raises BundleError."""
     if inspection.target is not None:
         return inspection.target
-    return "onnx" if READS_ONNX.get(inspection.backend) else machine_target()
+    form = READS.get(inspection.backend, "nb")
+    return machine_target() if form == "nb" else form
 
 
 def allowed_share(inspection: InspectionSettings, bundle: Bundle) -> float:
     """The share of a golden tile's cells that the configured arithmetic may move, as the bundle says."""
     target = target_of(inspection)
-    coarse = inspection.openvino_precision if inspection.backend == "openvino" else "f32"
+    coarse = {"openvino": inspection.openvino_precision, "rknn": "f16"}.get(inspection.backend, "f32")
     arithmetic = "int8" if target.endswith("+int8") else coarse
     return {str(name): share for name, share in bundle.artefact_for(target).allowed_shares.items()}.get(arithmetic, 0.0)
 
@@ -80,7 +82,10 @@ def usual_and_largest(inspection: InspectionSettings, bundle: Bundle) -> list[Bu
 
 
 def build_segmenter(inspection: InspectionSettings, bundle: Bundle) -> Segmenter:
-    """The configured backend, with the bundle's model loaded. Raises BundleError, InferenceError."""
+    """The configured backend, with the bundle's model loaded; on an NPU, on the first core that the settings name.
+
+    Raises BundleError, InferenceError.
+    """
     if inspection.backend == "scripted":
         from edge_runtime.inference.scripted import ScriptedSegmenter
 
@@ -100,6 +105,10 @@ def build_segmenter(inspection: InspectionSettings, bundle: Bundle) -> Segmenter
         from edge_runtime.inference.open_vino import open_openvino
 
         return open_openvino(bundle, target, threads, inspection.openvino_precision)
+    if inspection.backend == "rknn":
+        from edge_runtime.inference.rknn_lite import open_rknn
+
+        return open_rknn(bundle, target, inspection.rknn_cores[0])
     from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
 
     return PaddleLiteSegmenter(bundle, threads=threads, target=target)

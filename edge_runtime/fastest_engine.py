@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_runtime.clock import SystemClock
-from edge_runtime.config import READS_ONNX, InspectionSettings
+from edge_runtime.config import READS, InspectionSettings
 from edge_runtime.engine_race import race
 from edge_runtime.engines import PACKAGES, allowed_share, build_segmenter, engine_version, target_of, with_tiles
 from edge_runtime.errors import EdgeRuntimeError, InferenceError
 from edge_runtime.inference.bundle import Bundle, check_golden, machine_target
 from edge_runtime.inference.engine_choice import Choice, keep_choice, machine_key, only_one, read_choice
-from edge_runtime.inference.manifest import ONNX_TARGETS
+from edge_runtime.inference.manifest import COARSE_TARGETS, ONNX_TARGETS, RKNN_TARGETS, form_of
 
 if TYPE_CHECKING:
     from edge_runtime.interfaces import Segmenter
@@ -118,12 +118,12 @@ def told_engine(inspection: InspectionSettings, bundle: Bundle, data_dir: Path) 
 def candidates(inspection: InspectionSettings, bundle: Bundle) -> Iterator[InspectionSettings]:
     """Every way to run this bundle that is installed here and as exact as wanted, one backend each."""
     targets = {artefact.target: artefact.allowed_shares for artefact in bundle.manifest.artefacts}
-    wanted = [name for name in (machine_target(), *ONNX_TARGETS) if name in targets]
+    wanted = [name for name in (machine_target(), *ONNX_TARGETS, *RKNN_TARGETS) if name in targets]
     for target in wanted if inspection.target is None else [inspection.target]:
-        if target == "onnx+int8" and not inspection.auto_coarse and inspection.target is None:
+        if target in COARSE_TARGETS and not inspection.auto_coarse and inspection.target is None:
             continue
-        for backend, reads_onnx in READS_ONNX.items():
-            if reads_onnx != (target in ONNX_TARGETS) or engine_version(backend) is None:
+        for backend, form in READS.items():
+            if form != form_of(target) or engine_version(backend) is None:
                 continue
             yield _with_engine(inspection, bundle, backend, target, "f32")
             if backend == "openvino" and target == "onnx" and inspection.auto_coarse and "bf16" in targets[target]:
@@ -157,5 +157,6 @@ def _choice_path(bundle: Bundle, data_dir: Path) -> Path:
 def _choice_key(inspection: InspectionSettings, bundle: Bundle) -> dict[str, str]:
     """All that the measurement depends on."""
     versions = {backend: engine_version(backend) or "none" for backend in PACKAGES}
-    told = inspection.model_dump_json(exclude={"bundle", "workers", "hang_timeout_ms", "backend", "tile_px"})
+    without = {"bundle", "workers", "hang_timeout_ms", "backend", "tile_px", "rknn_cores"}
+    told = inspection.model_dump_json(exclude=without)
     return {"bundle": bundle.digest, **machine_key(), **versions, "numpy": version("numpy"), "settings": told}

@@ -34,6 +34,7 @@ COMMANDS = {
     "recipe": "tools.commands_pack",
     "reinspect": "tools.reinspection.command",
     "bench": "tools.commands_bench",
+    "rknn": "tools.rknn.command",
 }
 
 

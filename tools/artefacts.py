@@ -112,6 +112,7 @@ def kept_artefacts(bundle: Bundle) -> list[NewArtefact]:
             one.opset,
             {str(name): share for name, share in one.allowed_shares.items()},
             one.tile_range_px,
+            one.rknn_version,
         )
         for one in bundle.manifest.artefacts
     ]
@@ -139,10 +140,15 @@ def with_allowances(artefacts: Sequence[NewArtefact], bundle: Bundle, precisions
 def _allowed(bundle: Bundle, predictors: Iterable[Predictor]) -> float:
     moved = {one.name(bundle): _moved_share(bundle, one) for one in predictors}
     worst = max(moved, key=lambda name: moved[name])
-    allowed = math.ceil(moved[worst] * ALLOWED_OVER_MEASURED / ALLOWED_STEP) * ALLOWED_STEP
+    return allowance(moved[worst], worst)
+
+
+def allowance(moved_share: float, name: str) -> float:
+    """What a bundle allows arithmetic that moves this share of a golden tile's cells. Raises ToolError for too much."""
+    allowed = math.ceil(moved_share * ALLOWED_OVER_MEASURED / ALLOWED_STEP) * ALLOWED_STEP
     if allowed > MAX_ALLOWED_SHARE:
         raise ToolError(
-            f"{worst} moves {moved[worst]:.2%} of a golden tile's cells; twice that is more than a bundle may allow "
+            f"{name} moves {moved_share:.2%} of a golden tile's cells; twice that is more than a bundle may allow "
             f"({MAX_ALLOWED_SHARE:.0%}); leave it out, or give better calibration tiles"
         )
     return round(max(allowed, ALLOWED_STEP), 6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 InputForm = Literal["float32", "uint8"]
@@ -11,3 +12,4 @@ Motif = Literal["boards", "scans", "cells"]
 PRIOR_SHIFT = 4.0
 # Two of the largest cover 2048 px at the widest margin of the shipped bundles, 112.
 TILE_RANGE_PX = (256, 1136)
+RKNN_PYTHON = Path(".venv-rknn/bin/python")

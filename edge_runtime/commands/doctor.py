@@ -24,6 +24,7 @@ from edge_runtime.engines import engine_version
 from edge_runtime.errors import EdgeRuntimeError, InferenceError, SignalError
 from edge_runtime.fastest_engine import told_engine
 from edge_runtime.inference.bundle import load_bundle
+from edge_runtime.inference.npu import find_npu
 from edge_runtime.processors import check_online
 from edge_runtime.signal_io.serial_address import find_device, list_serial_ports
 
@@ -87,6 +88,8 @@ def _backends() -> Iterator[Observation]:
         yield Observation(f"backend {backend}", found is not None or None, found or "not installed")
     if not any(versions.values()):
         yield Observation("backend", False, "no model can run: install the extra lite, onnx or openvino")
+    npu = find_npu()
+    yield Observation("npu", None if npu.missing else True, str(npu))
 
 
 def _devices() -> Iterator[Observation]:
@@ -151,6 +154,8 @@ def _model(settings: Settings, folder: Path) -> str:
     bundle, backend = load_bundle(folder), settings.inspection.backend
     if backend in PREDICTORS and engine_version(backend) is None:
         raise InferenceError(f"inspection.backend {backend} is not installed")
+    if backend == "rknn" and (npu := find_npu()).missing:
+        raise InferenceError(str(npu))
     return f"{bundle.model_id}, {told_engine(settings.inspection, bundle, settings.station.data_dir)}"
 
 

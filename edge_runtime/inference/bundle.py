@@ -25,6 +25,7 @@ from edge_runtime.inference.golden import (
     is_defective,
 )
 from edge_runtime.inference.manifest import (
+    RKNN_TARGETS,
     Artefact,
     Draft,
     FileEntry,
@@ -37,6 +38,7 @@ from edge_runtime.inference.manifest import (
 )
 from edge_runtime.inference.nb_file import check_nb, read_nb_header
 from edge_runtime.inference.onnx_file import check_onnx
+from edge_runtime.inference.rknn_file import read_rknn
 from edge_runtime.interfaces import Segmenter
 from edge_runtime.validation import describe
 from edge_runtime.values import DefectClass, InputContract, Mask
@@ -165,6 +167,7 @@ class NewArtefact:
     opset: int | None = None
     allowed_shares: Mapping[str, float] = field(default_factory=dict)
     tile_range_px: tuple[int, int] | None = None
+    rknn_version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -323,7 +326,7 @@ def _lay_out(
 def _artefact_entry(new: NewArtefact, tile_px: int) -> dict[str, object]:
     described = {"target": new.target, "precision": new.precision}
     sides = {"tile_px": tile_px, "tile_range_px": new.tile_range_px}
-    maker = {"opt_version": new.opt_version, "opset": new.opset}
+    maker = {"opt_version": new.opt_version, "opset": new.opset, "rknn_version": new.rknn_version}
     return {
         **_file_entry(new.file, new.data),
         **described,
@@ -350,6 +353,8 @@ def _check_network(file: str, data: bytes, target: str, opset: int | None, where
         check_nb(read_nb_header(data, where), target, where)
     elif opset is not None:
         check_onnx(data, opset, where)
+    elif target in RKNN_TARGETS:
+        read_rknn(data, where)
 
 
 def _run_golden(bundle: Bundle, segmenter: Segmenter, entry: Golden, allowed_share: float) -> TileReport:

@@ -49,7 +49,7 @@ class Trial(StrictModel):
     @property
     def name(self) -> str:
         """As people read it: the backend, then what is not as usual."""
-        unusual = [self.target] if self.target == "onnx+int8" else []
+        unusual = [self.target] if self.target.endswith("+int8") else []
         unusual += [self.precision] if self.precision != "f32" else []
         return " ".join([self.backend, *unusual])
 

@@ -47,8 +47,8 @@ Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Measures = Annotated[dict[Label, Number], Field(min_length=1, max_length=32)]
 
 OutputKind = Literal["class_and_score", "class_ids", "score"]
-# What opt calls `valid_targets`; +fp16 and +int8 tell CPU networks apart. The ONNX ones run on
-# any machine that has an engine for them. The last ones are devices of NNAdapter.
+# What opt calls `valid_targets`; +fp16 and +int8 tell CPU networks apart. The ONNX ones run on any machine that has an
+# engine for them, the RKNN ones on RK3588's NPU. The last ones are devices of NNAdapter.
 Target = Literal[
     "x86",
     "arm",
@@ -56,6 +56,8 @@ Target = Literal[
     "arm+int8",
     "onnx",
     "onnx+int8",
+    "rknn",
+    "rknn+int8",
     "opencl,arm",
     "rockchip_npu,arm",
     "amlogic_npu,arm",
@@ -63,9 +65,21 @@ Target = Literal[
     "imagination_nna,arm",
 ]
 ONNX_TARGETS = ("onnx", "onnx+int8")
+RKNN_TARGETS = ("rknn", "rknn+int8")
+# Coarser than float32 whatever runs them: only who asks for it gets that.
+COARSE_TARGETS = ("onnx+int8", *RKNN_TARGETS)
+Form = Literal["nb", "onnx", "rknn"]
+MAKERS: dict[Form, str] = {"nb": "opt_version", "onnx": "opset", "rknn": "rknn_version"}
 Arithmetic = Literal["f16", "bf16", "int8"]
 MAX_ALLOWED_SHARE = 0.05
 Precision = Literal["fp32", "fp16", "int8", "int8_weights", "int16_weights"]
+
+
+def form_of(target: str) -> Form:
+    """The kind of file that a target's network is."""
+    if target in RKNN_TARGETS:
+        return "rknn"
+    return "onnx" if target in ONNX_TARGETS else "nb"
 
 
 class Input(StrictModel):
@@ -122,10 +136,10 @@ class FileEntry(StrictModel):
 class Artefact(FileEntry):
     """A compiled network for one target; a bundle has at most one per target.
 
-    `opt_version` of a Paddle Lite file, `opset` of an ONNX file: what reads it must know that. `allowed_shares`: for
-    coarser arithmetic, the share of a golden tile's cells that it may move; without an entry, none. `tile_range_px`:
-    smallest and largest side; the file runs tiles of each multiple of the stride between, a predictor for each side;
-    without it, of `tile_px` alone.
+    `opt_version` of a Paddle Lite file, `opset` of an ONNX file, `rknn_version` (the toolkit's) of an RKNN file: what
+    reads it must know that. `allowed_shares`: for coarser arithmetic, the share of a golden tile's cells that it may
+    move; without an entry, none. `tile_range_px`: smallest and largest side; the file runs tiles of each multiple of
+    the stride between, a predictor for each side; without it, of `tile_px` alone.
     """
 
     target: Target
@@ -134,13 +148,15 @@ class Artefact(FileEntry):
     tile_range_px: tuple[Pixels, Pixels] | None = None
     opt_version: Label | None = None
     opset: Annotated[int, Field(strict=True, ge=13, le=100)] | None = None
+    rknn_version: Label | None = None
     allowed_shares: dict[Arithmetic, Annotated[float, Field(ge=0, le=MAX_ALLOWED_SHARE)]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check_maker(self) -> Self:
-        needed, other = ("opset", "opt_version") if self.target in ONNX_TARGETS else ("opt_version", "opset")
-        if getattr(self, needed) is None or getattr(self, other) is not None:
-            raise ValueError(f"an artefact for {self.target} has {needed} and no {other}")
+        needed = MAKERS[form_of(self.target)]
+        others = [name for name in MAKERS.values() if name != needed]
+        if getattr(self, needed) is None or any(getattr(self, name) is not None for name in others):
+            raise ValueError(f"an artefact for {self.target} has {needed} and no {' or '.join(others)}")
         return self
 
     @model_validator(mode="after")

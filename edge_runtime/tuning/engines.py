@@ -6,12 +6,13 @@ from edge_runtime.config import InspectionSettings
 from edge_runtime.engines import target_of
 from edge_runtime.fastest_engine import candidates
 from edge_runtime.inference.bundle import Bundle, machine_target
+from edge_runtime.inference.manifest import COARSE_TARGETS
 from edge_runtime.tuning.setups import Engine
 
 
 def is_coarse(inspection: InspectionSettings) -> bool:
     """Whether the settings allow arithmetic coarser than the network's own."""
-    return inspection.auto_coarse or inspection.openvino_precision != "f32" or inspection.target == "onnx+int8"
+    return inspection.auto_coarse or inspection.openvino_precision != "f32" or target_of(inspection) in COARSE_TARGETS
 
 
 def engines_to_try(inspection: InspectionSettings, bundle: Bundle, keep_engine: bool) -> list[Engine]:
@@ -29,6 +30,6 @@ def engines_to_try(inspection: InspectionSettings, bundle: Bundle, keep_engine: 
 
 def engine_of(inspection: InspectionSettings) -> Engine:
     """The engine of settings that name one."""
-    one_thread = inspection.backend == "paddle_lite" and machine_target() == "x86"
+    one_thread = inspection.backend == "rknn" or (inspection.backend == "paddle_lite" and machine_target() == "x86")
     target = None if inspection.backend == "scripted" else target_of(inspection)
     return Engine(inspection.backend, target, inspection.openvino_precision, 1 if one_thread else 64)

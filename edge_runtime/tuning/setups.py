@@ -23,7 +23,7 @@ class Engine:
         return {"backend": self.backend, "target": self.target, "openvino_precision": self.precision}
 
     def __str__(self) -> str:
-        unusual = [self.target] if self.target == "onnx+int8" else []
+        unusual = [self.target] if self.target and self.target.endswith("+int8") else []
         unusual += [self.precision] if self.precision != "f32" else []
         return " ".join([self.backend, *unusual])
 

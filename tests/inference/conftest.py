@@ -1,5 +1,6 @@
 """A scripted bundle, and one with a real tiny network made by Paddle and opt in a process of its own."""
 
+import importlib
 import importlib.util
 import os
 import shutil
@@ -148,11 +149,10 @@ def comparing_bundle(networks, tmp_path):
     return write_bundle(tmp_path / "comparing", draft_of("class_and_score", 2, template=True), [artefact], [golden])
 
 
-def tiny_onnx(template: bool) -> bytes:
-    """The network of tiny_network.py as the tools write it."""
+def tiny_graph(template: bool):
+    """The network of tiny_network.py as the tools hold it: graph and weights."""
     pytest.importorskip("onnx", reason="needs onnx to make a real network")
     from tools.graph import Graph, Node
-    from tools.onnx_file import onnx_bytes
 
     taps = (1.0, -1.0) if template else (1.0,)
     nodes = (
@@ -164,7 +164,14 @@ def tiny_onnx(template: bool) -> bytes:
     stem[:, :, 1, 1] = taps
     head[:, 0, 0, 0] = (0.0, 8.0, 24.0)
     biases = {"stem.bias": np.zeros(8, np.float32), "head.bias": np.array([4.0, 0.0, -12.0], np.float32)}
-    return onnx_bytes(Graph(len(taps), nodes, "head"), {"stem.weight": stem, "head.weight": head, **biases}, TILE_PX)
+    return Graph(len(taps), nodes, "head"), {"stem.weight": stem, "head.weight": head, **biases}
+
+
+def tiny_onnx(template: bool) -> bytes:
+    graph, weights = tiny_graph(template)
+    from tools.onnx_file import onnx_bytes
+
+    return onnx_bytes(graph, weights, TILE_PX)
 
 
 @pytest.fixture
@@ -184,6 +191,43 @@ def comparing_onnx_bundle(tmp_path):
     golden = GoldenTile(picture, tiny_answer(picture, template), template)
     draft = draft_of("class_and_score", 2, template=True)
     return write_bundle(tmp_path / "comparing-onnx", draft, [artefact], [golden])
+
+
+@pytest.fixture
+def rknnlite(monkeypatch):
+    """The stand-in for Rockchip's runtime, importable here and in child processes."""
+    pytest.importorskip("onnxruntime")
+    folder = str(Path(__file__).with_name("stand_in"))
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")])))
+    yield importlib.import_module("rknnlite.api")
+    for name in ("rknnlite.api", "rknnlite"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def rknn_bundle(rknnlite, tmp_path):
+    """A bundle of the tiny network for the NPU, for the stand-in alone; a test may damage it."""
+    return _rknn_bundle(rknnlite, tmp_path / "rknn" / "1", template=False)
+
+
+@pytest.fixture
+def comparing_rknn_bundle(rknnlite, tmp_path):
+    """The same for the network that takes a template."""
+    return _rknn_bundle(rknnlite, tmp_path / "comparing-rknn" / "1", template=True)
+
+
+def _rknn_bundle(rknnlite, folder, template):
+    graph, weights = tiny_graph(template)
+    from tools.rknn.margins import margins_onnx
+
+    channels, cells = graph.input_channels, TILE_PX // CELL_PX
+    shapes = (1, channels, TILE_PX, TILE_PX), (1, 2, cells, cells)
+    data = rknnlite.network_file(margins_onnx(graph, weights, TILE_PX), *shapes, [0.0] * channels, [255.0] * channels)
+    artefact = NewArtefact("model.rknn", data, "rknn", "fp16", rknn_version="2.5.0", allowed_shares={"f16": 0.0005})
+    picture, grey = picture_of([60, 160, 220, 10]), picture_of([10, 10, 210, 200])[..., 0].copy() if template else None
+    golden = GoldenTile(picture, tiny_answer(picture, grey), grey)
+    return write_bundle(folder, draft_of("class_and_score", 2, template=template), [artefact], [golden])
 
 
 @pytest.fixture

@@ -294,4 +294,4 @@ def test_workers_inspect_with_the_engine_that_auto_takes(onnx_bundle, tmp_path, 
 
 
 def test_every_engine_is_known_to_the_settings():
-    assert set(fastest_engine.PACKAGES) == set(fastest_engine.READS_ONNX)
+    assert set(fastest_engine.PACKAGES) == set(fastest_engine.READS)

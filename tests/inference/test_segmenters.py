@@ -9,6 +9,7 @@ from edge_runtime.errors import InferenceError
 from edge_runtime.inference.onnx_runtime import open_onnx_runtime
 from edge_runtime.inference.open_vino import open_openvino
 from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
+from edge_runtime.inference.rknn_lite import open_rknn
 from edge_runtime.inference.scripted import ScriptedSegmenter
 
 
@@ -21,6 +22,7 @@ BACKENDS = {
     "paddle_lite": (PaddleLiteSegmenter, "paddlelite", "tiny_bundle", "comparing_bundle"),
     "onnxruntime": (open_onnx_runtime, "onnxruntime", "onnx_bundle", "comparing_onnx_bundle"),
     "openvino": (open_openvino, "openvino", "onnx_bundle", "comparing_onnx_bundle"),
+    "rknn, its library stood in for": (open_rknn, "onnxruntime", "rknn_bundle", "comparing_rknn_bundle"),
 }
 
 
