@@ -9,12 +9,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from edge_runtime.inference.manifest import RKNN_TARGETS
 from tools.errors import ToolError
-from tools.forms import PRIOR_SHIFT, TILE_RANGE_PX, InputForm, Motif, OutputForm, ThresholdsBy
+from tools.forms import PRIOR_SHIFT, RKNN_PYTHON, TILE_RANGE_PX, InputForm, Motif, OutputForm, ThresholdsBy
 
 NetworkFile = Annotated[Path, typer.Argument(help="network.npz, or the folder of a run.")]
 Calibration = Annotated[
-    Path | None, typer.Option(help="Tiles for the target onnx+int8: .npz, .npy, or a folder of .npy (C, H, W).")
+    Path | None,
+    typer.Option(help="Tiles for onnx+int8 and rknn+int8: .npz, .npy, or a folder of .npy (C, H, W)."),
 ]
 Allow = Annotated[
     list[str] | None,
@@ -134,19 +136,25 @@ def repack(
     calibration: Calibration = None,
     allow: Allow = None,
     prior_shift: PriorShift = PRIOR_SHIFT,
+    rknn_python: Annotated[
+        Path, typer.Option(help="Interpreter that has rknn-toolkit2, for the targets rknn and rknn+int8.")
+    ] = RKNN_PYTHON,
 ) -> None:
     """Make a new version of a bundle with further networks or sides of tiles; thresholds and golden tiles stay."""
     from tools.artefacts import Wanted
     from tools.calibration import load_tiles
     from tools.repack import RepackRequest
     from tools.repack import repack as write
+    from tools.rknn.conversion import Request
 
     tiles = None if calibration is None else load_tiles(calibration)
     targets = target or ([] if tile_range else ["onnx"])
+    npu = tuple(name for name in targets if name in RKNN_TARGETS)
     request = RepackRequest(
         bundle=bundle,
         out=out,
-        wanted=Wanted(tuple(targets), calibration=tiles),
+        wanted=Wanted(tuple(name for name in targets if name not in npu), calibration=tiles),
+        rknn=Request(npu, rknn_python, tiles) if npu else None,
         network=network,
         prior_shift=prior_shift,
         allow=tuple(allow or ()),

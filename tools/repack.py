@@ -18,10 +18,12 @@ from tools.errors import ToolError
 from tools.evaluation.data import labelled_for
 from tools.forms import PRIOR_SHIFT, Motif
 from tools.golden_pictures import large_golden_tile
-from tools.graph import Graph
+from tools.graph import Graph, Weights
 from tools.network_file import load_network
 from tools.onnx_network import read_onnx
 from tools.predictors import Predictor
+from tools.rknn.conversion import Request as RknnRequest
+from tools.rknn.conversion import rknn_artefacts
 from tools.tile_form import offered_range, with_prior
 
 README = "README.md"
@@ -33,7 +35,7 @@ class RepackRequest:
 
     `replace`: networks that are there already are made anew. `network`: the one it was packed from; None: read from its
     ONNX file. `tile_range_px`: the sides of tiles to offer; `motif`: what the golden tile for them shows. `evaluation`:
-    data sets, by label, to state the accuracy on anew.
+    data sets, by label, to state the accuracy on anew. `rknn`: networks for RK3588's NPU, for `input.tile_px` alone.
     """
 
     bundle: Path
@@ -46,6 +48,11 @@ class RepackRequest:
     tile_range_px: tuple[int, int] | None = None
     motif: Motif = "boards"
     evaluation: tuple[tuple[str, Path], ...] = ()
+    rknn: RknnRequest | None = None
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return self.wanted.targets + (self.rknn.targets if self.rknn else ())
 
 
 def repack(request: RepackRequest) -> Bundle:
@@ -55,10 +62,12 @@ def repack(request: RepackRequest) -> Bundle:
     ToolError for a network that is not the bundle's, BundleError, DatasetError.
     """
     old = load_bundle(request.bundle)
-    again = {one.target for one in old.manifest.artefacts} & set(request.wanted.targets)
+    again = {one.target for one in old.manifest.artefacts} & set(request.targets)
     if again and not request.replace:
         raise ToolError(f"{old.folder}: has a network for {', '.join(sorted(again))} already; --replace makes it anew")
     request.wanted.check()
+    if request.rknn is not None:
+        request.rknn.check()
     data = {label: labelled_for(folder, old) for label, folder in request.evaluation}
     golden = [old.read_golden(entry) for entry in old.manifest.golden]
     values = old.manifest.model_dump(exclude={"artefacts", "golden", "signature"})
@@ -75,20 +84,24 @@ def repack(request: RepackRequest) -> Bundle:
         if data:
             trial = load_bundle(Path(scratch) / "trial" / "1")
             draft = draft.model_copy(update={"figures": figures_anew(trial, data, request.motif)})
+    if request.rknn is not None:
+        artefacts += rknn_artefacts(old, *_network(old, request), request.rknn)
     return write_bundle(request.out, draft, artefacts, golden, _readme(old, draft, artefacts, request))
 
 
 def _added(old: Bundle, request: RepackRequest, scratch: Path) -> list[NewArtefact]:
     if not request.wanted.targets:
         return []
+    return make_artefacts(request.wanted, *_network(old, request), old.input_contract.tile_px, scratch)
+
+
+def _network(old: Bundle, request: RepackRequest) -> tuple[Graph, Weights]:
     if request.network is None:
         entry = old.artefact_for("onnx")
-        graph, weights = read_onnx(old.read(entry), entry.file)
-    else:
-        graph, weights = load_network(request.network)
-        check_network(old, graph)
-        weights = with_prior(graph, weights, request.prior_shift)
-    return make_artefacts(request.wanted, graph, weights, old.input_contract.tile_px, scratch)
+        return read_onnx(old.read(entry), entry.file)
+    graph, weights = load_network(request.network)
+    check_network(old, graph)
+    return graph, with_prior(graph, weights, request.prior_shift)
 
 
 def _no_larger(golden: Sequence[GoldenTile], tile_px: int) -> list[GoldenTile]:
@@ -149,7 +162,7 @@ def _readme(old: Bundle, draft: Draft, artefacts: Sequence[NewArtefact], request
     if not path.is_file():
         return ""
     text = path.read_text(encoding="utf-8")
-    added = [f"networks for {', '.join(request.wanted.targets)}"] if request.wanted.targets else []
+    added = [f"networks for {', '.join(request.targets)}"] if request.targets else []
     added += ["tiles of many sides"] if request.tile_range_px else []
     changed = f"Version {old.manifest.version} with {' and '.join(added)}; nothing else changed."
     return bundle_readme(draft, kept_notes(text), artefacts=artefacts, changed=changed)
