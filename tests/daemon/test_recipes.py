@@ -130,8 +130,7 @@ def test_the_selected_recipe_outlives_the_daemon_and_one_that_is_gone_is_a_fault
     config = again.folder / "config.toml"
     config.write_text(config.read_text().replace("[recipes.2.recipe]", "[recipes.5.recipe]"))
     changed = relaunch(again)
-    changed.until(lambda: changed.state == "fault")
-    assert active(changed) == [0]
+    changed.until(lambda: changed.state == "fault" and active(changed) == [0])
     assert FaultChanged("recipe", True) in changed.heard
     changed.trigger(1)
     changed.until(lambda: len(changed.results) == 1)
