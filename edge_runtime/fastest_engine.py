@@ -43,7 +43,7 @@ def open_proved(
     chosen = settled(inspection, bundle, data_dir, limit_s)
     sized = {number: with_tiles(chosen, bundle, recipe, image_hw) for number, recipe in recipes.items()}
     for number, each in sized.items():
-        log.info("%s, recipe %d: tiles of %d px", bundle.model_id, number, each.input_contract.tile_px)
+        log.debug("%s, recipe %d: tiles of %d px", bundle.model_id, number, each.input_contract.tile_px)
     try:
         by_side = {side: _proved(chosen, each) for side, each in _by_side(sized.values()).items()}
     except EdgeRuntimeError:

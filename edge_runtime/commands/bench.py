@@ -127,11 +127,11 @@ def _settings(options: BenchOptions) -> Settings:
     else:
         assert options.bundle is not None
         inspection = inspection_of(options.bundle.absolute(), options.backend or "auto", None, options.precision)
-        settings = pool_settings(options.bundle, RecipeSettings(), options.workers or 2)
-        keys = {"workers": options.workers or 2, "threads": options.threads or 1, "hang_timeout_ms": 60_000}
-        settings = settings.model_copy(update={"inspection": _changed(inspection, keys)})
         pictures = find_pictures([options.pictures]) if options.pictures else []
         frame_hw = options.frame_hw or (picture_hw(pictures[0]) if pictures else (UNSAID_PX, UNSAID_PX))
+        settings = pool_settings(options.bundle, RecipeSettings(), options.workers or 2, image_hw=frame_hw)
+        keys = {"workers": options.workers or 2, "threads": options.threads or 1, "hang_timeout_ms": 60_000}
+        settings = settings.model_copy(update={"inspection": _changed(inspection, keys)})
     if frame_hw is None:
         return settings
     camera = settings.camera.model_copy(update={"height_px": frame_hw[0], "width_px": frame_hw[1]})
