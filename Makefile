@@ -74,8 +74,10 @@ $(PEERS_READY): tools/benchmarks/peers-requirements.txt scripts/find-python .pyt
 	.venv-peers/bin/python -m pip install --quiet --no-deps paddleseg==2.8.0
 	@touch $@
 
+WITH_ACCURACY = $(if $(wildcard $(RESULTS)/accuracy.json),--accuracy $(RESULTS)/accuracy.json)
+
 bench-peers: $(ALL_READY) $(PEERS_READY)
-	$(BIN)/python -m tools bench peers $(FRAMES) --json $(RESULTS)/peers.json $(ARGS)
+	$(BIN)/python -m tools bench peers $(FRAMES) --json $(RESULTS)/peers.json $(WITH_ACCURACY) $(ARGS)
 	$(BIN)/python -m tools bench report
 
 # Rockchip's converter wants versions of its own, and its licence is its own: see docs/rknn.md.

@@ -63,7 +63,8 @@ PEERS: Mapping[str, Peer] = MappingProxyType(
 class Contender:
     """`run`: one frame's file; None, and `failure` tells why, where it cannot be done.
 
-    `first_round`: the first that it runs in; the first round of all is never counted.
+    `first_round`: the first that it runs in; the first round of all is never counted. `window_px`: side of its windows,
+    0 where it has none or the bundle's usual ones.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Contender:
     same_network: bool = True
     first_round: int = 0
     last_round: int = 0
+    window_px: int = 0
     ms: dict[int, float] = field(default_factory=dict)
     planes: dict[Path, Planes] = field(default_factory=dict)
     peak_mb: float = 0.0

@@ -64,7 +64,7 @@ class _Stage:
 
     bundle: Bundle
     files: Sequence[Path]
-    grid: TileGrid
+    frame_hw: tuple[int, int]
     exchanges: Mapping[int, Path]
     classics: Mapping[int, Path]
     scratch: Path
@@ -105,11 +105,11 @@ def bench_peers(wish: PeersWish) -> Report:
 def _prepared(
     wish: PeersWish, bundle: Bundle, frames: Sequence[ImageU8], frame_hw: tuple[int, int], folder: Path
 ) -> _Stage:
-    contract, sides_px = bundle.input_contract, wish.windows_px or windows_of(bundle, frame_hw)
+    sides_px = wish.windows_px or windows_of(bundle, frame_hw)
     return _Stage(
         bundle,
         write_frames(frames, folder),
-        plan_grid(frame_hw, contract.tile_px, contract.margin_px, contract.stride_px),
+        frame_hw,
         {side: prepare_exchange(bundle_task(bundle, side), frame_hw, folder / f"network-{side}") for side in sides_px},
         {
             side: prepare_exchange(classic_task(bundle, wish.classic, side), frame_hw, folder / f"{CLASSIC}-{side}")
@@ -165,7 +165,7 @@ def _measure(wish: PeersWish, stage: _Stage, cores: int, rows: list[Row]) -> Ite
 
 def _everybody(wish: PeersWish, stage: _Stage, cores: int) -> Iterator[_Opened]:
     for backend in wish.backends:
-        yield _rounds(ours(stage.bundle, backend, cores, stage.scratch, {stage.grid.image_hw}), 0, wish.rounds)
+        yield _rounds(ours(stage.bundle, backend, cores, stage.scratch, {stage.frame_hw}), 0, wish.rounds)
     for name in wish.peers:
         kind = PEERS[name]
         if kind.classic and cores < max(wish.cores):
@@ -174,13 +174,13 @@ def _everybody(wish: PeersWish, stage: _Stage, cores: int) -> Iterator[_Opened]:
         first, last = (1, min(wish.rounds, wish.classic_rounds)) if kind.classic else (0, wish.rounds)
         for number, (side_px, folder) in enumerate(folders if kind.windows else folders[:1]):
             suffix = f", {side_px} px" if number else ""
-            yield _rounds(peer(name, wish.python, folder, cores, suffix), first, last)
+            yield _rounds(peer(name, wish.python, folder, cores, suffix), first, last, side_px if kind.windows else 0)
 
 
 @contextmanager
-def _rounds(opened: _Opened, first: int, last: int) -> Iterator[Contender]:
+def _rounds(opened: _Opened, first: int, last: int, window_px: int = 0) -> Iterator[Contender]:
     with opened as contender:
-        contender.first_round, contender.last_round = first, last
+        contender.first_round, contender.last_round, contender.window_px = first, last, window_px
         yield contender
 
 
@@ -202,7 +202,9 @@ def _row(contender: Contender, everybody: Sequence[Contender], wish: PeersWish, 
     reference = by_name.get(PEERS[REFERENCE].label)
     if reference is None or not contender.same_network:
         return row
-    found = agreement(contender.planes, reference.planes, stage.grid, stage.bundle.mask_stride_px)
+    contract = stage.bundle.input_contract
+    grid = plan_grid(stage.frame_hw, contender.window_px or contract.tile_px, contract.margin_px, contract.stride_px)
+    found = agreement(contender.planes, reference.planes, grid, stage.bundle.mask_stride_px)
     return row | ({"core_differ": found.core_differ, "seam_differ": found.seam_differ} if found else {})
 
 
