@@ -79,7 +79,11 @@ def run_bench(options: BenchOptions, seconds: float, as_json: bool) -> bool:
 
 
 def subject_of(options: BenchOptions) -> Subject:
-    """Settings, bundle and pictures as wished, checked. Raises ConfigError, BundleError, CameraError."""
+    """Settings, bundle and pictures as wished, checked; from now on the workers tell their troubles only.
+
+    Raises ConfigError, BundleError, CameraError.
+    """
+    os.environ.setdefault("EDGE_RUNTIME_LOG", "WARNING")
     settings = _settings(options)
     check_online(settings.inspection.cpu_affinity)
     bundle = load_bundle(next(iter(settings.numbered_recipes.values())).bundle)
@@ -146,7 +150,9 @@ def _changed(inspection: InspectionSettings, keys: dict[str, Any]) -> Inspection
 
 
 def _engine(subject: Subject) -> str:
-    return told_engine(subject.settings.inspection, subject.bundle, subject.settings.station.data_dir)
+    inspection = subject.settings.inspection
+    told = told_engine(inspection, subject.bundle, subject.settings.station.data_dir)
+    return told if inspection.openvino_precision == "f32" else f"{told} in {inspection.openvino_precision}"
 
 
 def _json(subject: Subject, options: BenchOptions, figures: Figures, deadline: DeadlineCheck | None) -> dict[str, Any]:
