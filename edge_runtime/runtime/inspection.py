@@ -183,7 +183,8 @@ class InspectionWorker:
     def _conclude(self, request: Inspect, work: RecipeWork, arrays: SlotArrays, plan: TilePlan) -> None:
         """The frame's last tile is done: decide and tell the line."""
         counts = self._ring.tile_counts(request.slot, request.part_id)
-        if self._ring.gate_closed and counts.skipped:
+        # A reset may have opened the gate since: what this frame has missed still tells of this frame.
+        if (self._ring.gate_closed or counts.missed) and counts.skipped:
             counts = self._make_up(request, work, arrays, plan, counts)
         tiled_ns = self._clock.monotonic_ns()
         spotted = self._ring.spotted(request.slot, request.part_id)

@@ -127,7 +127,7 @@ print(child.wait())
     assert code == "7"
 
 
-def test_a_fork_server_that_hangs_costs_half_a_second_and_is_ended(run_line):
+def test_a_fork_server_that_hangs_costs_a_tenth_of_a_second_and_is_ended(run_line):
     line = run_line(
         SPAWN
         + """
@@ -139,7 +139,7 @@ except OSError as exc:
     print(exc, server.is_alive)
 """
     )
-    assert line.communicate(timeout=20)[0].strip() == "the fork server is gone: no answer within 500 ms False"
+    assert line.communicate(timeout=20)[0].strip() == "the fork server is gone: no answer within 100 ms False"
 
 
 def test_the_fork_server_dies_with_the_line(run_line):
