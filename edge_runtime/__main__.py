@@ -41,8 +41,9 @@ def _root(
 @app.command()
 def run(config: ConfigOption) -> None:
     """Run the daemon until SIGTERM. The outputs are safe before, and on every way out."""
-    from edge_runtime.app import build_line, fork_children_fast, put_line_first, set_up_logging
+    from edge_runtime.app import build_line, fork_children_fast, put_line_first
     from edge_runtime.config import load_settings
+    from edge_runtime.standard_streams import set_up_logging
 
     fork_server = fork_children_fast()
     set_up_logging("line")
@@ -70,9 +71,9 @@ def recipes(config: Annotated[Path, typer.Argument(help="Settings file (TOML).")
 @app.command("make-safe")
 def make_safe(config: ConfigOption) -> None:
     """Drive the outputs to their safe level and tell the controller, while no daemon runs (systemd's ExecStopPost)."""
-    from edge_runtime.app import set_up_logging
     from edge_runtime.config import load_settings
     from edge_runtime.runtime import guard
+    from edge_runtime.standard_streams import set_up_logging
     from edge_runtime.wires import build_lines, build_serial_port, last_words
 
     set_up_logging("make-safe")

@@ -27,6 +27,11 @@ def recipe_facts(settings: Settings) -> tuple[RecipeFacts, ...]:
     return tuple(_checked_facts(number, each) for number, each in settings.numbered_recipes.items())
 
 
+def recipe_at_start(settings: Settings) -> int:
+    """The number selected at start whatever was kept from the last run, or 0: then the kept one is."""
+    return 0 if settings.recipes else 1
+
+
 def facts_of(number: int, entry: NumberedRecipe) -> RecipeFacts:
     """A recipe with its model, unchecked. Raises ConfigError, BundleError."""
     manifest, model_id = read_manifest(entry.bundle)

@@ -11,6 +11,7 @@ import time
 
 MAX_LINES_WAITING = 1000
 FLUSH_WITHIN_S = 0.5
+LOG_FORMAT = "%(asctime)s %(levelname)s {process} %(message)s"
 
 
 def open_missing_streams() -> None:
@@ -20,6 +21,14 @@ def open_missing_streams() -> None:
     os.close(fd)
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - as long as the process
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def set_up_logging(process: str) -> None:
+    """Log to standard error, which may block or lead nowhere. $EDGE_RUNTIME_LOG is the lowest level that is told."""
+    wanted = os.environ.get("EDGE_RUNTIME_LOG", "").upper()
+    level = wanted if wanted in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL") else "INFO"
+    handlers = [PatientHandler(sys.stderr.fileno())]
+    logging.basicConfig(handlers=handlers, level=level, format=LOG_FORMAT.format(process=process))
 
 
 class PatientHandler(logging.Handler):

@@ -62,12 +62,12 @@ def test_the_line_loads_no_arithmetic_no_pictures_and_no_pages(tmp_path, camera,
 
 
 def test_the_guard_loads_only_its_ports():
-    modules = modules_of("import edge_runtime.app, edge_runtime.runtime.guard, sys; print(*sys.modules)")
+    modules = modules_of("import edge_runtime.child_program, edge_runtime.runtime.guard, sys; print(*sys.modules)")
     assert [name for name in HEAVY if name in modules] == []
 
 
 def test_the_field_bus_loads_only_its_protocol():
-    modules = modules_of("import edge_runtime.app, edge_runtime.runtime.fieldbus as f, sys; print(*sys.modules)")
+    modules = modules_of("import edge_runtime.child_program, edge_runtime.runtime.fieldbus, sys; print(*sys.modules)")
     assert [name for name in HEAVY if name in modules] == []
 
 

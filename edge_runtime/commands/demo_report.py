@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from edge_runtime.app import DATABASE_NAME
+from edge_runtime.child_program import DATABASE_NAME
 from edge_runtime.clock import SystemClock
 from edge_runtime.commands.controller import Protocol
 from edge_runtime.storage.database import Database

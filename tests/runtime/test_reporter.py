@@ -73,7 +73,7 @@ class Box:
     def start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            spawn = spawn_child("edge_runtime.app", None)
+            spawn = spawn_child("edge_runtime.child_program", None)
             self.process = spawn(ChildSpec(Role.REPORTER, 0, 0, 0), theirs.fileno())
         self.channel = Channel(ours)
         self.channel.send(Setup(load_settings(self._settings).model_dump_json(), 0))

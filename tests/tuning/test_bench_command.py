@@ -134,7 +134,7 @@ def test_a_dry_run_changes_no_file(config: Path) -> None:
         (["python3", "-m", "edge_runtime", "run", "-c", "c.toml"], True),
         (["python3", "/src/edge_runtime/__main__.py", "run"], True),
         (["python3", "-m", "edge_runtime", "bench", "run"], False),
-        (["python3", "-m", "edge_runtime.app", "inspection", "3", "4"], False),
+        (["python3", "-m", "edge_runtime.child_program", "inspection", "3", "4"], False),
         (["vim", "edge-runtime"], False),
         ([], False),
     ],

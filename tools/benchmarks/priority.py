@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from edge_runtime.app import NICENESS
+from edge_runtime.process_table import NICENESS
 from edge_runtime.runtime.children import Role
 
 AS_A_WORKER = ("nice", "-n", str(NICENESS[Role.INSPECTION]))
