@@ -89,7 +89,7 @@ def test_bench_takes_a_bundle_a_size_and_pictures(config: Path, tmp_path: Path) 
         (("-c", "CONFIG", "--tune", "--workers", "3"), "--tune finds workers, threads and engine"),
         (("-c", "CONFIG", "--pictures", "."), "holds no picture"),
         (("-c", "nowhere.toml"), "nowhere.toml: cannot be read"),
-        (("--bundle", "nowhere"), "nowhere/manifest.json: cannot be read"),
+        (("--bundle", "nowhere"), "nowhere: no such folder"),
     ],
 )
 def test_what_cannot_be_measured_is_told(
