@@ -14,6 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 from setproctitle import setproctitle
@@ -65,6 +66,7 @@ class ForkServer:
             self._end.close()
             _serve_to_the_end(theirs, line_pid, preload, body)
         theirs.close()
+        self._pidfd = os.pidfd_open(self._server.pid)
         self._within_ms = PRELOADED_WITHIN_MS
         self._is_preloaded = False
         self.is_alive = True
@@ -89,12 +91,13 @@ class ForkServer:
         return ForkedProcess(pid)
 
     def close(self) -> None:
-        """End the fork server; its children live on."""
+        """End the fork server; its children live on. Its end may take a while: `bury_strangers` comes across it."""
         self._end.close()
         if self.is_alive:
             self.is_alive = False
-            self._server.kill()
-            self._server.wait()
+            with suppress(ProcessLookupError):  # ended and buried long ago: another process may have its number
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            os.close(self._pidfd)
 
     def _hear(self) -> bytes:
         poller = select.poll()

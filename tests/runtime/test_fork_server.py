@@ -142,6 +142,24 @@ except OSError as exc:
     assert line.communicate(timeout=20)[0].strip() == "the fork server is gone: no answer within 100 ms False"
 
 
+def test_a_fork_server_that_was_buried_is_not_looked_for_by_its_number(run_line):
+    line = run_line(
+        SPAWN
+        + """
+from edge_runtime.processes import bury_strangers
+spawn()[0].recv(9999)
+os.kill(server._server.pid, 9)
+while os.path.exists(f"/proc/{server._server.pid}"):
+    bury_strangers([])
+try:
+    spawn()
+except OSError as exc:
+    print(str(exc).partition(":")[0], server.is_alive)
+"""
+    )
+    assert line.communicate(timeout=20)[0].strip() == "the fork server is gone False"
+
+
 def test_the_fork_server_dies_with_the_line(run_line):
     line = run_line(SPAWN + "spawn()[0].recv(9999); print(server._server.pid, flush=True); time.sleep(60)")
     server = psutil.Process(int(line.stdout.readline()))
