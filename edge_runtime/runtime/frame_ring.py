@@ -29,6 +29,7 @@ _WORKING_ON = struct.Struct("<Q")
 _PROGRESS = struct.Struct("<QII")  # part_id, tiles claimed, tiles finished
 _CANCELLED_AT = _PROGRESS.size
 _PREPARED_AT = _CANCELLED_AT + 1
+_BEGUN, _DONE = 1, 2  # at _PREPARED_AT; 0: nobody has prepared the frame
 _PLAN_AT = 20
 _PLAN = struct.Struct("<I")
 _BEGAN_AT = 24
@@ -190,7 +191,7 @@ class FrameRing:
         """Before a worker's first claim: have `work` done once for the frame, by the first to come; the others wait.
 
         Nothing is done for a cancelled frame, which nobody waits for either, or where the slot has another part. If
-        `work` raises, or its worker is killed, the next one does it.
+        `work` raises, or its worker is killed, it may have left half of what it writes: the frame is cancelled.
         """
         entry = self._entry_at(slot, part_id)
         while not self._lock_at_once(entry + _PREPARED_AT):
@@ -199,12 +200,20 @@ class FrameRing:
             time.sleep(PREPARE_POLL_S)
         try:
             self._set_working_on(worker, part_id)  # before looking, as in `claim`
-            if self._open(entry, part_id) and not self.memory[entry + _PREPARED_AT]:
-                work()
-                self.memory[entry + _PREPARED_AT] = 1
+            if self._open(entry, part_id):
+                self._prepare_once(entry, work)
             self.rest(worker)
         finally:
             self._unlock(entry + _PREPARED_AT)
+
+    def _prepare_once(self, entry: int, work: Callable[[], None]) -> None:
+        """Under the lock: who finds _BEGUN there follows a holder that did not end."""
+        if self.memory[entry + _PREPARED_AT] == _BEGUN:
+            self.memory[entry + _CANCELLED_AT] = 1
+        elif self.memory[entry + _PREPARED_AT] != _DONE:
+            self.memory[entry + _PREPARED_AT] = _BEGUN
+            work()
+            self.memory[entry + _PREPARED_AT] = _DONE
 
     def claim(self, slot: int, part_id: int, tile_count: int, worker: int) -> int | None:
         """The next unclaimed tile of the frame, or None: none left, cancelled, or the slot has another part."""

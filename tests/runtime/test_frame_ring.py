@@ -197,7 +197,7 @@ def test_one_worker_prepares_a_frame_and_the_others_wait_for_it(ring, run):
     assert [ring.working_on(worker) for worker in range(2)] == [None, None]
 
 
-def test_a_worker_killed_while_it_prepares_is_replaced_by_the_next(ring, run):
+def test_a_worker_killed_while_it_prepares_takes_its_frame_with_it(ring, run):
     ring.start(1, 1)
     first = run(PREPARER, 0)
     assert first.stdout.readline() == "inside\n"
@@ -205,7 +205,8 @@ def test_a_worker_killed_while_it_prepares_is_replaced_by_the_next(ring, run):
     first.kill()
     first.wait()
     assert ring.working_on(0) == 1
-    assert waiting.stdout.readline() == "inside\n"
+    assert waiting.communicate(timeout=20)[0] == "done\n", "half a preparation is not used, nor done again"
+    assert ring.claim(1, 1, TILES, 1) is None
 
 
 def test_nobody_waits_for_a_cancelled_frame_to_be_prepared(ring, run):
@@ -260,7 +261,7 @@ def test_a_frame_that_is_cancelled_or_gone_is_not_prepared(ring):
     assert done == []
 
 
-def test_a_worker_that_fails_to_prepare_holds_the_part_and_lets_the_next_try(ring):
+def test_a_worker_that_fails_to_prepare_holds_the_part_and_nobody_inspects_it(ring):
     def fail() -> None:
         raise OSError("no")
 
@@ -270,7 +271,10 @@ def test_a_worker_that_fails_to_prepare_holds_the_part_and_lets_the_next_try(rin
     assert ring.working_on(4) == 1
     done = []
     ring.prepare(0, 1, 5, lambda: done.append(5))
-    assert done == [5]
+    assert (done, ring.claim(0, 1, TILES, 5)) == ([], None)
+    ring.start(0, 2)
+    ring.prepare(0, 2, 5, lambda: done.append(5))
+    assert (done, ring.claim(0, 2, TILES, 5)) == ([5], 0)
 
 
 def test_nobody_works_on_a_frame_without_tiles_left(ring):
