@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import select
-import signal
-import socket
 from collections.abc import Callable, Sequence
 from functools import partial
-from types import FrameType
 
 from edge_runtime.clock import NS_PER_MS, Clock
 from edge_runtime.processes import freeze_garbage
@@ -26,6 +22,7 @@ from edge_runtime.runtime.line_control import (
     OpenGate,
     StartFrame,
 )
+from edge_runtime.runtime.line_snapshot import line_snapshot
 from edge_runtime.runtime.messages import (
     Archive,
     CameraTrouble,
@@ -37,7 +34,6 @@ from edge_runtime.runtime.messages import (
     FieldImage,
     FieldTrouble,
     Inspected,
-    KeepRecipe,
     Left,
     Loaded,
     Message,
@@ -54,12 +50,13 @@ from edge_runtime.runtime.messages import (
     StorageTrouble,
     TakeOver,
 )
+from edge_runtime.runtime.office_link import OfficeLink
 from edge_runtime.runtime.signals import Signals
-from edge_runtime.runtime.snapshot import Snapshot, shown, to_json
+from edge_runtime.runtime.snapshot import Snapshot, to_json
 from edge_runtime.runtime.stop_rules import StopRule
 from edge_runtime.runtime.supervisor import Supervisor
 from edge_runtime.runtime.takeover import Takeover
-from edge_runtime.values import Outcome
+from edge_runtime.runtime.waiting import Poller, SignalWake
 
 log = logging.getLogger(__name__)
 TICK_NS = 100 * NS_PER_MS
@@ -73,7 +70,6 @@ CHILDREN_GRACE_NS = 500 * NS_PER_MS
 RECORDS_GRACE_NS = 20_000 * NS_PER_MS
 MESSAGES_PER_TURN = 32
 ALL_MESSAGES = 100_000
-RECORDS_PER_REPEAT = 500
 
 Source = tuple[int, Callable[[], None]]
 
@@ -98,20 +94,18 @@ class Line:
         self._ring = ring
         self._signals = signals
         self._clock = clock
+        self._office = OfficeLink(supervisor)
         self._desk = Desk(signals, stop_rule, clock, self._carry_out, self._keep_recipe)
         self._takeover = takeover or Takeover(None, supervisor, "")
         self._retiring: list[Child] = []
         self._engines = ""
         self._digests = {recipe.number: recipe.digest for recipe in rules.recipes}
-        self._kept_recipe: int | None = None  # as the office that is ready now was told
         self._stop_asked_ns: int | None = None
         self._end_children_at_ns: int | None = None  # after the request to stop
-        self._repeat_records = False
         self._next_tick_ns = 0
         self._next_publish_ns = 0
-        self._wake, self._waker = socket.socketpair()
-        self._poller = select.poll()
-        self._watched: dict[int, int] = {}
+        self._poller = Poller()
+        self._wake = SignalWake()
 
     def run(self) -> int:
         """Serve the line until told to stop; 0 after a clean stop. The outputs are safe when this returns or raises."""
@@ -145,19 +139,8 @@ class Line:
 
     def _wait_and_serve(self) -> None:
         sources = self._sources()
-        self._watch({fd: events for fd, (events, _) in sources.items()})
-        for fd, _ in self._poller.poll(self._wait_ms()):
+        for fd in self._poller.wait({fd: events for fd, (events, _) in sources.items()}, self._wait_ms()):
             sources[fd][1]()
-
-    def _watch(self, wishes: dict[int, int]) -> None:
-        """Tell the poller what has changed since the last turn, mostly nothing."""
-        if wishes == self._watched:
-            return
-        for fd in self._watched.keys() - wishes.keys():
-            self._poller.unregister(fd)
-        for fd, events in wishes.items():
-            self._poller.register(fd, events)
-        self._watched = wishes
 
     def _wait_ms(self) -> float:
         now_ns = self._now_ns()
@@ -166,7 +149,7 @@ class Line:
 
     def _sources(self) -> dict[int, Source]:
         """What to wait for now: file descriptor -> (poll events, what to do)."""
-        sources: dict[int, Source] = {self._wake.fileno(): (select.POLLIN, self._drain_wake)}
+        sources: dict[int, Source] = {self._wake.fileno(): (select.POLLIN, self._wake.drain)}
         for child in self._supervisor.children:
             if child.running:
                 sources[child.pidfd] = (select.POLLIN, partial(self._gone, child))
@@ -181,8 +164,9 @@ class Line:
     def _tick(self, now_ns: int) -> None:
         more_to_start = self._supervisor.tick(now_ns)
         self._next_tick_ns = now_ns if more_to_start else now_ns + TICK_NS
-        self._repeat_records_if_due()
-        self._keep_recipe()
+        if self._control is not None:
+            self._office.repeat_records_if_due(self._control)
+            self._office.keep_recipe(self._control)
         self._take_over_if_due(now_ns)
         if self._control is not None:
             self._control.sweep()
@@ -191,7 +175,12 @@ class Line:
         self._desk.show()
         if now_ns >= self._next_publish_ns and self._supervisor.ready(Role.OFFICE):
             self._next_publish_ns = now_ns + PUBLISH_EVERY_NS
-            self._supervisor.one(Role.OFFICE).tell(Publish(to_json(self.snapshot(now_ns))))
+            self._supervisor.one(Role.OFFICE).tell(Publish(to_json(self._snapshot(now_ns))))
+
+    def _snapshot(self, now_ns: int) -> Snapshot:
+        control = self._control or LineControl(self._rules)
+        at, told = self._clock.utc_now(), self._takeover.told
+        return line_snapshot(self._station, control, self._desk, self._supervisor, told, self._engines, at, now_ns)
 
     def _latched_faults(self) -> list[Fault]:
         """What stands until the controller resets."""
@@ -334,7 +323,7 @@ class Line:
             self._begin(message)
             newcomers = [each for each in self._supervisor.children if each.ready]
         if child.spec.role is Role.OFFICE:
-            self._kept_recipe = message.kept_recipe
+            self._office.office_ready(message.kept_recipe)
         for each in newcomers:
             self._welcome(each)
         self._next_tick_ns = 0
@@ -345,12 +334,8 @@ class Line:
         self._desk.begin(LineControl(self._rules, first_part_id, self._ring.working_on, kept))
 
     def _keep_recipe(self) -> None:
-        """Have the selected number remembered by an office that does not know it yet."""
-        if self._control is None or not self._supervisor.ready(Role.OFFICE):
-            return
-        number = self._control.recipes.selected.number
-        if number != self._kept_recipe and self._supervisor.one(Role.OFFICE).tell(KeepRecipe(number)):
-            self._kept_recipe = number
+        if self._control is not None:
+            self._office.keep_recipe(self._control)
 
     def _welcome(self, child: Child) -> None:
         """Line control exists and the child is ready: bring them together."""
@@ -361,8 +346,6 @@ class Line:
             self._takeover.capture_ready(self._now_ns())
         elif child.spec.role is Role.INSPECTION:
             self._desk.do(self._control.worker_ready(child.spec.index))
-        elif child.spec.role is Role.OFFICE:
-            self._repeat_records = True
 
     def _carry_out(self, action: Action, now_ns: int) -> None:
         """What line control decided about children and slots."""
@@ -377,28 +360,8 @@ class Line:
         elif isinstance(action, Capture):
             self._supervisor.one(Role.CAPTURE).ask(action, now_ns)
         elif isinstance(action, Archive):
-            self._archive(action)
-
-    def _archive(self, action: Archive) -> None:
-        assert self._control is not None
-        if self._supervisor.ready(Role.OFFICE) and self._supervisor.one(Role.OFFICE).tell(action):
-            return
-        self._repeat_records = True
-        if action.slot is not None:
-            self._control.counters.pictures_dropped += 1
-            self._control.slot_read(action.record.trigger.part_id)
-
-    def _repeat_records_if_due(self) -> None:
-        """Bring again to the office what it has not confirmed since it was away or overwhelmed."""
-        if not self._repeat_records or self._control is None or not self._supervisor.ready(Role.OFFICE):
-            return
-        office = self._supervisor.one(Role.OFFICE)
-        if office.has_unsent:
-            return
-        records = self._control.records_to_repeat(RECORDS_PER_REPEAT)
-        self._repeat_records = len(records) == RECORDS_PER_REPEAT
-        for record in records:
-            office.tell(record)
+            assert self._control is not None
+            self._office.archive(action, self._control)
 
     # -- taking over --------------------------------------------------------------------------------------------
 
@@ -432,27 +395,16 @@ class Line:
     # -- stopping -----------------------------------------------------------------------------------------------
 
     def _catch_signals(self) -> None:
-        def ask_to_stop(signum: int, frame: FrameType | None) -> None:
+        def ask_to_stop() -> None:
             if self._stop_asked_ns is None:
                 self._stop_asked_ns = self._now_ns()
                 self._desk.is_stopping = True
 
-        def ask_to_take_over(signum: int, frame: FrameType | None) -> None:
+        def ask_to_take_over() -> None:
             self._takeover.ask()
             self._next_tick_ns = 0
 
-        self._wake.setblocking(False)
-        self._waker.setblocking(False)
-        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
-        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            signal.signal(signum, ask_to_stop)
-        # A terminal that is closed ends the daemon; without one, the signal is a service manager's.
-        signal.signal(signal.SIGHUP, ask_to_stop if os.isatty(0) else ask_to_take_over)
-        for signum in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):  # a terminal must not stop the line
-            signal.signal(signum, signal.SIG_IGN)
-
-    def _drain_wake(self) -> None:
-        self._wake.recv(4096)
+        self._wake.catch(ask_to_stop, ask_to_take_over)
 
     def _finished(self) -> bool:
         """Whether the last turn is done: parts answered, records on disk, or the time for it is over."""
@@ -492,44 +444,6 @@ class Line:
             self._supervisor.dismiss([role for role in Role if role is not Role.GUARD])
         running = any(child.running for child in self._supervisor.children if child.spec.role is not Role.GUARD)
         return not running or since_ns > self._end_children_at_ns
-
-    # -- what is seen from outside ------------------------------------------------------------------------------
-
-    def snapshot(self, now_ns: int) -> Snapshot:
-        control = self._control or LineControl(self._rules)
-        counters, outcomes, recipe = control.counters, control.counters.outcomes, control.recipes.selected
-        return Snapshot(
-            at=self._clock.utc_now(),
-            station=self._station,
-            state=self._supervisor.state.value,
-            faults=tuple(sorted(fault.value for fault in self._supervisor.faults)),
-            triggers=counters.triggers,
-            passed=outcomes[Outcome.PASS],
-            rejected=outcomes[Outcome.REJECT],
-            not_inspected=outcomes[Outcome.NOT_INSPECTED],
-            not_inspected_by_reason=dict(counters.not_inspected_by_reason),
-            in_flight=control.parts_in_flight,
-            late=counters.late,
-            triggers_per_minute=float(self._desk.triggers_per_minute(now_ns)),
-            pending_records=control.pending_records,
-            pictures_dropped=counters.pictures_dropped,
-            records_dropped=counters.records_dropped,
-            unacknowledged=self._signals.unacknowledged,
-            wire=self._signals.counts(),
-            restarts=dict(self._supervisor.restarts),
-            model_id=recipe.model_id,
-            recipe_id=recipe.name,
-            recipe_number=recipe.number,
-            recipe_digest=recipe.digest,
-            last_verdicts=shown(control.last_verdicts),
-            stop_reason=self._desk.stop_rule.reason,
-            stop_demands=self._desk.stop_rule.demands,
-            tracking=self._signals.tracking(now_ns),
-            tiles=counters.tiles,
-            reporter_trouble=self._supervisor.reporter_trouble,
-            takeover=self._takeover.told,
-            engines=self._engines,
-        )
 
     @property
     def _control(self) -> LineControl | None:
