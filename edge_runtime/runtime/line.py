@@ -54,6 +54,7 @@ from edge_runtime.runtime.office_link import OfficeLink
 from edge_runtime.runtime.signals import Signals
 from edge_runtime.runtime.snapshot import Snapshot, to_json
 from edge_runtime.runtime.stop_rules import StopRule
+from edge_runtime.runtime.stopping import Stopping
 from edge_runtime.runtime.supervisor import Supervisor
 from edge_runtime.runtime.takeover import Takeover
 from edge_runtime.runtime.waiting import Poller, SignalWake
@@ -61,13 +62,6 @@ from edge_runtime.runtime.waiting import Poller, SignalWake
 log = logging.getLogger(__name__)
 TICK_NS = 100 * NS_PER_MS
 PUBLISH_EVERY_NS = 200 * NS_PER_MS
-# Stopping: open parts may still be inspected for a second; after two the outputs are safe; children end within 2.6 s.
-# Only records that the office could not yet commit, because it is being started again, are waited for longer.
-OPEN_PARTS_GRACE_NS = 1000 * NS_PER_MS
-ACKNOWLEDGE_GRACE_NS = 2000 * NS_PER_MS
-EXIT_WITHIN_NS = 2600 * NS_PER_MS
-CHILDREN_GRACE_NS = 500 * NS_PER_MS
-RECORDS_GRACE_NS = 20_000 * NS_PER_MS
 MESSAGES_PER_TURN = 32
 ALL_MESSAGES = 100_000
 
@@ -100,8 +94,7 @@ class Line:
         self._retiring: list[Child] = []
         self._engines = ""
         self._digests = {recipe.number: recipe.digest for recipe in rules.recipes}
-        self._stop_asked_ns: int | None = None
-        self._end_children_at_ns: int | None = None  # after the request to stop
+        self._stopping = Stopping(self._desk, supervisor)
         self._next_tick_ns = 0
         self._next_publish_ns = 0
         self._poller = Poller()
@@ -130,7 +123,7 @@ class Line:
         now_ns = self._now_ns()
         self._desk.state = self._supervisor.state
         self._desk.work()
-        if self._control is not None and self._stop_asked_ns is None:
+        if self._control is not None and not self._stopping.is_asked:
             self._desk.do(self._control.ask_free_run())
         if now_ns >= self._next_tick_ns:
             self._tick(now_ns)
@@ -278,7 +271,7 @@ class Line:
     def _follow(self, control: LineControl, child: Child, message: Message, now_ns: int) -> list[Action]:
         """What line control makes of a child's message about a part."""
         if isinstance(message, Captured):
-            if message.part_id == 0 and self._stop_asked_ns is not None:
+            if message.part_id == 0 and self._stopping.is_asked:
                 return control.not_captured(0, "stopping", False, now_ns)
             if message.part_id == 0:
                 self._desk.part_began(now_ns)
@@ -367,7 +360,7 @@ class Line:
 
     def _take_over_if_due(self, now_ns: int) -> None:
         """Put what is ready into service, between two parts; let workers go that nothing needs any more."""
-        if self._control is None or self._stop_asked_ns is not None:
+        if self._control is None or self._stopping.is_asked:
             return
         if self._supervisor.state is not State.STARTING:
             self._takeover.work(now_ns)
@@ -396,9 +389,7 @@ class Line:
 
     def _catch_signals(self) -> None:
         def ask_to_stop() -> None:
-            if self._stop_asked_ns is None:
-                self._stop_asked_ns = self._now_ns()
-                self._desk.is_stopping = True
+            self._stopping.ask(self._now_ns())
 
         def ask_to_take_over() -> None:
             self._takeover.ask()
@@ -409,41 +400,15 @@ class Line:
     def _finished(self) -> bool:
         """Whether the last turn is done: parts answered, records on disk, or the time for it is over."""
         control = self._control
-        if self._stop_asked_ns is None:
+        if not self._stopping.is_asked:
             if control is None or not self._pictures_are_over(control):
                 return False
             log.info("no more pictures")
-            self._stop_asked_ns = self._now_ns()
-            self._desk.is_stopping = True
-        self._supervisor.stop()
-        since_ns = self._now_ns() - self._stop_asked_ns
-        if control is not None and control.parts_in_flight:
-            if since_ns > OPEN_PARTS_GRACE_NS:
-                self._desk.do(control.give_up_all("stopping", self._now_ns()))
-            return False
-        if self._signals.unheard and since_ns < ACKNOWLEDGE_GRACE_NS:
-            return False
-        self._signals.close("stopped", self._now_ns())
-        return self._records_kept(control, since_ns) and self._children_ended(since_ns)
+            self._stopping.ask(self._now_ns())
+        return self._stopping.finished(control, self._now_ns())
 
     def _pictures_are_over(self, control: LineControl) -> bool:
         return self._rules.free_run and control.end_of_pictures and not control.parts_in_flight
-
-    def _records_kept(self, control: LineControl | None, since_ns: int) -> bool:
-        if control is None or not control.pending_records:
-            return True
-        if since_ns < RECORDS_GRACE_NS:
-            return False
-        log.error("%d records could not be kept: the office does not commit them", control.pending_records)
-        return True
-
-    def _children_ended(self, since_ns: int) -> bool:
-        """Ask the children, once, to finish; True when all have, or when it is time to end them."""
-        if self._end_children_at_ns is None:
-            self._end_children_at_ns = max(EXIT_WITHIN_NS, since_ns + CHILDREN_GRACE_NS)
-            self._supervisor.dismiss([role for role in Role if role is not Role.GUARD])
-        running = any(child.running for child in self._supervisor.children if child.spec.role is not Role.GUARD)
-        return not running or since_ns > self._end_children_at_ns
 
     @property
     def _control(self) -> LineControl | None:
