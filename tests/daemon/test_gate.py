@@ -87,7 +87,7 @@ def test_a_miss_closes_the_gate_is_told_and_stands_until_a_reset(start: Any) -> 
     station = start(BAD, [(60, 100), (300, 300)])
     inspect(station, PARTS)
     station.until(lambda: faults(station) == [("gate", True)])
-    assert snapshot(station)["faults"] == ["gate"]
+    station.until(lambda: snapshot(station)["faults"] == ["gate"])
     station.say(ResetRequest())
     station.until(lambda: faults(station) == [("gate", True), ("gate", False)])
     inspect(station, 1)
