@@ -56,7 +56,7 @@ def device(tmp_path):
         database.add(record_of(part_id, outcome, boxes))
         if greys is not None:
             image = picture_of(*greys)
-            path = store.save(part_id, outcome, DAY, image, overlay=image, mask=image[..., 0])
+            path = store.save(part_id, outcome, DAY, image, overlay=lambda image=image: image, mask=image[..., 0])
             database.set_picture(part_id, path)
     database.close_cleanly()
     next((folder / "pictures").rglob("000000004-picture.png")).unlink()
