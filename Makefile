@@ -13,7 +13,7 @@ help:
 	@echo "make test    run all tests (sets up everything, the training tools included)"
 	@echo "make check   ruff, mypy, import rules"
 	@echo "make bench   overhead of the pipeline against the pure predictor"
-	@echo "make bench-all  all benchmarks of this runtime, into docs/performance.md (over half an hour, on a quiet machine)"
+	@echo "make bench-all  all benchmarks of this runtime, into docs/performance.md (a quarter of an hour, on a quiet machine)"
 	@echo "make bench-peers  the same frames through PaddleSeg, MONAI, SAHI, ONNX Runtime and OpenVINO (6 GB of packages)"
 	@echo "make rknn-tools  what converts for RK3588's NPU, in .venv-rknn (5 GB, under Rockchip's own terms)"
 	@echo "make bench-hil  the daemon in a virtual box with simulated GPIO, camera and serial adapter (root, Debian or Ubuntu)"

@@ -16,7 +16,8 @@ from edge_runtime.runtime.events import (
     StatusAsked,
 )
 from edge_runtime.runtime.health import State
-from edge_runtime.runtime.line_control import Action, Announce, Counters, LineControl, OpenGate, RecipeSelected
+from edge_runtime.runtime.line_actions import Action, Announce, Counters, OpenGate, RecipeSelected
+from edge_runtime.runtime.line_control import LineControl
 from edge_runtime.runtime.recipes import NO_RECIPE
 from edge_runtime.runtime.signals import Signals
 from edge_runtime.runtime.stop_rules import StopRule

@@ -15,7 +15,7 @@ from edge_runtime.runtime.events import (
 )
 from edge_runtime.runtime.handshake_lines import condition_of
 from edge_runtime.runtime.health import State
-from edge_runtime.runtime.line_control import Announce, Counters
+from edge_runtime.runtime.line_actions import Announce, Counters
 from edge_runtime.runtime.messages import FieldCommands
 from edge_runtime.runtime.recipes import RecipeFacts
 from edge_runtime.runtime.wire import Wire

@@ -15,7 +15,7 @@ from edge_runtime.runtime.ejection import Ejection
 from edge_runtime.runtime.events import ControllerEvent, PartSeen, RecipeAsked, RecipeQueried, ResetAsked
 from edge_runtime.runtime.handshake_lines import HandshakeLines, condition_of
 from edge_runtime.runtime.health import INSPECTING_STATES, State
-from edge_runtime.runtime.line_control import Announce
+from edge_runtime.runtime.line_actions import Announce
 from edge_runtime.runtime.outputs import OutputLines
 from edge_runtime.runtime.recipe_inputs import RecipeInputs
 from edge_runtime.runtime.tracking import Fire

@@ -14,14 +14,8 @@ from edge_runtime.runtime.children import Child, Role
 from edge_runtime.runtime.desk import Desk
 from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.health import Fault, State
-from edge_runtime.runtime.line_control import (
-    Action,
-    CancelFrame,
-    LineControl,
-    LineRules,
-    OpenGate,
-    StartFrame,
-)
+from edge_runtime.runtime.line_actions import Action, CancelFrame, OpenGate, StartFrame
+from edge_runtime.runtime.line_control import LineControl, LineRules
 from edge_runtime.runtime.line_snapshot import line_snapshot
 from edge_runtime.runtime.messages import (
     Archive,

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from edge_runtime.clock import NS_PER_MS
 from edge_runtime.runtime.events import RecipeAsked
+from edge_runtime.runtime.line_actions import Action, Announce, CancelFrame, Counters, RecipeSelected, StartFrame
 from edge_runtime.runtime.messages import Archive, Capture, Captured, Inspect, Inspected
 from edge_runtime.runtime.part_times import Path, durations_ms, picture_path, work_path
 from edge_runtime.runtime.recipes import NO_RECIPE, RecipeBook, RecipeFacts, number_at_start
@@ -39,47 +40,6 @@ class LineRules:
     reserved_slots: int = 2
     keep_ok_every: int = 10
     max_pending_records: int = 50_000
-
-
-@dataclass(frozen=True)
-class Announce:
-    """Tell the controller; `recipe` is the one that was used, or would have been."""
-
-    verdict: Verdict
-    line_seqno: int | None
-    trigger: Trigger
-    recipe: RecipeFacts
-
-
-@dataclass(frozen=True)
-class StartFrame:
-    """Reset the slot's counters, then ask these workers to inspect it."""
-
-    workers: tuple[int, ...]
-    request: Inspect
-
-
-@dataclass(frozen=True)
-class CancelFrame:
-    """Let the workers leave this slot."""
-
-    slot: int
-
-
-@dataclass(frozen=True)
-class RecipeSelected:
-    """Tell the controller which recipe the next part gets, and have its number kept. `is_new`: it was another one."""
-
-    recipe: RecipeFacts
-    is_new: bool
-
-
-@dataclass(frozen=True)
-class OpenGate:
-    """Let the bundles' gates skip tiles again, after a miss."""
-
-
-Action = Capture | StartFrame | CancelFrame | Announce | Archive | RecipeSelected | OpenGate
 
 
 @dataclass(frozen=True)
@@ -110,23 +70,6 @@ class _Part:
     @property
     def finished(self) -> bool:
         return self.verdict is not None and not (self.capturing or self.lent)
-
-
-@dataclass
-class Counters:
-    """Since the start of the daemon. `late` results came after their part's verdict or deadline.
-
-    `tiles` are those of the parts that were inspected in time.
-    """
-
-    triggers: int = 0
-    outcomes: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
-    not_inspected_by_reason: dict[str, int] = field(default_factory=dict)
-    late: int = 0
-    pictures_dropped: int = 0
-    records_dropped: int = 0
-    frames_not_captured: int = 0
-    tiles: TileCounts = NO_TILES
 
 
 class LineControl:

@@ -36,7 +36,7 @@ from edge_runtime.runtime.events import (
 )
 from edge_runtime.runtime.handshake_lines import HandshakeLines, condition_of
 from edge_runtime.runtime.health import State
-from edge_runtime.runtime.line_control import Announce, Counters
+from edge_runtime.runtime.line_actions import Announce, Counters
 from edge_runtime.runtime.recipes import RecipeFacts
 from edge_runtime.runtime.serial_link import SerialLink
 from edge_runtime.runtime.wire import PollWish, Wire

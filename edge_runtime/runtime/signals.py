@@ -7,7 +7,7 @@ from edge_runtime.runtime.events import ControllerEvent, PartSeen, RecipeAsked, 
 from edge_runtime.runtime.field_wire import FieldWire
 from edge_runtime.runtime.gpio_wire import GpioWire
 from edge_runtime.runtime.health import INSPECTING_STATES, State
-from edge_runtime.runtime.line_control import Announce, Counters
+from edge_runtime.runtime.line_actions import Announce, Counters
 from edge_runtime.runtime.recipes import RecipeFacts
 from edge_runtime.runtime.serial_wire import SerialWire
 from edge_runtime.runtime.snapshot import WireCounts

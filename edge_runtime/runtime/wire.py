@@ -9,7 +9,7 @@ from edge_runtime.protocol.handshake import HandshakeFull
 from edge_runtime.protocol.outbox import OutboxFull
 from edge_runtime.runtime.events import ControllerEvent, PartSeen, RecipeAsked, RecipeQueried, ResetAsked
 from edge_runtime.runtime.health import State
-from edge_runtime.runtime.line_control import Announce, Counters
+from edge_runtime.runtime.line_actions import Announce, Counters
 from edge_runtime.runtime.recipes import RecipeFacts
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from edge_runtime.protocol.modbus_image import FieldState
 from edge_runtime.runtime.events import PartSeen, RecipeAsked, ResetAsked
 from edge_runtime.runtime.field_wire import FieldWire, result_id_of
 from edge_runtime.runtime.health import State
-from edge_runtime.runtime.line_control import Announce, Counters
+from edge_runtime.runtime.line_actions import Announce, Counters
 from edge_runtime.runtime.messages import FieldCommands
 from edge_runtime.runtime.recipes import RecipeFacts
 from edge_runtime.values import Outcome, Trigger, Verdict
