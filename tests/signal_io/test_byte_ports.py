@@ -39,7 +39,7 @@ def test_a_controller_that_does_not_read_never_blocks_a_write(port, far_end):
     far_end.stop_reading()
     taken = [port.write(b"x" * 1000) for _ in range(200)]
     assert taken[0] == 1000
-    assert taken[-1] == 0
+    assert 0 in taken  # not only at the end: the kernel empties its own buffer when it comes to it
 
 
 def test_a_pulled_cable_wakes_the_reader_and_is_an_error(port, far_end, is_readable):
