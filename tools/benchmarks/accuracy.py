@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from edge_runtime.inference.bundle import Bundle, load_bundle
-from edge_runtime.pictures import read_picture
 from edge_runtime.values import DefectClass, Mask
 from tools.benchmarks.contenders import CLASSIC, PEERS, Contender, check_python, ours, peer
 from tools.benchmarks.daemon import scratch
+from tools.benchmarks.peer_frames import labelled_frame, write_frame
 from tools.benchmarks.peer_networks import classic_task, common_size, prepare_exchange
 from tools.benchmarks.report import Clerk, Report, Row, load
 from tools.dataset import Dataset
@@ -48,11 +47,12 @@ def bench_accuracy(wish: AccuracyWish) -> Report:
     clerk, bundle = Clerk("accuracy"), load_bundle(wish.bundle)
     dataset = _first(labelled_for(wish.data, bundle), wish.count)
     rows: list[Row] = []
+    with_template = bundle.input_contract.template
     sizes_hw = {picture.size_hw for picture in dataset.pictures}
     with scratch("accuracy") as folder:
         for backend in wish.backends:
             with ours(bundle, backend, wish.cores, folder, sizes_hw) as contender:
-                segmented = list(_segmented(contender, dataset, folder, bundle.mask_stride_px))
+                segmented = list(_segmented(contender, folder, dataset, bundle.mask_stride_px, with_template))
                 rows.append(_row(contender.name, contender.note(), segmented, bundle.classes))
         if wish.classic is not None:
             rows.append(_classic_row(wish, wish.classic, bundle, dataset, folder))
@@ -79,20 +79,25 @@ def _classic_row(wish: AccuracyWish, run: Path, bundle: Bundle, dataset: Dataset
     sizes_hw = {picture.size_hw for each in (*held, dataset) for picture in each.pictures}
     exchange = prepare_exchange(task, common_size(task, sizes_hw), folder / CLASSIC)
     with peer(wish.engine, wish.python, exchange, wish.cores) as contender:
-        shown = [one for each in held for one in _segmented(contender, each, folder, task.mask_stride_px)]
+        seen = partial(
+            _segmented, contender, folder, mask_stride_px=task.mask_stride_px, with_template=task.contract.template
+        )
+        shown = [one for each in held for one in seen(each)]
         classes = choose_thresholds(lambda tried: score_masks(shown, tried), bundle.classes)
-        segmented = list(_segmented(contender, dataset, folder, task.mask_stride_px))
+        segmented = [*seen(dataset)]
         chosen = ", ".join(str(known.threshold) for known in classes)
         note = f"run by {contender.name}: {contender.note()}; thresholds {chosen}"
     return _row(PEERS[CLASSIC].label, note, segmented, classes)
 
 
-def _segmented(contender: Contender, dataset: Dataset, folder: Path, mask_stride_px: int) -> Iterator[Segmented]:
+def _segmented(
+    contender: Contender, folder: Path, dataset: Dataset, mask_stride_px: int, with_template: bool
+) -> Iterator[Segmented]:
     """Each picture's mask. Raises ToolError where the contender fails, CameraError."""
-    file = folder / "picture.npy"
+    file = folder / "picture.npz"
     with progress_bar(contender.name) as advance:
         for done, picture in enumerate(dataset.pictures, 1):
-            np.save(file, read_picture(picture.image_path))
+            write_frame(file, labelled_frame(picture, with_template))
             timed = None if contender.failure() else contender.run(file)
             if timed is None:
                 raise ToolError(f"{contender.name}: {picture.image_path}: {contender.failure()}")

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
 import psutil
 
 from edge_runtime.app import build_pool
@@ -19,6 +18,7 @@ from edge_runtime.inference.bundle import Bundle
 from edge_runtime.runtime.pool import InspectionPool
 from tools.benchmarks.agreement import Planes
 from tools.benchmarks.frames import workers_settings
+from tools.benchmarks.peer_frames import load_frame
 from tools.benchmarks.peer_process import PeerProcess, Timed, peak_mb
 from tools.errors import ToolError
 
@@ -146,7 +146,8 @@ def ours(
 def _inspected(
     pool: InspectionPool, frame: Path, workers: list[int], trouble: list[str], tiles: list[int]
 ) -> Timed | None:
-    result = pool.inspect(np.load(frame))
+    picture = load_frame(frame)
+    result = pool.inspect(picture.image, picture.template)
     if result.mask is None:
         trouble.append(", ".join(result.verdict.reasons))
         return None

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 PAINTED_PX = 2048
 
 
-def made_frame(side_px: int, with_template: bool) -> MadePicture:
-    """A made-up board, as a scanner sees it where the model compares it with its artwork.
+def made_frame(side_px: int, with_template: bool, index: int = 0) -> MadePicture:
+    """The made-up board `index`, as a scanner sees it where the model compares it with its artwork.
 
     Beyond `PAINTED_PX` the board is repeated: painting 64 megapixels would take longer than inspecting them.
     """
     painted_px = min(side_px, PAINTED_PX)
-    board = paint_board(1, 0, (painted_px, painted_px), BINARY if with_template else CAMERA)
+    board = paint_board(1, index, (painted_px, painted_px), BINARY if with_template else CAMERA)
     template = repeated(board.template, side_px) if with_template else None
     return MadePicture(repeated(board.image, side_px), template)
 

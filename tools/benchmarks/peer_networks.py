@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
@@ -23,7 +21,7 @@ from tools.onnx_network import logits_name, read_onnx
 from tools.tile_form import with_prior
 
 if TYPE_CHECKING:
-    from edge_runtime.values import ImageU8, InputContract
+    from edge_runtime.values import InputContract
 
 
 @dataclass(frozen=True)
@@ -46,9 +44,7 @@ class Task:
 
 
 def bundle_task(bundle: Bundle, tile_px: int) -> Task:
-    """The bundle's own network. Raises BundleError, and ToolError for a bundle that the peers cannot be given."""
-    if bundle.input_contract.template:
-        raise ToolError(f"{bundle.folder}: the peers have no way to take a template; choose a bundle without")
+    """The bundle's own network. Raises BundleError."""
     artefact = bundle.artefact_for("onnx")
     data = resized(bundle.read(artefact), (tile_px, tile_px), bundle.mask_stride_px)
     graph, weights = read_onnx(data, str(bundle.folder / artefact.file))
@@ -60,7 +56,7 @@ def classic_task(bundle: Bundle, run: Path | None, tile_px: int) -> Task:
 
     Its background's prior is shifted as a bundle's is. Raises ToolError for a run of another network.
     """
-    graph = classic_unet(len(bundle.input_contract.mean), len(bundle.classes) + 1)
+    graph = classic_unet(bundle.input_contract.channel_count, len(bundle.classes) + 1)
     weights = initial_weights(graph, 1)
     if run is not None:
         found, weights = load_network(run)
@@ -79,16 +75,8 @@ def prepare_exchange(task: Task, frame_hw: tuple[int, int], folder: Path) -> Pat
     (folder / "tile.onnx").write_bytes(task.data)
     (folder / "logits.onnx").write_bytes(logits_only(task.data, task.graph.class_count, stride_px))
     _export(task.graph, task.weights, contract.tile_px, folder / "paddle")
-    (folder / "job.json").write_text(json.dumps(_job(contract, stride_px)), encoding="utf-8")
+    (folder / "job.json").write_text(json.dumps(job_of(contract, stride_px)), encoding="utf-8")
     return folder
-
-
-def write_frames(frames: Sequence[ImageU8], folder: Path) -> list[Path]:
-    """Each as `frame_N.npy`, uint8 (H, W, 3) BGR."""
-    files = [folder / f"frame_{number}.npy" for number in range(len(frames))]
-    for file, frame in zip(files, frames, strict=True):
-        np.save(file, frame)
-    return files
 
 
 def common_size(task: Task, sizes_hw: set[tuple[int, int]]) -> tuple[int, int]:
@@ -105,12 +93,13 @@ def common_size(task: Task, sizes_hw: set[tuple[int, int]]) -> tuple[int, int]:
     return height_px, width_px
 
 
-def _job(contract: InputContract, mask_stride_px: int) -> dict[str, Any]:
+def job_of(contract: InputContract, mask_stride_px: int) -> dict[str, Any]:
     """What a peer must know to make its input from a frame: numbers only."""
     tables = [value_table(mean, std).tolist() for mean, std in zip(contract.mean, contract.std, strict=True)]
     return {
         "channels": contract.channels,
         "tables": tables,
+        "template": contract.template,
         "tile_px": contract.tile_px,
         "margin_px": contract.margin_px,
         "mask_stride_px": mask_stride_px,

@@ -7,32 +7,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edge_runtime.inference.bundle import Bundle, load_bundle
-from edge_runtime.pictures import PICTURE_SUFFIXES, read_picture
 from edge_runtime.values import TileGrid
-from edge_runtime.vision.boards import CAMERA, paint_board
 from edge_runtime.vision.tiling import plan_grid
 from tools.benchmarks.agreement import Agreement, Planes, compare
 from tools.benchmarks.contenders import CLASSIC, PEERS, REFERENCE, Contender, check_python, ours, ours_name, peer
 from tools.benchmarks.daemon import scratch
-from tools.benchmarks.frames import PAINTED_PX, inspection, planned
-from tools.benchmarks.peer_networks import bundle_task, classic_task, common_size, prepare_exchange, write_frames
+from tools.benchmarks.frames import inspection, planned
+from tools.benchmarks.peer_frames import painted_frames, read_frames, write_frames
+from tools.benchmarks.peer_networks import bundle_task, classic_task, common_size, prepare_exchange
 from tools.benchmarks.report import Clerk, Report, Row
-from tools.errors import ToolError
+from tools.golden_pictures import MadePicture
 from tools.progress import progress_bar
-
-if TYPE_CHECKING:
-    from edge_runtime.values import ImageU8
 
 _Opened = AbstractContextManager[Contender]
 
 
 @dataclass(frozen=True)
 class PeersWish:
-    """`frames`: a folder, or None for made-up boards. `python`: the interpreter of the peers' environment.
+    """`frames`: a folder (a data set where the bundle takes a template), or None for made-up boards.
 
+    `python`: the interpreter of the peers' environment.
     `backends`: of this runtime; ratios are against each. `classic`: a run of classic.toml; None: untrained. The classic
     UNet runs at the most processors only, in `classic_rounds` rounds. `accuracy`: F by a row's name.
     `windows_px`: sides of the windows of peers that cut the frame; empty: the bundle's usual one and the one that this
@@ -77,10 +73,12 @@ def bench_peers(wish: PeersWish) -> Report:
     """
     clerk, bundle = Clerk("peers"), load_bundle(wish.bundle)
     check_python(wish.python)
-    frames = painted_frames(wish.frame_count) if wish.frames is None else read_frames(wish.frames, wish.frame_count)
+    frames = frames_of(wish, bundle.input_contract.template)
     usual_px = bundle.input_contract.tile_px
     task, classic = bundle_task(bundle, usual_px), classic_task(bundle, wish.classic, usual_px)
-    frame_hw = common_size(classic if wish.with_classic else task, {(f.shape[0], f.shape[1]) for f in frames})
+    frame_hw = common_size(
+        classic if wish.with_classic else task, {(f.image.shape[0], f.image.shape[1]) for f in frames}
+    )
     rows: list[Row] = []
     with scratch("peers") as folder, progress_bar("rounds") as advance:
         stage = _prepared(wish, bundle, frames, frame_hw, folder)
@@ -103,7 +101,7 @@ def bench_peers(wish: PeersWish) -> Report:
 
 
 def _prepared(
-    wish: PeersWish, bundle: Bundle, frames: Sequence[ImageU8], frame_hw: tuple[int, int], folder: Path
+    wish: PeersWish, bundle: Bundle, frames: Sequence[MadePicture], frame_hw: tuple[int, int], folder: Path
 ) -> _Stage:
     sides_px = wish.windows_px or windows_of(bundle, frame_hw)
     return _Stage(
@@ -135,16 +133,10 @@ def trained_words(wish: PeersWish) -> str:
     return "trained" if known is None else f"trained, F {known:.3f}"
 
 
-def read_frames(folder: Path, count: int) -> list[ImageU8]:
-    """The first pictures of a folder, by name. Raises ToolError for fewer, CameraError."""
-    found = sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
-    if len(found) < count:
-        raise ToolError(f"{folder}: holds {len(found)} pictures, {count} are wanted; give another folder or --count")
-    return [read_picture(file) for file in found[:count]]
-
-
-def painted_frames(count: int) -> list[ImageU8]:
-    return [paint_board(1, index, (PAINTED_PX, PAINTED_PX), CAMERA).image for index in range(count)]
+def frames_of(wish: PeersWish, with_template: bool) -> list[MadePicture]:
+    if wish.frames is None:
+        return painted_frames(wish.frame_count, with_template)
+    return read_frames(wish.frames, wish.frame_count, with_template)
 
 
 def source(folder: Path | None) -> str:

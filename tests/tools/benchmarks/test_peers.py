@@ -11,18 +11,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_runtime.pictures import grey_of
+from edge_runtime.values import InputContract
+from edge_runtime.vision.preprocess import TilePreprocessor
+from edge_runtime.vision.registration import register_template
 from edge_runtime.vision.tiling import core_box, plan_grid
 from tools.architectures.choice import build_network
 from tools.benchmarks.agreement import Agreement, Planes, compare, covered_twice, differing
 from tools.benchmarks.contenders import PEERS, Contender, check_names, check_python
+from tools.benchmarks.frames import made_frame
 from tools.benchmarks.peer import __main__ as peer_main
 from tools.benchmarks.peer.engines import fastest
-from tools.benchmarks.peer.job import answer
+from tools.benchmarks.peer.job import Job, answer
 from tools.benchmarks.peer.sliding import starts
-from tools.benchmarks.peer_networks import logits_only, resized
+from tools.benchmarks.peer_frames import load_frame, read_frames, write_frame
+from tools.benchmarks.peer_networks import job_of, logits_only, resized
 from tools.benchmarks.peer_process import PeerProcess, Timed
-from tools.benchmarks.peers import ratio, read_frames
-from tools.errors import ToolError
+from tools.benchmarks.peers import ratio
+from tools.errors import DatasetError, ToolError
+from tools.golden_pictures import MadePicture
 from tools.graph import count_macs, initial_weights
 from tools.onnx_file import onnx_bytes
 
@@ -178,11 +185,12 @@ def job_folder(tmp_path, network):
         "tile_px": 64,
         "margin_px": 16,
         "mask_stride_px": graph.output_stride_px,
+        "template": False,
     }
     (tmp_path / "job.json").write_text(json.dumps(job))
     frame = np.random.default_rng(1).integers(0, 256, (128, 128, 3), np.uint8)
-    np.save(tmp_path / "frame_0.npy", frame)
-    return tmp_path / "frame_0.npy"
+    write_frame(tmp_path / "frame_0.npz", MadePicture(frame, None))
+    return tmp_path / "frame_0.npz"
 
 
 def test_a_peer_in_its_own_process_gives_masks_and_times(tmp_path, network):
@@ -193,6 +201,28 @@ def test_a_peer_in_its_own_process_gives_masks_and_times(tmp_path, network):
         assert peer.versions == f"onnxruntime {onnxruntime.__version__}"
         assert timed.ms > 0
         assert timed.peak_mb > 10
+
+
+@pytest.mark.parametrize("with_template", [False, True])
+def test_a_peer_is_shown_what_the_device_sees(tmp_path, with_template):
+    contract = InputContract("GRAY", (0.4,), (0.3,), 256, 8, 16, with_template)
+    board = made_frame(256, with_template)
+    template = np.roll(board.template, 3, axis=1) if with_template else None
+    write_frame(tmp_path / "frame.npz", MadePicture(board.image, template))
+    (tmp_path / "job.json").write_text(json.dumps(job_of(contract, 2)))
+    job = Job(tmp_path, 1)
+    found = job.input_of(np.load(tmp_path / "frame.npz")["shown"])
+    registered = register_template(grey_of(board.image), template) if with_template else None
+    assert found.shape == (1, job.channels, 256, 256)
+    assert (found == TilePreprocessor(contract).tile(board.image, (0, 0), registered)).all()
+    given = load_frame(tmp_path / "frame.npz")
+    assert (given.image == board.image).all()
+    assert given.template is None if template is None else (given.template == template).all()
+
+
+def test_frames_with_templates_come_from_a_data_set(tmp_path):
+    with pytest.raises(DatasetError, match="annotations"):
+        read_frames(tmp_path, 1, with_template=True)
 
 
 def test_a_peer_that_is_not_installed_says_so(tmp_path, network):
@@ -224,4 +254,4 @@ def test_wrong_wishes_are_told(tmp_path):
     with pytest.raises(ToolError, match="make bench-peers"):
         check_python(tmp_path / "python")
     with pytest.raises(ToolError, match="holds 0 pictures, 3 are wanted"):
-        read_frames(tmp_path, 3)
+        read_frames(tmp_path, 3, with_template=False)

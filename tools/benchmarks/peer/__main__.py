@@ -2,7 +2,8 @@
 
 Answers one line of JSON on standard output when ready, then one for each line it reads: `{"frame": FILE, "out": FILE}`.
 Only what the peer needs is imported. Timed is what a user of the peer would do: from the frame in memory (uint8 H, W,
-3) to the class ids and scores of all its cells, in one process that may use `threads` processors.
+3 or, its template behind, 4) to the class ids and scores of all its cells, in one process that may use `threads`
+processors.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def main() -> None:
 
 
 def serve(peer: Peer, request: dict[str, str]) -> dict[str, Any]:
-    frame = np.load(request["frame"])
+    frame = np.load(request["frame"])["shown"]
     try:
         began = time.perf_counter()
         class_ids, scores = peer.planes(frame)

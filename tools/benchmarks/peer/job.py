@@ -19,11 +19,12 @@ class Job:
         self.tile_px, self.margin_px = int(raw["tile_px"]), int(raw["margin_px"])
         self.mask_stride_px = int(raw["mask_stride_px"])
         self._order = str(raw["channels"])
+        self._with_template = bool(raw["template"])
         self._tables = [np.array(table, np.float32) for table in raw["tables"]]
 
     @property
     def channels(self) -> int:
-        return len(self._tables)
+        return len(self._tables) + self._with_template
 
     @property
     def step_px(self) -> int:
@@ -32,12 +33,15 @@ class Job:
 
     def input_of(self, frame: Any) -> Any:
         """float32 (1, C, H, W) by one table look-up a channel, the fastest way known here."""
-        if self._order == "GRAY":
+        tables = self._tables
+        if self._with_template:
+            planes, tables = [cv2.cvtColor(frame, cv2.COLOR_BGRA2GRAY), cv2.extractChannel(frame, 3)], tables * 2
+        elif self._order == "GRAY":
             planes = [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)]
         else:
             planes = list(cv2.split(frame))[:: 1 if self._order == "BGR" else -1]
         out = np.empty((1, len(planes), *frame.shape[:2]), np.float32)
-        for plane, table, scaled in zip(planes, self._tables, out[0], strict=True):
+        for plane, table, scaled in zip(planes, tables, out[0], strict=True):
             cv2.LUT(plane, table, dst=scaled)
         return out
 
