@@ -35,8 +35,16 @@ def test_what_was_not_measured_is_told_with_its_reason():
 
 @pytest.mark.parametrize("change", [("<!-- bench limit -->", ""), ("<!-- bench limit -->", "<!-- bench limits -->")])
 def test_a_page_without_a_benchmarks_block_is_refused(change):
-    with pytest.raises(ToolError, match=r"p\.md: each benchmark has one block .*limit"):
+    with pytest.raises(ToolError, match=r"p\.md: each benchmark and result has a block .*limit"):
         filled(PAGE.replace(*change), {}, "benchmarks", "p.md")
+
+
+def test_a_benchmark_may_be_run_on_something_else_too(limit):
+    page = PAGE + "<!-- bench limit-template -->\nold\n<!-- end -->\n"
+    text = filled(page, {"limit-template": limit}, "benchmarks", "p.md")
+    assert "![Share of the processor's arithmetic](benchmarks/limit-template.svg)" in text
+    with pytest.raises(ToolError, match="look at 'limit-template'"):
+        filled(PAGE, {"limit-template": limit}, "benchmarks", "p.md")
 
 
 def test_the_page_and_its_pictures_are_written_from_the_folder(limit, tmp_path):
