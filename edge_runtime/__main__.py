@@ -101,13 +101,17 @@ def bundle_measure(
     folder: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
     threads: Annotated[int, typer.Option(min=1, max=64, help="Threads of each engine.")] = 1,
     coarse: Annotated[bool, typer.Option("--coarse", help="INT8 and bf16, too, where the bundle allows them.")] = False,
+    frame_size: Annotated[
+        str | None, typer.Option(help="With the tiles that such a picture takes, 2448x2048; default: the usual ones.")
+    ] = None,
 ) -> None:
     """How fast each engine that is installed here runs the bundle. Exit code 1: none can."""
+    from edge_runtime.commands.bench import frame_hw_of
     from edge_runtime.commands.bundles import measure
     from edge_runtime.config import InspectionSettings
 
     told = InspectionSettings(bundle=folder.absolute(), backend="auto", threads=threads, auto_coarse=coarse)
-    if not measure(told):
+    if not measure(told, frame_hw_of(frame_size) if frame_size else None):
         raise typer.Exit(EXIT_NO)
 
 

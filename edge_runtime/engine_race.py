@@ -23,6 +23,7 @@ from edge_runtime.validation import StrictModel
 
 TURNS = 5
 PROVING_SHARE = 0.7  # of the whole time; the rest is for the turns
+ALONE_SHARE = 1 / 3  # of what is left for proving: on a loaded machine all beside each other would all be late
 ANSWER_BYTES = 64 * 1024
 
 
@@ -94,13 +95,14 @@ class Racer:
             "backend": self.inspection.backend,
             "target": target_of(self.inspection),
             "precision": self.inspection.openvino_precision,
+            "tile_px": self.inspection.tile_px or 0,
         }
         if self.problem is not None:
             return Trial(**named, problem=self.problem, out_of_time=self.is_late)
         walls_ms = [turn.wall_ms for turn in self._turns if turn.wall_ms]
         cpus_ms = [turn.cpu_ms for turn in self._turns if turn.cpu_ms]
         wall_ms = min(walls_ms)
-        tile_ms = min([wall_ms, *cpus_ms]) if _computes_alone(self.inspection) else wall_ms
+        tile_ms = min([wall_ms, *cpus_ms]) if computes_alone(self.inspection) else wall_ms
         return Trial(**named, tile_ms=tile_ms, wall_ms=wall_ms, out_of_time=self.is_late)
 
     def _take(self, line: bytes) -> None:
@@ -124,19 +126,21 @@ class Racer:
 
 
 def race(candidates: Iterable[InspectionSettings], limit_s: float) -> list[Trial]:
-    """A trial for each, in their order, within `limit_s`.
+    """A trial for each, in their order, within `limit_s`; with tiles of `tile_px`, where it is set.
 
     They are proved one after the other; one that takes more than its share of the time goes on beside the next. Those
-    that are not proved when 0.7 of the time is over are out, `out_of_time`.
+    that are not proved when 0.7 of the time is over are out, `out_of_time`; if that are all, the first to be proved in
+    the rest of the time is left.
     """
     waiting, racers = list(candidates), []
     proved_by_s, until_s = (time.monotonic() + limit_s * share for share in (PROVING_SHARE, 1.0))
     try:
         while waiting:
-            share_s = (proved_by_s - time.monotonic()) / len(waiting)
+            share_s = (proved_by_s - time.monotonic()) * max(ALONE_SHARE, 1 / len(waiting))
             racers.append(Racer(waiting.pop(0)))
             _await_proof([racers[-1]], time.monotonic() + share_s)
         _await_proof(racers, proved_by_s)
+        _await_first(racers, until_s)
         for late in (each for each in racers if not each.waits_for_nothing):
             late.give_up(f"not ready within {limit_s * PROVING_SHARE:.1f} s; raise inspection.start_timeout_ms")
         _take_turns(racers, until_s)
@@ -146,10 +150,25 @@ def race(candidates: Iterable[InspectionSettings], limit_s: float) -> list[Trial
 
 
 def _await_proof(racers: Sequence[Racer], until_s: float) -> None:
-    while time.monotonic() < until_s and (open_ones := [each for each in racers if not each.waits_for_nothing]):
-        readable, _, _ = select.select(open_ones, [], [], max(0.0, until_s - time.monotonic()))
-        for racer in readable:
-            racer.hear(until_s)
+    """Until every one is proved or out."""
+    while time.monotonic() < until_s and not all(each.waits_for_nothing for each in racers):
+        _hear(racers, until_s)
+
+
+def _await_first(racers: Sequence[Racer], until_s: float) -> None:
+    """Until one is proved, or all are out."""
+    while time.monotonic() < until_s and not any(each.is_proved for each in racers):
+        if all(each.waits_for_nothing for each in racers):
+            return
+        _hear(racers, until_s)
+
+
+def _hear(racers: Sequence[Racer], until_s: float) -> None:
+    """What those say next that are not yet proved."""
+    open_ones = [each for each in racers if not each.waits_for_nothing]
+    readable, _, _ = select.select(open_ones, [], [], max(0.0, until_s - time.monotonic()))
+    for racer in readable:
+        racer.hear(until_s)
 
 
 def _take_turns(racers: Sequence[Racer], until_s: float) -> None:
@@ -159,7 +178,7 @@ def _take_turns(racers: Sequence[Racer], until_s: float) -> None:
                 racer.take_turn(until_s)
 
 
-def _computes_alone(inspection: InspectionSettings) -> bool:
+def computes_alone(inspection: InspectionSettings) -> bool:
     """Whether the time that its processor gives it is all that an engine needs: one thread, no GPU."""
     on_processor = inspection.backend != "onnxruntime" or inspection.onnxruntime_providers == ("cpu",)
     return inspection.threads == 1 and on_processor and not target_of(inspection).startswith(("rknn", "arm+"))

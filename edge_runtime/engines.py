@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from edge_runtime.config import READS, InspectionSettings
 from edge_runtime.inference.bundle import Bundle, machine_target
-from edge_runtime.vision.tile_plan import PlanRules, cheapest_plan, watched_part
+from edge_runtime.values import Polygon, Recipe
+from edge_runtime.vision.tile_plan import PlanRules, plan_cost, ranked_plans, tiles_for, watched_part
 
 if TYPE_CHECKING:
     from edge_runtime.interfaces import Segmenter
-    from edge_runtime.values import Recipe
 
 # Module and distributions of each backend that runs real networks; a board's own build may be called otherwise.
 PACKAGES = {
@@ -53,6 +55,22 @@ def allowed_share(inspection: InspectionSettings, bundle: Bundle) -> float:
     return {str(name): share for name, share in bundle.artefact_for(target).allowed_shares.items()}.get(arithmetic, 0.0)
 
 
+@dataclass(frozen=True)
+class Tiles:
+    """How a picture is covered: `count` tiles of `side_px`. `cost`: what `tile_plan` takes them to cost."""
+
+    side_px: int
+    count: int
+    cost: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.count} tile{'s' if self.count > 1 else ''} of {self.side_px} px"
+
+    def of_busiest(self, workers: int) -> int:
+        """How many the worker computes that has the most."""
+        return -(-self.count // workers)
+
+
 def with_tiles(inspection: InspectionSettings, bundle: Bundle, recipe: Recipe, image_hw: tuple[int, int]) -> Bundle:
     """The bundle with the tiles that suit pictures of this size and the recipe's region. Raises BundleError.
 
@@ -64,12 +82,43 @@ def with_tiles(inspection: InspectionSettings, bundle: Bundle, recipe: Recipe, i
     target = target_of(inspection)
     if inspection.tile_px is not None:
         return bundle.with_tiles(inspection.tile_px, target)
-    sides_px, contract = bundle.tile_sides_px(target), bundle.input_contract
-    if len(sides_px) == 1:
+    if len(bundle.tile_sides_px(target)) == 1:
         return bundle
-    watched = watched_part(image_hw, recipe, bundle.mask_stride_px, contract.stride_px)
-    plan = cheapest_plan(watched, sides_px, contract.tile_px, PlanRules.of(contract), inspection.workers)
-    return bundle.with_tiles(plan.tile_px, target)
+    return bundle.with_tiles(tiles_worth_trying(inspection, bundle, recipe, image_hw)[0].side_px, target)
+
+
+def tiles_in_use(inspection: InspectionSettings, bundle: Bundle, recipe: Recipe, image_hw: tuple[int, int]) -> Tiles:
+    """Those of `with_tiles`. Raises BundleError."""
+    sized = with_tiles(inspection, bundle, recipe, image_hw)
+    plan = tiles_for(sized.input_contract, sized.mask_stride_px, image_hw, recipe)
+    return Tiles(plan.tile_px, len(plan), plan_cost(plan, inspection.workers))
+
+
+def tiles_worth_trying(
+    inspection: InspectionSettings, bundle: Bundle, recipe: Recipe, image_hw: tuple[int, int]
+) -> Sequence[Tiles]:
+    """For each number of tiles the side that is taken to cost least, the cheapest first. Raises BundleError."""
+    contract, sides_px = bundle.manifest.input.contract(), bundle.tile_sides_px(target_of(inspection))
+    strides = (bundle.mask_stride_px, contract.margin_px, contract.stride_px)
+    region = (recipe.include, recipe.ignore)
+    return _ranked_tiles(image_hw, region, strides, sides_px, contract.tile_px, inspection.workers)
+
+
+@lru_cache(maxsize=64)
+def _ranked_tiles(
+    image_hw: tuple[int, int],
+    region: tuple[tuple[Polygon, ...], tuple[Polygon, ...]],
+    strides: tuple[int, int, int],
+    sides_px: range,
+    default_px: int,
+    workers: int,
+) -> Sequence[Tiles]:
+    """As `ranked_plans`; a start asks for the same several times."""
+    include, ignore = region
+    mask_stride_px, margin_px, stride_px = strides
+    watched = watched_part(image_hw, Recipe("region", include=include, ignore=ignore), mask_stride_px, stride_px)
+    plans = ranked_plans(watched, sides_px, default_px, PlanRules(margin_px, stride_px), workers)
+    return tuple(Tiles(plan.tile_px, len(plan), plan_cost(plan, workers)) for plan in plans)
 
 
 def usual_and_largest(inspection: InspectionSettings, bundle: Bundle) -> list[Bundle]:

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_runtime.clock import SystemClock
-from edge_runtime.config import READS, InspectionSettings
-from edge_runtime.engine_race import race
-from edge_runtime.engines import PACKAGES, allowed_share, build_segmenter, engine_version, target_of, with_tiles
+from edge_runtime.config import READS, InspectionSettings, Settings
+from edge_runtime.engine_race import computes_alone, race
+from edge_runtime.engines import (
+    PACKAGES,
+    Tiles,
+    allowed_share,
+    build_segmenter,
+    engine_version,
+    target_of,
+    tiles_in_use,
+    with_tiles,
+)
 from edge_runtime.errors import EdgeRuntimeError, InferenceError
 from edge_runtime.inference.bundle import Bundle, check_golden, machine_target
-from edge_runtime.inference.engine_choice import Choice, keep_choice, machine_key, only_one, read_choice
+from edge_runtime.inference.engine_choice import Choice, Trial, keep_choice, machine_key, only_one, read_choice
 from edge_runtime.inference.manifest import COARSE_TARGETS, ONNX_TARGETS, RKNN_TARGETS, form_of
 
 if TYPE_CHECKING:
@@ -26,29 +37,54 @@ log = logging.getLogger(__name__)
 CHOICES_NAME = "engines"
 
 
-def open_proved(
-    inspection: InspectionSettings,
-    bundle: Bundle,
-    data_dir: Path,
-    limit_s: float,
-    recipes: Mapping[int, Recipe],
-    image_hw: tuple[int, int],
-) -> dict[int, Segmenter]:
+@dataclass(frozen=True)
+class Use:
+    """What a bundle is used for: its recipes, by their numbers, on pictures of this size."""
+
+    recipes: Mapping[int, Recipe]
+    image_hw: tuple[int, int]
+
+    @classmethod
+    def of(cls, settings: Settings, folder: Path) -> Use:
+        """What the settings have the bundle in this folder do; the pictures are the camera's largest."""
+        entries = settings.numbered_recipes.items()
+        recipes = {number: entry.recipe.value() for number, entry in entries if entry.bundle == folder}
+        return cls(recipes, (settings.camera.height_px, settings.camera.width_px))
+
+    def largest_tiles(self, inspection: InspectionSettings, bundle: Bundle) -> Tiles:
+        """Of the tiles that the recipes take, those with the largest side. Raises BundleError."""
+        every = [tiles_in_use(inspection, bundle, recipe, self.image_hw) for recipe in self.recipes.values()]
+        return max(every, key=lambda tiles: (tiles.side_px, tiles.count))
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where choices are kept; `limit_s`: how long all engines of a bundle may take together.
+
+    `may_repeat`: a choice made on a busy machine may be made anew. Not in a worker that joins others: all parts of a
+    picture are computed alike.
+    """
+
+    data_dir: Path
+    limit_s: float
+    may_repeat: bool = True
+
+
+def open_proved(inspection: InspectionSettings, bundle: Bundle, use: Use, store: Store) -> dict[int, Segmenter]:
     """A predictor for each of the bundle's recipes, by its number, that has passed the golden tiles here.
 
-    Recipes whose tiles have the same side share one. `image_hw`: the pictures to expect; `data_dir` and `limit_s` as in
-    `settled`. Raises BundleError, InferenceError. A choice that did not hold is forgotten: the next start measures
-    again.
+    Recipes whose tiles have the same side share one. Raises BundleError, InferenceError. A choice that did not hold is
+    forgotten: the next start measures again.
     """
-    chosen = settled(inspection, bundle, data_dir, limit_s)
-    sized = {number: with_tiles(chosen, bundle, recipe, image_hw) for number, recipe in recipes.items()}
+    chosen = settled(inspection, bundle, use, store)
+    sized = {number: with_tiles(chosen, bundle, recipe, use.image_hw) for number, recipe in use.recipes.items()}
     for number, each in sized.items():
         log.debug("%s, recipe %d: tiles of %d px", bundle.model_id, number, each.input_contract.tile_px)
     try:
         by_side = {side: _proved(chosen, each) for side, each in _by_side(sized.values()).items()}
     except EdgeRuntimeError:
         if inspection.backend == "auto":
-            _choice_path(bundle, data_dir).unlink(missing_ok=True)
+            _choice_path(bundle, store.data_dir, _sides_of(inspection, bundle, use)).unlink(missing_ok=True)
         raise
     return {number: by_side[each.input_contract.tile_px] for number, each in sized.items()}
 
@@ -64,25 +100,26 @@ def _proved(chosen: InspectionSettings, bundle: Bundle) -> Segmenter:
     return segmenter
 
 
-def settled(inspection: InspectionSettings, bundle: Bundle, data_dir: Path, limit_s: float) -> InspectionSettings:
+def settled(inspection: InspectionSettings, bundle: Bundle, use: Use, store: Store) -> InspectionSettings:
     """The same settings with one backend in place of `auto`, measured by one process where no choice is kept.
 
-    `limit_s` is for all engines together. Raises InferenceError when none passes. A disk that cannot be written costs a
-    measurement at each start.
+    Engines are compared by the largest tiles in use. Raises InferenceError when none can be used. A disk that cannot be
+    written costs a measurement at each start.
     """
     if inspection.backend != "auto":
         return inspection
-    path, key = _choice_path(bundle, data_dir), _choice_key(inspection, bundle)
-    choice = _standing(read_choice(path, key)) or _measured_alone(inspection, bundle, limit_s, path, key)
+    sides = _sides_of(inspection, bundle, use)
+    path, key = _choice_path(bundle, store.data_dir, sides), _choice_key(inspection, bundle, sides)
+    choice = _standing(read_choice(path, key), store) or _measured_alone(inspection, bundle, use, store, path, key)
     best = choice.best
     if best is None:
         raise InferenceError(f"{bundle.folder}: no engine can be used: {choice}")
-    log.info("%s: auto takes %s", bundle.model_id, choice)
+    log.log(logging.WARNING if choice.is_doubtful else logging.INFO, "%s: auto takes %s", bundle.model_id, choice)
     return _with_engine(inspection, bundle, best.backend, best.target, best.precision)
 
 
 def _measured_alone(
-    inspection: InspectionSettings, bundle: Bundle, limit_s: float, path: Path, key: dict[str, str]
+    inspection: InspectionSettings, bundle: Bundle, use: Use, store: Store, path: Path, key: dict[str, str]
 ) -> Choice:
     """What another process has kept meanwhile, or a new choice, kept where the disk takes it."""
     with ExitStack() as stack:
@@ -91,11 +128,10 @@ def _measured_alone(
         except OSError as exc:
             log.warning("%s: no lock (%s): every worker measures the engines", path.parent, exc)
         before = read_choice(path, key)
-        if (standing := _standing(before)) is not None:
+        if (standing := _standing(before, store)) is not None:
             return standing
-        choice = measured(inspection, bundle, limit_s, key, attempts=before.attempts + 1 if before is not None else 1)
-        if choice.best is None and before is not None:
-            return before
+        choice = measured(inspection, bundle, use, store.limit_s, key)
+        choice = choice if before is None else choice.joined(before)
         try:
             keep_choice(path, choice)
         except OSError as exc:
@@ -103,14 +139,16 @@ def _measured_alone(
     return choice
 
 
-def _standing(choice: Choice | None) -> Choice | None:
-    return choice if choice is not None and choice.stands_at(SystemClock().utc_now()) else None
+def _standing(choice: Choice | None, store: Store) -> Choice | None:
+    stands = choice is not None and (not store.may_repeat or choice.stands_at(SystemClock().utc_now()))
+    return choice if stands else None
 
 
-def told_engine(inspection: InspectionSettings, bundle: Bundle, data_dir: Path) -> str:
+def told_engine(inspection: InspectionSettings, bundle: Bundle, use: Use, data_dir: Path) -> str:
     """What runs the bundle, in words, without measuring. Raises BundleError for a network that the bundle lacks."""
     if inspection.backend == "auto":
-        choice = read_choice(_choice_path(bundle, data_dir), _choice_key(inspection, bundle))
+        sides = _sides_of(inspection, bundle, use)
+        choice = read_choice(_choice_path(bundle, data_dir, sides), _choice_key(inspection, bundle, sides))
         return f"auto: {choice or 'measured at the next start'}"
     return f"{bundle.artefact_for(target_of(inspection)).file} by {inspection.backend}"
 
@@ -131,16 +169,22 @@ def candidates(inspection: InspectionSettings, bundle: Bundle) -> Iterator[Inspe
 
 
 def measured(
-    inspection: InspectionSettings,
-    bundle: Bundle,
-    limit_s: float,
-    key: dict[str, str] | None = None,
-    attempts: int = 1,
+    inspection: InspectionSettings, bundle: Bundle, use: Use, limit_s: float, key: dict[str, str] | None = None
 ) -> Choice:
-    """Every candidate tried, see `race`."""
-    log.info("%s: measuring the engines of this machine", bundle.model_id)
-    trials = race(candidates(inspection, bundle), limit_s)
-    return Choice(key=key or {}, measured_at=SystemClock().utc_now(), trials=tuple(trials), attempts=attempts)
+    """Every candidate tried with the largest of its tiles in use, see `race`."""
+    entrants = [(each, use.largest_tiles(each, bundle)) for each in candidates(inspection, bundle)]
+    sides = sorted({tiles.side_px for _, tiles in entrants})
+    log.info("%s: measuring the engines of this machine, tiles of %s px", bundle.model_id, sides)
+    load = os.getloadavg()[0]
+    trials = race([each.model_copy(update={"tile_px": tiles.side_px}) for each, tiles in entrants], limit_s)
+    trials = [
+        trial.model_copy(update={"tiles": tiles.of_busiest(each.workers)})
+        for trial, (each, tiles) in zip(trials, entrants, strict=True)
+    ]
+    loaded = _was_loaded(
+        [(trial, computes_alone(each)) for trial, (each, _) in zip(trials, entrants, strict=True)], load
+    )
+    return Choice(key=key or {}, measured_at=SystemClock().utc_now(), trials=tuple(trials), loaded=loaded)
 
 
 def _with_engine(
@@ -150,13 +194,31 @@ def _with_engine(
     return InspectionSettings.model_validate({**inspection.model_dump(), "auto_coarse": False, **changes})
 
 
-def _choice_path(bundle: Bundle, data_dir: Path) -> Path:
-    return data_dir / CHOICES_NAME / f"{bundle.manifest.name}-{bundle.digest[:16]}.json"
+def _was_loaded(trials: Iterable[tuple[Trial, bool]], load: float) -> bool:
+    """Whether an engine had to wait for its processor; the others do not tell: by the machine's load before them."""
+    alone = [trial for trial, computes_alone in trials if computes_alone and trial.tile_ms]
+    return any(trial.waited for trial in alone) if alone else load > (os.cpu_count() or 1)
 
 
-def _choice_key(inspection: InspectionSettings, bundle: Bundle) -> dict[str, str]:
+def _sides_of(inspection: InspectionSettings, bundle: Bundle, use: Use) -> dict[str, Tiles]:
+    """The largest tiles in use by each network that may be measured."""
+    every = {target_of(each): each for each in candidates(inspection, bundle)}
+    return {target: use.largest_tiles(each, bundle) for target, each in every.items()}
+
+
+def _choice_path(bundle: Bundle, data_dir: Path, sides: Mapping[str, Tiles]) -> Path:
+    """Of a side its own: pictures of two sizes in turn are not measured at each change."""
+    largest_px = max((tiles.side_px for tiles in sides.values()), default=bundle.input_contract.tile_px)
+    return data_dir / CHOICES_NAME / f"{bundle.manifest.name}-{bundle.digest[:16]}-{largest_px}.json"
+
+
+def _choice_key(inspection: InspectionSettings, bundle: Bundle, sides: Mapping[str, Tiles]) -> dict[str, str]:
     """All that the measurement depends on."""
     versions = {backend: engine_version(backend) or "none" for backend in PACKAGES}
     without = {"bundle", "workers", "hang_timeout_ms", "backend", "tile_px", "rknn_cores"}
     told = inspection.model_dump_json(exclude=without)
-    return {"bundle": bundle.digest, **machine_key(), **versions, "numpy": version("numpy"), "settings": told}
+    tiles = "; ".join(
+        f"{target}: {each.of_busiest(inspection.workers)} × {each.side_px}" for target, each in sides.items()
+    )
+    key = {"bundle": bundle.digest, **machine_key(), **versions, "numpy": version("numpy")}
+    return {**key, "tiles": tiles, "settings": told}

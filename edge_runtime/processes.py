@@ -7,7 +7,9 @@ import gc
 import os
 import resource
 import signal
+import time
 from collections.abc import Collection
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -34,6 +36,13 @@ def bury_strangers(own_pids: Collection[int]) -> None:
             os.waitpid(ended.si_pid, os.WNOHANG)
     except ChildProcessError:
         return
+
+
+def parent_age_s() -> float:
+    """Seconds since this process's parent was started."""
+    fields = Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()
+    started_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started_s
 
 
 def bound_memory(data_bytes: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_runtime.config import Settings
+from edge_runtime.processes import parent_age_s
 from edge_runtime.recipe_table import digest_of, read_manifest
 
 if TYPE_CHECKING:
@@ -99,24 +100,26 @@ def _open_segmenters(settings: Settings, bundles: dict[Path, Bundle]) -> dict[in
 
     Their tiles suit the camera's largest picture; another one is covered by the same tiles.
     """
-    from edge_runtime.fastest_engine import open_proved
+    from edge_runtime.fastest_engine import Store, Use, open_proved
 
-    inspection, data_dir, camera = settings.inspection, settings.station.data_dir, settings.camera
-    limit_s = MEASURE_SHARE * inspection.start_timeout_ms / 1000 / len(bundles)
-    image_hw = (camera.height_px, camera.width_px)
+    inspection = settings.inspection
+    start_s = inspection.start_timeout_ms / 1000
+    store = Store(settings.station.data_dir, MEASURE_SHARE * start_s / len(bundles), parent_age_s() < start_s)
     opened: dict[int, Segmenter] = {}
     for folder, bundle in bundles.items():
-        recipes = {n: each.recipe.value() for n, each in settings.numbered_recipes.items() if each.bundle == folder}
-        opened |= open_proved(inspection, bundle, data_dir, limit_s, recipes, image_hw)
+        opened |= open_proved(inspection, bundle, Use.of(settings, folder), store)
     return opened
 
 
 def _engines_told(settings: Settings, bundles: dict[Path, Bundle]) -> str:
     """What runs each model and, where it was measured, what the others took."""
-    from edge_runtime.fastest_engine import told_engine
+    from edge_runtime.fastest_engine import Use, told_engine
 
-    inspection = settings.inspection
+    inspection, data_dir = settings.inspection, settings.station.data_dir
     if inspection.backend != "auto":
         return inspection.backend
-    told = (f"{each.model_id}, {told_engine(inspection, each, settings.station.data_dir)}" for each in bundles.values())
+    told = (
+        f"{each.model_id}, {told_engine(inspection, each, Use.of(settings, folder), data_dir)}"
+        for folder, each in bundles.items()
+    )
     return "; ".join(told)[:MAX_TOLD_CHARS]

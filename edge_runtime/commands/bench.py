@@ -19,7 +19,7 @@ from edge_runtime.commands.inspect import find_pictures, pool_settings
 from edge_runtime.config import InspectionSettings, Settings, inspection_of, load_settings
 from edge_runtime.config_recipe import MAX_SIDE_PX, RecipeSettings
 from edge_runtime.errors import ConfigError
-from edge_runtime.fastest_engine import told_engine
+from edge_runtime.fastest_engine import Use, told_engine
 from edge_runtime.inference.bundle import Bundle, load_bundle
 from edge_runtime.pictures import picture_hw
 from edge_runtime.processors import check_online
@@ -151,7 +151,8 @@ def _changed(inspection: InspectionSettings, keys: dict[str, Any]) -> Inspection
 
 def _engine(subject: Subject) -> str:
     inspection = subject.settings.inspection
-    told = told_engine(inspection, subject.bundle, subject.settings.station.data_dir)
+    use = Use.of(subject.settings, subject.bundle.folder)
+    told = told_engine(inspection, subject.bundle, use, subject.settings.station.data_dir)
     return told if inspection.openvino_precision == "f32" else f"{told} in {inspection.openvino_precision}"
 
 

@@ -12,22 +12,29 @@ from rich.table import Table
 from edge_runtime.config import InspectionSettings
 from edge_runtime.engines import allowed_share, build_segmenter, usual_and_largest
 from edge_runtime.errors import BundleError, ConfigError
-from edge_runtime.fastest_engine import measured
+from edge_runtime.fastest_engine import Use, measured
 from edge_runtime.inference.bundle import Bundle, VerifyReport, load_bundle, verify_bundle
 from edge_runtime.interfaces import Segmenter
+from edge_runtime.values import Recipe
 
 MEASURE_LIMIT_S = 600.0
 
 
-def measure(inspection: InspectionSettings) -> bool:
-    """Print how fast each engine runs the bundle here, one after the other; whether any can. Raises BundleError."""
+def measure(inspection: InspectionSettings, image_hw: tuple[int, int] | None) -> bool:
+    """Print how fast each engine runs the bundle here, one after the other; whether any can. Raises BundleError.
+
+    With the tiles that pictures of this size take; None: with the bundle's usual ones.
+    """
     bundle = load_bundle(inspection.bundle)
-    choice = measured(inspection, bundle, MEASURE_LIMIT_S)
+    if image_hw is None:
+        usual_px = bundle.input_contract.tile_px
+        inspection, image_hw = inspection.model_copy(update={"tile_px": usual_px}), (usual_px, usual_px)
+    choice = measured(inspection, bundle, Use({1: Recipe("any")}, image_hw), MEASURE_LIMIT_S)
     title = f"{bundle.model_id}: one tile, {inspection.threads} threads"
-    table = Table("engine", "network", "ms, or what is wrong", title=title)
+    table = Table("engine", "network", "tile, px", "ms, or what is wrong", title=title)
     for trial in choice.trials:
         told = trial.problem if trial.tile_ms is None else f"{trial.tile_ms:.1f}"
-        table.add_row(trial.name, bundle.artefact_for(trial.target).file, told)
+        table.add_row(trial.name, bundle.artefact_for(trial.target).file, str(trial.tile_px), told)
     Console().print(table)
     return choice.best is not None
 

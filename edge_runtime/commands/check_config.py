@@ -11,16 +11,15 @@ from edge_runtime.clock import NS_PER_MS
 from edge_runtime.commands.settings_notes import notes_on
 from edge_runtime.config import NumberedRecipe, Settings, load_settings
 from edge_runtime.config_camera import FolderCameraSettings
-from edge_runtime.engines import with_tiles
+from edge_runtime.engines import tiles_in_use
 from edge_runtime.errors import ConfigError
-from edge_runtime.fastest_engine import told_engine
+from edge_runtime.fastest_engine import Use, told_engine
 from edge_runtime.inference.bundle import load_bundle
 from edge_runtime.pictures import read_picture
 from edge_runtime.processors import check_online
 from edge_runtime.protocol.mqtt_topics import Kind
 from edge_runtime.recipe_table import recipe_facts
 from edge_runtime.runtime.recipes import RecipeFacts
-from edge_runtime.vision.tile_plan import tiles_for
 from edge_runtime.wires import unsafe_without_power
 
 
@@ -63,7 +62,7 @@ def _bundle_folders(settings: Settings) -> list[Path]:
 
 def _model(settings: Settings, folder: Path) -> str:
     bundle = load_bundle(folder)
-    engine = told_engine(settings.inspection, bundle, settings.station.data_dir)
+    engine = told_engine(settings.inspection, bundle, Use.of(settings, folder), settings.station.data_dir)
     return f"{bundle.model_id}, {engine}, {_workers(settings)}"
 
 
@@ -84,9 +83,8 @@ def _recipe(settings: Settings, facts: RecipeFacts, entry: NumberedRecipe) -> li
 def _tiles(settings: Settings, entry: NumberedRecipe) -> str:
     """Raises BundleError for tiles that the model does not offer."""
     recipe, image_hw = entry.recipe.value(), (settings.camera.height_px, settings.camera.width_px)
-    bundle = with_tiles(settings.inspection, load_bundle(entry.bundle), recipe, image_hw)
-    plan = tiles_for(bundle.input_contract, bundle.mask_stride_px, image_hw, recipe)
-    return f"{len(plan)} tiles of {plan.tile_px} px, {len(plan) * plan.tile_px**2 / 1e6:.1f} megapixels computed"
+    tiles = tiles_in_use(settings.inspection, load_bundle(entry.bundle), recipe, image_hw)
+    return f"{tiles}, {tiles.count * tiles.side_px**2 / 1e6:.1f} megapixels computed"
 
 
 def _code(settings: Settings) -> str:

@@ -22,7 +22,7 @@ from edge_runtime.config import Settings, load_settings
 from edge_runtime.engines import PACKAGES as PREDICTORS
 from edge_runtime.engines import engine_version
 from edge_runtime.errors import EdgeRuntimeError, InferenceError, SignalError
-from edge_runtime.fastest_engine import told_engine
+from edge_runtime.fastest_engine import Use, told_engine
 from edge_runtime.inference.bundle import load_bundle
 from edge_runtime.inference.npu import find_npu
 from edge_runtime.processors import check_online
@@ -156,7 +156,8 @@ def _model(settings: Settings, folder: Path) -> str:
         raise InferenceError(f"inspection.backend {backend} is not installed")
     if backend == "rknn" and (npu := find_npu()).missing:
         raise InferenceError(str(npu))
-    return f"{bundle.model_id}, {told_engine(settings.inspection, bundle, settings.station.data_dir)}"
+    use = Use.of(settings, folder)
+    return f"{bundle.model_id}, {told_engine(settings.inspection, bundle, use, settings.station.data_dir)}"
 
 
 def _processors(settings: Settings) -> str:

@@ -105,22 +105,25 @@ def plan_cost(plan: TilePlan, workers: int, tile_cost: Callable[[int], float] = 
     return -(-len(plan) // workers) * tile_cost(plan.tile_px)
 
 
-def cheapest_plan(
+def ranked_plans(
     watched: Watched,
     sides_px: Sequence[int],
     default_px: int,
     rules: PlanRules,
     workers: int,
     tile_cost: Callable[[int], float] = pixels_and_overhead,
-) -> TilePlan:
-    """Of the plans with tiles of `default_px` or any of `sides_px`, the one that costs least.
+) -> list[TilePlan]:
+    """For each number of tiles of `default_px` or any of `sides_px` the plan that costs least, the cheapest first.
 
     Sides larger than the picture are passed over, but for `default_px`: they would compute pixels that are not there.
     Of equal costs, the fewer pixels in all, then the larger tiles.
     """
     sides = _natural_sides(watched, rules).intersection(sides_px) | {default_px}
     plans = [plan_tiles(watched, side, rules) for side in sorted(sides, reverse=True)]
-    return min(plans, key=lambda plan: (plan_cost(plan, workers, tile_cost), len(plan) * plan.tile_px**2))
+    by_count: dict[int, TilePlan] = {}
+    for plan in sorted(plans, key=lambda plan: (plan_cost(plan, workers, tile_cost), len(plan) * plan.tile_px**2)):
+        by_count.setdefault(len(plan), plan)
+    return list(by_count.values())
 
 
 def _natural_sides(watched: Watched, rules: PlanRules) -> set[int]:

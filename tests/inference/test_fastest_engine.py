@@ -16,7 +16,7 @@ from edge_runtime.config import InspectionSettings, LineSettings, Settings, Stat
 from edge_runtime.config_camera import FolderCameraSettings
 from edge_runtime.engine_race import race
 from edge_runtime.errors import BundleError, InferenceError
-from edge_runtime.fastest_engine import candidates, open_proved, settled, told_engine
+from edge_runtime.fastest_engine import Store, Use, candidates, open_proved, settled, told_engine
 from edge_runtime.inference.bundle import NewArtefact, load_bundle, write_bundle
 from edge_runtime.inference.engine_choice import Choice, Trial, keep_choice, read_choice
 from edge_runtime.inference.golden import GoldenTile
@@ -25,6 +25,7 @@ from edge_runtime.values import Mask, Outcome, Recipe
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 LIMIT_S = 60.0
+USE = Use({1: Recipe("any")}, (64, 64))
 
 
 def auto(bundle, **told):
@@ -142,6 +143,59 @@ def test_one_that_hangs_takes_no_others_time_and_the_order_is_kept(
     assert 0 < passed.tile_ms <= passed.wall_ms
 
 
+def test_of_engines_as_fast_as_each_other_the_more_exact_one_is_taken():
+    bf16, int8 = TRIALS[3], TRIALS[2].model_copy(update={"tile_ms": 6.8})
+    assert CHOICE.model_copy(update={"trials": (bf16, int8)}).best == bf16
+    assert CHOICE.model_copy(update={"trials": (bf16, int8.model_copy(update={"tile_ms": 6.6}))}).best.tile_ms == 6.6
+
+
+def test_engines_with_other_tiles_are_compared_by_what_a_worker_computes_of_a_picture():
+    """25 tiles of 512 px, shared by two, take longer than 4 of 1088 px, though one of them takes less."""
+    small = TRIALS[0].model_copy(update={"tile_px": 512, "tiles": 13, "tile_ms": 10.0})
+    large = TRIALS[2].model_copy(update={"tile_px": 1088, "tiles": 2, "tile_ms": 40.0})
+    choice = CHOICE.model_copy(update={"trials": (small, large)})
+    assert choice.best == large
+    assert "10.0 ms), tiles of 512 or 1088 px, measured" in str(choice)
+
+
+def test_where_time_was_too_short_for_all_the_first_that_lacked_nothing_else_is_used_for_now():
+    late = [trial.model_copy(update={"tile_ms": None, "problem": "not ready", "out_of_time": True}) for trial in TRIALS]
+    choice = CHOICE.model_copy(update={"trials": (TRIALS[1], *late[2:]), "attempts": 9})
+    assert choice.best == late[2]
+    assert str(choice).startswith("openvino onnx+int8, as none was measured in time (onnxruntime: broken; ")
+    assert "measured again at a later start" in str(choice)
+    assert not choice.stands_at(choice.measured_at + timedelta(days=1))
+
+
+def test_a_choice_made_on_a_busy_machine_is_told_and_measured_again_later_but_not_for_ever():
+    busy = CHOICE.model_copy(update={"loaded": True})
+    assert str(busy).endswith("; the machine was busy with other work meanwhile: measured again at a later start")
+    assert busy.stands_at(busy.measured_at + timedelta(seconds=599))
+    assert not busy.stands_at(busy.measured_at + timedelta(seconds=600))
+    last = busy.model_copy(update={"attempts": 3})
+    assert last.stands_at(busy.measured_at + timedelta(days=9))
+    assert str(last).endswith("busy with other work meanwhile")
+    assert TRIALS[0].model_copy(update={"wall_ms": 38.0}).waited
+    assert not TRIALS[0].model_copy(update={"wall_ms": 37.0}).waited
+
+
+def test_each_engines_best_time_counts_whenever_it_was_measured():
+    again = tuple(trial.model_copy(update={"tile_ms": ms}) for trial, ms in zip(TRIALS[2:], (9.0, 6.0), strict=True))
+    joined = CHOICE.model_copy(update={"trials": (LATE, *again)}).joined(CHOICE)
+    assert [trial.tile_ms for trial in joined.trials] == [None, 5.5, 6.0]
+    assert (joined.attempts, joined.best) == (2, joined.trials[1])
+
+
+def test_a_worker_that_joins_others_keeps_what_they_chose(onnx_bundle, tmp_path, monkeypatch):
+    settled(auto(onnx_bundle), onnx_bundle, USE, Store(tmp_path, LIMIT_S))
+    raw = json.loads(kept(tmp_path).read_text())
+    kept(tmp_path).write_text(json.dumps({**raw, "measured_at": "2020-01-01T00:00:00Z", "loaded": True}))
+    monkeypatch.setattr(subprocess, "Popen", no_process)
+    settled(auto(onnx_bundle), onnx_bundle, USE, Store(tmp_path, LIMIT_S, may_repeat=False))
+    with pytest.raises(AssertionError, match="a process was started"):
+        settled(auto(onnx_bundle), onnx_bundle, USE, Store(tmp_path, LIMIT_S))
+
+
 LATE = Trial(backend="onnxruntime", target="onnx", precision="f32", problem="not ready", out_of_time=True)
 
 
@@ -162,18 +216,18 @@ def test_a_partial_choice_is_used_and_measured_again_later_but_not_for_ever():
 
 
 def test_a_start_after_a_partial_measurement_measures_all_again(onnx_bundle, tmp_path):
-    settled(auto(onnx_bundle), onnx_bundle, tmp_path, LIMIT_S)
+    settled(auto(onnx_bundle), onnx_bundle, USE, Store(tmp_path, LIMIT_S))
     raw = json.loads(kept(tmp_path).read_text())
     first, second = raw["trials"]
     partial = {**first, "tile_ms": None, "wall_ms": None, "problem": "not ready within 1.0 s", "out_of_time": True}
-    old = {"measured_at": "2020-01-01T00:00:00Z", "trials": [partial, second]}
+    old = {"measured_at": "2020-01-01T00:00:00Z", "loaded": False, "trials": [partial, second]}
     kept(tmp_path).write_text(json.dumps({**raw, **old}))
-    settled(auto(onnx_bundle), onnx_bundle, tmp_path, LIMIT_S)
+    settled(auto(onnx_bundle), onnx_bundle, USE, Store(tmp_path, LIMIT_S))
     again = json.loads(kept(tmp_path).read_text())
     assert again["attempts"] == 2
     assert all(trial["tile_ms"] for trial in again["trials"])
     kept(tmp_path).write_text(json.dumps({**raw, **old, "attempts": 3}))
-    assert settled(auto(onnx_bundle), onnx_bundle, tmp_path, LIMIT_S).backend == second["backend"]
+    assert settled(auto(onnx_bundle), onnx_bundle, USE, Store(tmp_path, LIMIT_S)).backend == second["backend"]
     assert "2020-01-01" in kept(tmp_path).read_text()
 
 
@@ -182,16 +236,18 @@ def test_a_start_after_a_partial_measurement_measures_all_again(onnx_bundle, tmp
 
 def test_it_measures_once_and_then_starts_no_process(onnx_bundle, tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
-    assert told_engine(auto(onnx_bundle), onnx_bundle, tmp_path) == "auto: measured at the next start"
-    chosen = settled(auto(onnx_bundle), onnx_bundle, tmp_path, LIMIT_S)
+    assert told_engine(auto(onnx_bundle), onnx_bundle, USE, tmp_path) == "auto: measured at the next start"
+    chosen = settled(auto(onnx_bundle), onnx_bundle, USE, Store(tmp_path, LIMIT_S))
     choice = json.loads(kept(tmp_path).read_text())
     times = {trial["backend"]: trial["tile_ms"] for trial in choice["trials"]}
     assert set(times) == {"onnxruntime", "openvino"}
-    assert chosen.backend == min(times, key=times.get)
+    assert chosen.backend == Choice.model_validate(choice).best.backend
+    assert times[chosen.backend] <= 1.05 * min(times.values())
+    assert {trial["tile_px"] for trial in choice["trials"]} == {64}
     assert f"auto takes {chosen.backend} " in caplog.text
     monkeypatch.setattr(subprocess, "Popen", no_process)
-    assert settled(auto(onnx_bundle), onnx_bundle, tmp_path, LIMIT_S) == chosen
-    assert told_engine(auto(onnx_bundle), onnx_bundle, tmp_path).startswith(f"auto: {chosen.backend} ")
+    assert settled(auto(onnx_bundle), onnx_bundle, USE, Store(tmp_path, LIMIT_S)) == chosen
+    assert told_engine(auto(onnx_bundle), onnx_bundle, USE, tmp_path).startswith(f"auto: {chosen.backend} ")
 
 
 def rewritten(folder, **changes):
@@ -199,17 +255,17 @@ def rewritten(folder, **changes):
     raw["key"].update(changes)
     for trial in raw["trials"]:
         trial["tile_ms"] = 0.001 if trial["backend"] == "onnxruntime" else 100.0
-    raw["measured_at"] = "2020-01-01T00:00:00Z"
+    raw |= {"measured_at": "2020-01-01T00:00:00Z", "loaded": False}
     kept(folder).write_text(json.dumps(raw))
 
 
 def test_it_measures_again_when_a_version_changed_and_not_before(onnx_bundle, tmp_path):
-    settled(auto(onnx_bundle), onnx_bundle, tmp_path, LIMIT_S)
+    settled(auto(onnx_bundle), onnx_bundle, USE, Store(tmp_path, LIMIT_S))
     rewritten(tmp_path)
-    assert settled(auto(onnx_bundle), onnx_bundle, tmp_path, LIMIT_S).backend == "onnxruntime"
+    assert settled(auto(onnx_bundle), onnx_bundle, USE, Store(tmp_path, LIMIT_S)).backend == "onnxruntime"
     assert "2020-01-01" in kept(tmp_path).read_text()
     rewritten(tmp_path, openvino="2023.0")
-    settled(auto(onnx_bundle), onnx_bundle, tmp_path, LIMIT_S)
+    settled(auto(onnx_bundle), onnx_bundle, USE, Store(tmp_path, LIMIT_S))
     assert "2020-01-01" not in kept(tmp_path).read_text()
 
 
@@ -223,17 +279,17 @@ def with_other_golden(bundle, folder):
 def test_where_no_engine_passes_each_ones_reason_is_told_and_nothing_is_trusted(onnx_bundle, tmp_path):
     wrong = with_other_golden(onnx_bundle, tmp_path / "wrong" / "1")
     with pytest.raises(InferenceError, match=r"no engine can be used: none \(onnxruntime: .*differently.*; openvino: "):
-        settled(auto(wrong), wrong, tmp_path, LIMIT_S)
-    assert told_engine(auto(wrong), wrong, tmp_path) == "auto: measured at the next start"
+        settled(auto(wrong), wrong, USE, Store(tmp_path, LIMIT_S))
+    assert told_engine(auto(wrong), wrong, USE, tmp_path) == "auto: measured at the next start"
 
 
 def test_a_choice_that_does_not_hold_is_forgotten(onnx_bundle, tmp_path):
-    settled(auto(onnx_bundle), onnx_bundle, tmp_path, LIMIT_S)
+    settled(auto(onnx_bundle), onnx_bundle, USE, Store(tmp_path, LIMIT_S))
     path = kept(tmp_path)
     wrong = with_other_golden(onnx_bundle, tmp_path / "wrong" / "1")
     impostor = replace(wrong, digest=onnx_bundle.digest)
     with pytest.raises(BundleError, match="came out differently"):
-        open_proved(auto(onnx_bundle), impostor, tmp_path, LIMIT_S, {1: Recipe("any")}, (64, 64))
+        open_proved(auto(onnx_bundle), impostor, USE, Store(tmp_path, LIMIT_S))
     assert not path.exists()
 
 
@@ -241,7 +297,7 @@ def fill(folder):
     """A folder where the file should be: the rename fails as on a full disk."""
     (folder / "data" / "engines").mkdir(parents=True)
     bundle = load_bundle(folder / "onnx")
-    (folder / "data" / "engines" / f"tiny-{bundle.digest[:16]}.json").mkdir()
+    (folder / "data" / "engines" / f"tiny-{bundle.digest[:16]}-64.json").mkdir()
 
 
 def block(folder):
@@ -252,7 +308,10 @@ def block(folder):
 def test_a_disk_that_takes_nothing_costs_only_one_measurement(onnx_bundle, tmp_path, caplog, spoil):
     caplog.set_level(logging.INFO)
     spoil(tmp_path)
-    assert settled(auto(onnx_bundle), onnx_bundle, tmp_path / "data", LIMIT_S).backend in ("onnxruntime", "openvino")
+    assert settled(auto(onnx_bundle), onnx_bundle, USE, Store(tmp_path / "data", LIMIT_S)).backend in (
+        "onnxruntime",
+        "openvino",
+    )
     assert caplog.text.count("measuring the engines") == 1
     assert "the engines are measured at each start" in caplog.text
 
@@ -261,11 +320,13 @@ TOGETHER = """
 import logging, sys
 from pathlib import Path
 from edge_runtime.config import InspectionSettings
-from edge_runtime.fastest_engine import settled
+from edge_runtime.fastest_engine import Store, Use, settled
 from edge_runtime.inference.bundle import load_bundle
+from edge_runtime.values import Recipe
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
 bundle = load_bundle(Path(sys.argv[1]))
-settled(InspectionSettings(bundle=bundle.folder, backend="auto"), bundle, Path(sys.argv[2]), 60.0)
+use, store = Use({1: Recipe("any")}, (64, 64)), Store(Path(sys.argv[2]), 60.0)
+settled(InspectionSettings(bundle=bundle.folder, backend="auto"), bundle, use, store)
 """
 
 

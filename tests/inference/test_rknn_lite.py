@@ -12,10 +12,10 @@ from edge_runtime.config_camera import FolderCameraSettings
 from edge_runtime.engine_race import race
 from edge_runtime.engines import allowed_share, target_of
 from edge_runtime.errors import BundleError, InferenceError
-from edge_runtime.fastest_engine import candidates, settled
+from edge_runtime.fastest_engine import Store, Use, candidates, settled
 from edge_runtime.inference.bundle import check_golden, load_bundle, verify_bundle
 from edge_runtime.inference.rknn_lite import open_rknn
-from edge_runtime.values import Outcome
+from edge_runtime.values import Outcome, Recipe
 
 LIMIT_S = 60.0
 
@@ -146,7 +146,7 @@ def test_auto_takes_the_npu_where_coarse_arithmetic_is_allowed(rknn_bundle, tmp_
     assert list(candidates(auto, rknn_bundle)) == []
     coarse = inspection_for(rknn_bundle, backend="auto", auto_coarse=True)
     assert [(one.backend, one.target) for one in candidates(coarse, rknn_bundle)] == [("rknn", "rknn")]
-    assert settled(coarse, rknn_bundle, tmp_path, LIMIT_S).backend == "rknn"
+    assert settled(coarse, rknn_bundle, Use({1: Recipe("any")}, (64, 64)), Store(tmp_path, LIMIT_S)).backend == "rknn"
 
 
 def test_a_library_that_aborts_is_a_problem_of_its_child(rknn_bundle, monkeypatch):

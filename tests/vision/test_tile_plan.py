@@ -16,10 +16,10 @@ from edge_runtime.vision.stitching import mask_hw, place_core
 from edge_runtime.vision.tile_plan import (
     PlanRules,
     Watched,
-    cheapest_plan,
     pixels_and_overhead,
     plan_cost,
     plan_tiles,
+    ranked_plans,
     tiles_for,
     watched_part,
 )
@@ -94,7 +94,7 @@ def test_no_plan_costs_more_than_that_of_one_side(image_hw, recipe, rules, worke
     sides = range(least, least + 12 * rules.stride_px, rules.stride_px)
     default_px = data.draw(st.sampled_from(sides))
     watched = watched_part(image_hw, recipe, 2, rules.stride_px)
-    best = cheapest_plan(watched, sides, default_px, rules, workers)
+    best = ranked_plans(watched, sides, default_px, rules, workers)[0]
     assert plan_cost(best, workers) <= plan_cost(plan_tiles(watched, default_px, rules), workers)
     if not (recipe.include or recipe.ignore):
         fitting = [side for side in sides if all(side < length + rules.stride_px for length in image_hw)]
@@ -117,14 +117,14 @@ def test_no_plan_costs_more_than_that_of_one_side(image_hw, recipe, rules, worke
 )
 def test_plans_of_usual_cameras(image_hw, workers, tiles, tile_px):
     rules = PlanRules(margin_px=64, stride_px=8)
-    plan = cheapest_plan(watched_part(image_hw, WHOLE, 2, 8), range(256, 1137, 8), 512, rules, workers)
+    plan = ranked_plans(watched_part(image_hw, WHOLE, 2, 8), range(256, 1137, 8), 512, rules, workers)[0]
     assert (len(plan), plan.tile_px) == (tiles, tile_px)
 
 
 def test_a_measured_cost_decides():
     watched, rules = watched_part((2048, 2048), WHOLE, 2, 8), PlanRules(64, 8)
     slow_when_large = {512: 10.0, 1088: 70.0}.get
-    plan = cheapest_plan(watched, (512, 1088), 512, rules, 2, lambda side: slow_when_large(side, 0.0))
+    plan = ranked_plans(watched, (512, 1088), 512, rules, 2, lambda side: slow_when_large(side, 0.0))[0]
     assert plan.tile_px == 512
     assert plan_cost(plan, 2, lambda side: slow_when_large(side, 0.0)) == 130.0
 
@@ -134,7 +134,7 @@ def test_two_far_regions_are_tiled_apart():
         return ((x, y), (x + 300, y), (x + 300, y + 300), (x, y + 300))
 
     recipe = Recipe("two", include=(square(100, 100), square(1500, 1600)))
-    plan = cheapest_plan(watched_part((2048, 2048), recipe, 2, 8), range(256, 1137, 8), 512, PlanRules(64, 8), 1)
+    plan = ranked_plans(watched_part((2048, 2048), recipe, 2, 8), range(256, 1137, 8), 512, PlanRules(64, 8), 1)[0]
     assert len(plan) == 2
     assert len(plan) * pixels_and_overhead(plan.tile_px) < 0.1 * 2048**2 * 1.5
 

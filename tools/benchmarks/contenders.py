@@ -13,7 +13,7 @@ import psutil
 
 from edge_runtime.app import build_pool
 from edge_runtime.errors import EdgeRuntimeError
-from edge_runtime.fastest_engine import told_engine
+from edge_runtime.fastest_engine import Use, told_engine
 from edge_runtime.inference.bundle import Bundle
 from edge_runtime.runtime.pool import InspectionPool
 from tools.benchmarks.agreement import Planes
@@ -120,6 +120,7 @@ def ours(
     data_dir = data_dir / backend.replace(":", "-")
     image_hw = next(iter(sizes_hw)) if len(sizes_hw) == 1 else None
     settings = workers_settings(bundle.folder, cores, backend, image_hw, data_dir)
+    use = Use.of(settings, settings.inspection.bundle)
     trouble: list[str] = []
     tiles: list[int] = []
     with ExitStack() as stack:
@@ -139,7 +140,7 @@ def ours(
             ours_name(backend),
             run,
             lambda: trouble[0] if trouble else "",
-            lambda: f"{max(tiles, default=0)} tiles, {told_engine(settings.inspection, bundle, data_dir)}",
+            lambda: f"{max(tiles, default=0)} tiles, {told_engine(settings.inspection, bundle, use, data_dir)}",
         )
 
 
