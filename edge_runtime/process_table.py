@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from edge_runtime.clock import NS_PER_S
 from edge_runtime.config import Settings
 from edge_runtime.config_signals import OutputLineSettings
-from edge_runtime.runtime.children import Child, ChildSpec, Process, Role, Spawn, spawn_child
+from edge_runtime.runtime.children import Birth, Child, ChildSpec, Process, Role, Spawn, spawn_child
 from edge_runtime.runtime.frame_ring import FrameRing, RingLayout
 from edge_runtime.runtime.health import RestartBudget
 
@@ -73,10 +74,11 @@ def _spawn(ring_fd: int, fork_server: ForkServer | None) -> Spawn:
     """How children start; the reporter always as a program of its own, because its memory is bounded."""
     start_program = spawn_child(CHILD_PROGRAM, ring_fd)
 
-    def spawn(spec: ChildSpec, channel_fd: int) -> Process:
-        if fork_server is None or not fork_server.is_alive or spec.role is Role.REPORTER:
-            return start_program(spec, channel_fd)
-        return fork_server.spawn(spec, channel_fd, ring_fd)
+    def spawn(spec: ChildSpec, channel_fd: int) -> Process | Birth:
+        if fork_server is not None and fork_server.is_alive and spec.role is not Role.REPORTER:
+            with suppress(OSError):  # it is gone, and has said so
+                return fork_server.spawn(spec, channel_fd, ring_fd)
+        return start_program(spec, channel_fd)
 
     return spawn
 

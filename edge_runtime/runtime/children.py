@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from edge_runtime.clock import NS_PER_MS
 from edge_runtime.runtime.channel import Channel, ChannelClosed, ChannelFull
@@ -66,7 +66,21 @@ class Process(Protocol):
     def wait(self) -> int: ...
 
 
-Spawn = Callable[[ChildSpec, int], Process]
+@runtime_checkable
+class Birth(Protocol):
+    """A child that is being made elsewhere.
+
+    `fileno` is readable when `process` can be asked, once, which raises OSError where there will be none. `tend` is to be called several times a second.
+    """
+
+    def fileno(self) -> int: ...
+
+    def process(self) -> Process: ...
+
+    def tend(self, now_ns: int) -> None: ...
+
+
+Spawn = Callable[[ChildSpec, int], "Process | Birth"]
 
 
 def spawn_child(module: str, ring_fd: int | None) -> Spawn:
@@ -94,12 +108,14 @@ class Child:
         self.budget = budget
         self.channel: Channel | None = None
         self.pidfd = -1
+        self.birth: Birth | None = None
         self.ready = False
         self.was_ready = False
         self.restart_at_ns: int | None = None
         self._spawn = spawn
         self.settings_json = settings_json
         self._process: Process | None = None
+        self._is_unwanted = False
         self._owed: deque[Message] = deque()
         self._owed_since_ns = 0
         self._heard_ns = 0
@@ -107,7 +123,7 @@ class Child:
 
     @property
     def running(self) -> bool:
-        return self.pidfd >= 0
+        return self.pidfd >= 0 or self.birth is not None
 
     @property
     def pid(self) -> int:
@@ -124,12 +140,11 @@ class Child:
 
     def start(self, now_ns: int) -> None:
         """Start the process; without memory or descriptors for it, its restart is planned."""
-        self.ready, self.was_ready, self.restart_at_ns = False, False, None
+        self.ready, self.was_ready, self.restart_at_ns, self._is_unwanted = False, False, None, False
         try:
             self.channel = self._start_process()
         except OSError as exc:
-            log.error("%s cannot be started: %s", self.spec.name, exc)
-            self.restart_at_ns = self.budget.died(now_ns, was_ready=False).at_ns
+            self._not_started(exc, now_ns)
             return
         self._owed.clear()
         self._unsent.clear()
@@ -140,13 +155,51 @@ class Child:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
-                self._process = self._spawn(self.spec, theirs.fileno())
-                self.pidfd = os.pidfd_open(self._process.pid)
+                made = self._spawn(self.spec, theirs.fileno())
+                if isinstance(made, Birth):
+                    self.birth = made
+                else:
+                    self._adopt(made)
             except OSError:
                 self.kill()
                 ours.close()
                 raise
         return Channel(ours)
+
+    def _adopt(self, process: Process) -> None:
+        self._process = process
+        self.pidfd = os.pidfd_open(process.pid)
+
+    def meet(self, now_ns: int) -> bool:
+        """News of its `birth`: it is there, or its start is planned anew. False for one that nobody wants any more."""
+        assert self.birth is not None
+        birth, self.birth = self.birth, None
+        try:
+            self._adopt(birth.process())
+        except OSError as exc:
+            if self._process is not None:
+                self._process.kill()
+                self._process = None
+            if not self._is_unwanted:
+                self._not_started(exc, now_ns)
+            return not self._is_unwanted
+        if self._is_unwanted:
+            self.kill()
+        self.flush()
+        return True
+
+    def _not_started(self, exc: OSError, now_ns: int) -> None:
+        log.error("%s cannot be started: %s", self.spec.name, exc)
+        if self.channel is not None:
+            self.channel.close()
+        self.channel, self.restart_at_ns = None, self.budget.died(now_ns, was_ready=False).at_ns
+
+    def tend(self, now_ns: int) -> None:
+        """What is due several times a second."""
+        if self.birth is not None:
+            self.birth.tend(now_ns)
+        self.flush()
+        self.ping_if_idle(now_ns)
 
     def tell(self, message: Message) -> bool:
         """Send without blocking; a full channel queues a little. False when the message was not taken."""
@@ -158,7 +211,7 @@ class Child:
 
     def flush(self) -> None:
         """Try again to send what a full channel refused."""
-        while self._unsent and self.channel is not None:
+        while self._unsent and self.channel is not None and self.birth is None:
             try:
                 self.channel.send(self._unsent[0])
             except (ChannelFull, ChannelClosed):
@@ -204,18 +257,22 @@ class Child:
 
     def kill(self) -> None:
         """End it now, without waiting: a process stuck in a driver may take for ever to die."""
+        self._is_unwanted = True
         if self._process is not None:
             self._process.kill()
 
     def reap(self, now_ns: int) -> str:
-        """After `pidfd` has become readable: how it ended. Plans the restart."""
-        code = self._process.wait() if self._process is not None else 0
+        """After `pidfd` has become readable, or where `meet` has met nobody: how it ended. Plans the restart."""
+        code = self._process.wait() if self._process is not None else None
         self._process = None
         if self.channel is not None:
             self.channel.close()
-        os.close(self.pidfd)
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
         self.channel, self.ready, self.pidfd = None, False, -1
         self.restart_at_ns = self.budget.died(now_ns, self.was_ready).at_ns
+        if code is None:
+            return "was not started"
         return f"ended with {_signal_name(-code)}" if code < 0 else f"exited with {code}"
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import select
 import signal
 import socket
 import time
@@ -19,15 +18,15 @@ from typing import NoReturn
 
 from setproctitle import setproctitle
 
+from edge_runtime.clock import NS_PER_MS
 from edge_runtime.processes import adopt_orphans, die_with_parent
 from edge_runtime.runtime.children import ChildSpec
 
 log = logging.getLogger(__name__)
 PRELOADED_WITHIN_MS = 10_000
-FORKED_WITHIN_MS = 100  # it takes 5; no part gets its verdict meanwhile
+FORKED_WITHIN_MS = 1000  # it takes 5; nobody waits for it, and many may be asked for at once
 ADOPTED_WITHIN_S = 5.0
 MAX_REQUEST_BYTES = 256
-PRELOADED = b"preloaded"
 
 Body = Callable[[list[str]], int]
 
@@ -50,8 +49,34 @@ class ForkedProcess:
         return self._code
 
 
+class Forking:
+    """A process that the fork server was asked for. It says itself that it is there; its line's end is `fileno`."""
+
+    def __init__(self, server: ForkServer, answer: socket.socket) -> None:
+        self._server = server
+        self._answer = answer
+        self._since_ns: int | None = None
+
+    def fileno(self) -> int:
+        return self._answer.fileno()
+
+    def process(self) -> ForkedProcess:
+        """To be asked once, when `fileno` is readable. Raises OSError when there is none and never will be."""
+        with self._answer:
+            told = self._answer.recv(MAX_REQUEST_BYTES)
+        if not told:
+            raise OSError("the fork server is gone, or has no memory for a process")
+        self._server.has_forked()
+        return ForkedProcess(int(told))
+
+    def tend(self, now_ns: int) -> None:
+        """Call it several times a second: a fork server that takes too long is ended, and `process` will raise."""
+        self._since_ns = now_ns if self._since_ns is None else self._since_ns
+        self._server.end_if_overdue(now_ns - self._since_ns)
+
+
 class ForkServer:
-    """The line's end of it. One thread owns it."""
+    """The line's end of it. One thread owns it; nothing waits for the other end."""
 
     def __init__(self, preload: Callable[[], None], body: Body) -> None:
         """Fork it: `preload` runs there once, `body` in each child, with the words ROLE CHANNEL_FD RING_FD.
@@ -61,34 +86,40 @@ class ForkServer:
         adopt_orphans()
         self._end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         line_pid = os.getpid()
-        self._server = ForkedProcess(os.fork())
-        if self._server.pid == 0:
+        self.pid = os.fork()
+        if self.pid == 0:
             self._end.close()
             _serve_to_the_end(theirs, line_pid, preload, body)
         theirs.close()
-        self._pidfd = os.pidfd_open(self._server.pid)
+        self._end.setblocking(False)
+        self._pidfd = os.pidfd_open(self.pid)
         self._within_ms = PRELOADED_WITHIN_MS
-        self._is_preloaded = False
         self.is_alive = True
 
-    def spawn(self, spec: ChildSpec, channel_fd: int, ring_fd: int) -> ForkedProcess:
-        """A child with only these descriptors and the standard streams.
+    def spawn(self, spec: ChildSpec, channel_fd: int, ring_fd: int) -> Forking:
+        """Ask for a child with only these descriptors and the standard streams.
 
-        Raises OSError when there is none; a fork server that does not answer within `FORKED_WITHIN_MS` is ended.
+        Raises OSError when there is no fork server any more, or it has left too much unread.
         """
-        try:
-            if not self._is_preloaded:
-                self._hear()
-                self._is_preloaded, self._within_ms = True, FORKED_WITHIN_MS
-            request = f"{spec.role.value} {spec.index}".encode()
-            socket.send_fds(self._end, [request], [channel_fd, ring_fd])
-            pid = int(self._hear())
-        except (OSError, ValueError) as exc:
-            self._give_up(exc)
-            raise OSError(f"the fork server is gone: {exc}") from exc
-        if pid == 0:
-            raise OSError("the fork server cannot fork: no memory or too many processes")
-        return ForkedProcess(pid)
+        answer, theirs = socket.socketpair()
+        with theirs:
+            try:
+                request = f"{spec.role.value} {spec.index}".encode()
+                socket.send_fds(self._end, [request], [channel_fd, ring_fd, theirs.fileno()])
+            except OSError as exc:
+                answer.close()
+                self._give_up(str(exc))
+                raise
+        return Forking(self, answer)
+
+    def has_forked(self) -> None:
+        """All imports are behind it: what is asked for from now on comes fast."""
+        self._within_ms = FORKED_WITHIN_MS
+
+    def end_if_overdue(self, waited_ns: int) -> None:
+        """A child was asked for so long ago."""
+        if self.is_alive and waited_ns > self._within_ms * NS_PER_MS:
+            self._give_up(f"no answer within {self._within_ms} ms")
 
     def close(self) -> None:
         """End the fork server; its children live on. Its end may take a while: `bury_strangers` comes across it."""
@@ -99,15 +130,8 @@ class ForkServer:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             os.close(self._pidfd)
 
-    def _hear(self) -> bytes:
-        poller = select.poll()
-        poller.register(self._end, select.POLLIN)
-        if not poller.poll(self._within_ms):
-            raise OSError(f"no answer within {self._within_ms} ms")
-        return self._end.recv(MAX_REQUEST_BYTES)
-
-    def _give_up(self, exc: Exception) -> None:
-        log.error("the fork server is gone (%s): children take longer to start", exc)
+    def _give_up(self, reason: str) -> None:
+        log.error("the fork server is gone (%s): children take longer to start", reason)
         self.close()
 
 
@@ -125,7 +149,6 @@ def _serve_to_the_end(line: socket.socket, line_pid: int, preload: Callable[[], 
             signal.signal(signum, signal.SIG_IGN)
         preload()
         gc.freeze()  # a collection would write into pages that the children share
-        line.send(PRELOADED)
         work = _serve(line, line_pid)
         code = 0 if work is None else body(work)
     except OSError:  # the line is gone
@@ -146,48 +169,37 @@ def _close_all_but(fd: int) -> None:
 def _serve(line: socket.socket, line_pid: int) -> list[str] | None:
     """Fork for the line until it closes its end: None. In a child: the words that say what it is."""
     while True:
-        request, fds, _, _ = socket.recv_fds(line, MAX_REQUEST_BYTES, 2)
+        request, fds, _, _ = socket.recv_fds(line, MAX_REQUEST_BYTES, 3)
         if not request:
             return None
         role, index = request.decode().split()
-        pid = _fork_twice()
-        if pid is None:
+        *passed_fds, answer_fd = fds
+        if _fork_twice():
             line.close()
             _await_parent(line_pid)
             setproctitle(f"edge-runtime {role} {index}")
-            return [role, *map(str, fds)]
+            os.write(answer_fd, str(os.getpid()).encode())
+            os.close(answer_fd)
+            return [role, *map(str, passed_fds)]
         for fd in fds:
             os.close(fd)
-        line.send(str(pid).encode())
 
 
-def _fork_twice() -> int | None:
-    """The process id of a child whose parent has ended, 0 where there is no memory for it; None in the child."""
-    reading_fd, writing_fd = os.pipe()
+def _fork_twice() -> bool:
+    """True in a child whose parent has ended; False here, also where there was no memory for one."""
     try:
         middle_pid = os.fork()
-        if middle_pid == 0:
-            _fork_and_tell(writing_fd)
-            return None
-        os.close(writing_fd)
-        os.waitpid(middle_pid, 0)
-        return int(os.read(reading_fd, MAX_REQUEST_BYTES) or b"0")
     except OSError:
-        return 0
-    finally:
-        os.close(reading_fd)
-
-
-def _fork_and_tell(writing_fd: int) -> None:
-    """Returns in the child alone."""
+        return False
+    if middle_pid:
+        os.waitpid(middle_pid, 0)
+        return False
     try:
-        pid = os.fork()
+        if os.fork():
+            os._exit(0)
     except OSError:
         os._exit(1)
-    if pid:
-        os.write(writing_fd, str(pid).encode())
-        os._exit(0)
-    os.close(writing_fd)
+    return True
 
 
 def _await_parent(line_pid: int) -> None:

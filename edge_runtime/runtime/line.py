@@ -138,7 +138,9 @@ class Line:
         """What to wait for now: file descriptor -> (poll events, what to do)."""
         sources: dict[int, Source] = {self._wake.fileno(): (select.POLLIN, self._wake.drain)}
         for child in self._supervisor.children:
-            if child.running:
+            if child.birth is not None:
+                sources[child.birth.fileno()] = (select.POLLIN, partial(self._meet, child))
+            elif child.running:
                 sources[child.pidfd] = (select.POLLIN, partial(self._gone, child))
             if child.channel is not None:
                 sources[child.channel.fileno()] = (select.POLLIN, partial(self._hear, child))
@@ -198,6 +200,10 @@ class Line:
             child.tell(FieldImage(state))
 
     # -- the children -------------------------------------------------------------------------------------------
+
+    def _meet(self, child: Child) -> None:
+        if not child.meet(self._now_ns()):
+            self._gone(child)
 
     def _gone(self, child: Child) -> None:
         self._hear(child, message_limit=ALL_MESSAGES)

@@ -66,6 +66,13 @@ class Supervisor:
             self._passing.append(child)
         return child.running
 
+    def expel(self, child: Child) -> None:
+        """End an admitted child, also one that waits to be started."""
+        child.kill()
+        if not child.running and child in self._passing:
+            self._passing.remove(child)
+            self.children.remove(child)
+
     def replace_workers(self, newcomers: Sequence[Child]) -> list[Child]:
         """From now on these admitted children are the workers; those before are kept only as long as they live."""
         old = list(self.workers.values())
@@ -116,9 +123,9 @@ class Supervisor:
                 if not self._has_finished(child):
                     log.error("%s has not answered in time; killing it", child.spec.name)
                 child.kill()
-            child.flush()
-            child.ping_if_idle(now_ns)
-        bury_strangers([child.pid for child in self.children])
+            child.tend(now_ns)
+        if all(child.birth is None for child in self.children):  # one that is being made is no stranger
+            bury_strangers([child.pid for child in self.children])
         due = [child for child in self.children if self._is_due(child, now_ns)]
         for child in due[:1]:
             child.start(now_ns)

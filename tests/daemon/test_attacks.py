@@ -281,7 +281,8 @@ def test_a_database_locked_while_the_line_dies_costs_no_record(start_station: An
 def test_without_the_fork_server_children_are_started_the_long_way(start_station: Any) -> None:
     station = start_station({"1": CLEAN})
     station.wait_until_ready()
-    kill_all(station.children("fork-server"))
+    for server in station.children("fork-server"):
+        server.send_signal(signal.SIGSTOP)
     kill_all(station.children("inspection"))
     kill_all(station.children("office"))
     station.until(lambda: "the fork server is gone" in station.log)

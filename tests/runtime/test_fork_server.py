@@ -11,14 +11,15 @@ import pytest
 
 from edge_runtime.processes import bury_strangers
 from edge_runtime.runtime.children import ChildSpec, Role
+from edge_runtime.runtime.fork_server import FORKED_WITHIN_MS
 
 SPEC = ChildSpec(Role.INSPECTION, 3, 1000, 200)
 
 # The line as a program of its own: what it starts must not run on in the test's process.
 LINE = """
-import json, os, sys, time
+import json, os, select, sys, time
 from edge_runtime.runtime.children import ChildSpec, Role
-from edge_runtime.runtime.fork_server import ForkServer
+from edge_runtime.runtime.fork_server import FORKED_WITHIN_MS, ForkServer
 
 def preload():
     import decimal
@@ -65,11 +66,28 @@ spec = ChildSpec(Role.INSPECTION, 3, 1000, 200)
 ring_fd = os.memfd_create("ring")
 os.write(ring_fd, b"ring")
 
-def spawn():
+def ask():
     ours, theirs = socket.socketpair()
-    child = server.spawn(spec, theirs.fileno(), ring_fd)
+    forking = server.spawn(spec, theirs.fileno(), ring_fd)
     theirs.close()
-    return ours, child
+    return ours, forking
+
+def news(forking, within_ms):
+    poller = select.poll()
+    poller.register(forking.fileno(), select.POLLIN)
+    return bool(poller.poll(within_ms))
+
+def spawn():
+    ours, forking = ask()
+    assert news(forking, 20_000)
+    return ours, forking.process()
+
+def end_while_asked(ours, forking):
+    try:
+        assert news(forking, 20_000)
+        forking.process()
+    except OSError as exc:
+        print(exc, server.is_alive)
 """
 
 
@@ -112,34 +130,62 @@ def test_children_outlive_the_fork_server_and_the_next_one_is_an_error(run_line)
         + """
 ours, child = spawn()
 ours.recv(9999)
-os.kill(server._server.pid, 9)
-try:
-    spawn()
-except OSError as exc:
-    print(exc, server.is_alive)
+os.kill(server.pid, 9)
+refused = 0
+while server.is_alive:
+    try:
+        spawn()
+    except OSError:
+        refused += 1
 ours.send(b".")
-print(child.wait())
+print(refused > 0, child.wait())
 """
     )
-    refusal, code = line.communicate(timeout=20)[0].splitlines()
-    assert refusal.startswith("the fork server is gone")
-    assert refusal.endswith("False")
-    assert code == "7"
+    assert line.communicate(timeout=20)[0].split() == ["True", "7"]
 
 
-def test_a_fork_server_that_hangs_costs_a_tenth_of_a_second_and_is_ended(run_line):
+def test_nobody_waits_for_a_fork_server_that_is_stopped_and_what_was_asked_for_comes_when_it_goes_on(run_line):
     line = run_line(
         SPAWN
         + """
 spawn()[0].recv(9999)
-os.kill(server._server.pid, 19)
-try:
-    spawn()
-except OSError as exc:
-    print(exc, server.is_alive)
+os.kill(server.pid, 19)
+asked = [ask() for _ in range(64)]
+for _, forking in asked:
+    forking.tend(0)
+    forking.tend(FORKED_WITHIN_MS * 1_000_000)
+print(news(asked[0][1], 50))
+os.kill(server.pid, 18)
+for ours, forking in asked:
+    assert news(forking, 20_000)
+    child = forking.process()
+    assert json.loads(ours.recv(9999))["parent"] == os.getpid()
+    ours.close()
+    assert child.wait() == 7
+print(server.is_alive)
 """
     )
-    assert line.communicate(timeout=20)[0].strip() == "the fork server is gone: no answer within 100 ms False"
+    assert line.communicate(timeout=20)[0].split() == ["False", "True"]
+
+
+def test_a_fork_server_that_takes_too_long_is_ended_and_so_is_what_it_was_asked_for(run_line):
+    line = run_line(
+        SPAWN
+        + """
+spawn()[0].recv(9999)
+os.kill(server.pid, 19)
+asked = [ask(), ask()]
+for _, forking in asked:
+    forking.tend(0)
+asked[0][1].tend(FORKED_WITHIN_MS * 1_000_000 + 1)
+for each in asked:
+    end_while_asked(*each)
+print(asked[0][0].recv(9))
+"""
+    )
+    out, err = line.communicate(timeout=20)
+    assert out.splitlines() == ["the fork server is gone, or has no memory for a process False"] * 2 + ["b''"]
+    assert f"the fork server is gone (no answer within {FORKED_WITHIN_MS} ms)" in err
 
 
 def test_a_fork_server_that_was_buried_is_not_looked_for_by_its_number(run_line):
@@ -148,20 +194,20 @@ def test_a_fork_server_that_was_buried_is_not_looked_for_by_its_number(run_line)
         + """
 from edge_runtime.processes import bury_strangers
 spawn()[0].recv(9999)
-os.kill(server._server.pid, 9)
-while os.path.exists(f"/proc/{server._server.pid}"):
+os.kill(server.pid, 9)
+while os.path.exists(f"/proc/{server.pid}"):
     bury_strangers([])
 try:
-    spawn()
-except OSError as exc:
-    print(str(exc).partition(":")[0], server.is_alive)
+    ask()
+except OSError:
+    print(server.is_alive)
 """
     )
-    assert line.communicate(timeout=20)[0].strip() == "the fork server is gone False"
+    assert line.communicate(timeout=20)[0].strip() == "False"
 
 
 def test_the_fork_server_dies_with_the_line(run_line):
-    line = run_line(SPAWN + "spawn()[0].recv(9999); print(server._server.pid, flush=True); time.sleep(60)")
+    line = run_line(SPAWN + "spawn()[0].recv(9999); print(server.pid, flush=True); time.sleep(60)")
     server = psutil.Process(int(line.stdout.readline()))
     line.kill()
     assert not psutil.wait_procs([server], timeout=5)[1]
