@@ -93,12 +93,13 @@ def build_line(settings: Settings, fork_server: ForkServer | None = None, config
     )
     supervisor = Supervisor(children_of_line(settings, ring, fork_server), ServiceNotifier())
     stop_rule = StopRule(StopLimits(**settings.stop.model_dump()))
-    plan = None if config is None else _takeover_plan(config.absolute(), ring, fork_server)
+    within_ms = line.takeover_timeout_s * 1000
+    plan = None if config is None else _takeover_plan(config.absolute(), ring, fork_server, within_ms)
     takeover = Takeover(plan, supervisor, settings.model_dump_json())
     return Line(settings.station.name, rules, supervisor, ring, build_signals(settings), clock, stop_rule, takeover)
 
 
-def _takeover_plan(config: Path, ring: FrameRing, fork_server: ForkServer | None) -> TakeoverPlan:
+def _takeover_plan(config: Path, ring: FrameRing, fork_server: ForkServer | None, within_ms: float) -> TakeoverPlan:
     from edge_runtime.runtime.takeover import TakeoverPlan
 
     def preparer(text: str) -> Child:
@@ -112,7 +113,7 @@ def _takeover_plan(config: Path, ring: FrameRing, fork_server: ForkServer | None
         settings = Settings.model_validate_json(text)
         return described(worker_specs(settings, first_index), settings, ring, fork_server)
 
-    return TakeoverPlan(preparer, workers)
+    return TakeoverPlan(preparer, workers, within_ms)
 
 
 def build_pool(settings: Settings, mask_stride_px: int) -> InspectionPool:

@@ -167,6 +167,9 @@ class LineSettings(StrictModel):
         default=10, ge=0, le=1000, description="Quick restarts of a child in the window; then one every 5 s"
     )
     restarts_window_s: float = Field(default=300, ge=1, le=86_400, description="Length of that window")
+    takeover_timeout_s: float = Field(
+        default=120, ge=1, le=3600, description="What a reload asks for is refused when it is not ready by then"
+    )
     realtime_priority: int = Field(default=0, ge=0, le=80, description="SCHED_RR priority of the line; 0: none")
 
     @model_validator(mode="after")

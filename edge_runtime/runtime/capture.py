@@ -93,7 +93,7 @@ class CaptureServer:
         self._ring = ring
         self._camera = camera
         self._plan = plan
-        self._next_plan = plan
+        self._next_plan = 0, plan
         self._load = load
         self._code_rule = code_rule
         self._clock = clock
@@ -132,18 +132,26 @@ class CaptureServer:
         if isinstance(message, Capture):
             self._channel.send_patiently(self._capture(message))
         elif isinstance(message, NewRecipes):
-            self._channel.send_patiently(self._loaded(message.settings))
+            self._channel.send_patiently(self._loaded(message))
         elif isinstance(message, TakeOver):
-            self._plan = self._next_plan
+            self._take_over(message.load_no)
         elif isinstance(message, Ping):
             self._channel.send_patiently(Pong())
 
-    def _loaded(self, settings: str) -> Loaded:
+    def _loaded(self, asked: NewRecipes) -> Loaded:
         try:
-            self._next_plan = self._load(settings) if self._load is not None else self._plan
+            plan = self._load(asked.settings) if self._load is not None else self._plan
         except EdgeRuntimeError as exc:
-            return Loaded({}, str(exc)[:500])
-        return Loaded(dict(self._next_plan.digests))
+            return Loaded(asked.load_no, {}, str(exc)[:500])
+        self._next_plan = asked.load_no, plan
+        return Loaded(asked.load_no, dict(plan.digests))
+
+    def _take_over(self, load_no: int) -> None:
+        """Raises EdgeRuntimeError where this is not what lies here: started anew, capture has the plan in service."""
+        loaded_no, plan = self._next_plan
+        if loaded_no != load_no:
+            raise EdgeRuntimeError(f"templates no. {load_no} are to be taken over, no. {loaded_no} are loaded")
+        self._plan = plan
 
     def _capture(self, request: Capture) -> Message:
         if not self._is_open:

@@ -70,7 +70,8 @@ class Process(Protocol):
 class Birth(Protocol):
     """A child that is being made elsewhere.
 
-    `fileno` is readable when `process` can be asked, once, which raises OSError where there will be none. `tend` is to be called several times a second.
+    `fileno` is readable when `process` can be asked, once, which raises OSError where there will be none. `tend` is to
+    be called several times a second.
     """
 
     def fileno(self) -> int: ...
@@ -114,8 +115,8 @@ class Child:
         self.restart_at_ns: int | None = None
         self._spawn = spawn
         self.settings_json = settings_json
+        self.is_unwanted = False  # what it says counts no more
         self._process: Process | None = None
-        self._is_unwanted = False
         self._owed: deque[Message] = deque()
         self._owed_since_ns = 0
         self._heard_ns = 0
@@ -140,7 +141,7 @@ class Child:
 
     def start(self, now_ns: int) -> None:
         """Start the process; without memory or descriptors for it, its restart is planned."""
-        self.ready, self.was_ready, self.restart_at_ns, self._is_unwanted = False, False, None, False
+        self.ready, self.was_ready, self.restart_at_ns, self.is_unwanted = False, False, None, False
         try:
             self.channel = self._start_process()
         except OSError as exc:
@@ -180,10 +181,10 @@ class Child:
             if self._process is not None:
                 self._process.kill()
                 self._process = None
-            if not self._is_unwanted:
+            if not self.is_unwanted:
                 self._not_started(exc, now_ns)
-            return not self._is_unwanted
-        if self._is_unwanted:
+            return not self.is_unwanted
+        if self.is_unwanted:
             self.kill()
         self.flush()
         return True
@@ -257,7 +258,7 @@ class Child:
 
     def kill(self) -> None:
         """End it now, without waiting: a process stuck in a driver may take for ever to die."""
-        self._is_unwanted = True
+        self.is_unwanted = True
         if self._process is not None:
             self._process.kill()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import select
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from edge_runtime.clock import NS_PER_MS, Clock
@@ -50,7 +50,7 @@ from edge_runtime.runtime.snapshot import Snapshot, to_json
 from edge_runtime.runtime.stop_rules import StopRule
 from edge_runtime.runtime.stopping import Stopping
 from edge_runtime.runtime.supervisor import Supervisor
-from edge_runtime.runtime.takeover import Takeover
+from edge_runtime.runtime.takeover import TakenOver, Takeover
 from edge_runtime.runtime.waiting import Poller, SignalWake
 
 log = logging.getLogger(__name__)
@@ -251,7 +251,7 @@ class Line:
             if self._takeover.owns(child):
                 self._takeover.refuse(message.reason)
         elif isinstance(message, Prepared):
-            self._takeover.prepared(message, now_ns)
+            self._takeover.prepared(child, message, now_ns)
         elif isinstance(message, Loaded):
             child.answered(now_ns)
             self._takeover.loaded(message)
@@ -290,6 +290,8 @@ class Line:
         raise MessageError(f"a {message.kind} message is not for the line")
 
     def _child_ready(self, child: Child, message: Ready) -> None:
+        if child.is_unwanted:
+            return
         self._engines = message.engines or self._engines
         if self._takeover.owns(child):
             log.info("%s is ready to take over (process %d)", child.spec.name, child.pid)
@@ -360,29 +362,32 @@ class Line:
 
     def _take_over_if_due(self, now_ns: int) -> None:
         """Put what is ready into service, between two parts; let workers go that nothing needs any more."""
-        if self._control is None or self._stopping.is_asked:
+        if self._stopping.is_asked:
             return
-        if self._supervisor.state is not State.STARTING:
-            self._takeover.work(now_ns)
-        complete = self._takeover.complete(now_ns)
-        if complete is not None:
-            self._take_over(self._control, *complete, now_ns)
-        for worker in [each for each in self._retiring if not self._control.needs(each.spec.index)]:
+        control = self._control
+        self._takeover.work(control is not None and self._supervisor.state is not State.STARTING, now_ns)
+        if control is None:
+            return
+        new = self._takeover.complete(now_ns)
+        if new is not None:
+            self._take_over(control, new, now_ns)
+        for worker in [each for each in self._retiring if not control.needs(each.spec.index)]:
             worker.tell(Stop())
             self._retiring.remove(worker)
 
-    def _take_over(self, control: LineControl, new: Prepared, workers: Sequence[Child], now_ns: int) -> None:
+    def _take_over(self, control: LineControl, new: TakenOver, now_ns: int) -> None:
         """Capture first: what it is asked before this is by the old recipes, what comes after by the new ones."""
-        self._supervisor.one(Role.CAPTURE).tell(TakeOver())
-        self._supervisor.one(Role.OFFICE).tell(NewRecipes(new.settings))
-        self._retiring += self._supervisor.replace_workers(workers)
+        prepared = new.prepared
+        self._supervisor.one(Role.CAPTURE).tell(TakeOver(new.load_no))
+        self._supervisor.one(Role.OFFICE).tell(NewRecipes(prepared.settings))
+        self._retiring += self._supervisor.replace_workers(new.workers)
         for child in self._supervisor.children:
             if child not in self._retiring:
-                child.settings_json = new.settings
+                child.settings_json = prepared.settings
         self._supervisor.renew(Role.REPORTER)
-        self._digests = {recipe.number: recipe.digest for recipe in new.recipes}
-        self._desk.do(control.take_over(new.recipes, new.recipe_at_start, now_ns))
-        for worker in workers:
+        self._digests = {recipe.number: recipe.digest for recipe in prepared.recipes}
+        self._desk.do(control.take_over(prepared.recipes, prepared.recipe_at_start, now_ns))
+        for worker in new.workers:
             self._desk.do(control.worker_ready(worker.spec.index))
 
     # -- stopping -----------------------------------------------------------------------------------------------

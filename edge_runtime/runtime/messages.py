@@ -88,9 +88,13 @@ class Prepared:
 
 @dataclass(frozen=True)
 class NewRecipes:
-    """To capture, which loads the templates of these settings beside its own and answers Loaded, and to the office."""
+    """To capture, which loads the templates of these settings beside its own and answers Loaded, and to the office.
+
+    `load_no` numbers what capture was asked to load.
+    """
 
     settings: str
+    load_no: int = 0
     kind: Literal["new_recipes"] = "new_recipes"
 
 
@@ -98,6 +102,7 @@ class NewRecipes:
 class Loaded:
     """From capture: it holds the new templates, or what is wrong with them. `digests` as in Ready."""
 
+    load_no: int
     digests: dict[int, str]
     problem: str = ""
     kind: Literal["loaded"] = "loaded"
@@ -105,8 +110,9 @@ class Loaded:
 
 @dataclass(frozen=True)
 class TakeOver:
-    """To capture: what was loaded last is for every picture that is asked for from now on."""
+    """To capture: what was loaded under this number is for every picture that is asked for from now on."""
 
+    load_no: int
     kind: Literal["take_over"] = "take_over"
 
 

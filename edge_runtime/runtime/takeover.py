@@ -1,7 +1,7 @@
 """New recipes and models put into service while the line runs: proved beside the old ones, then taken over.
 
 asked → the preparer reads and checks the settings → new workers prove their models, capture loads its templates → all
-are ready: taken over between two parts. Whatever fails on the way leaves everything as it was.
+are ready: taken over between two parts. Whatever fails on the way, or takes too long, leaves everything as it was.
 """
 
 from __future__ import annotations
@@ -22,16 +22,26 @@ log = logging.getLogger(__name__)
 class TakeoverPlan:
     """How its children are made: the preparer for the settings now in service, workers for new settings and a number.
 
-    Both get settings as JSON; the workers' indices begin with the number. Neither starts anything.
+    Both get settings as JSON; the workers' indices begin with the number. Neither starts anything. What is asked for
+    and not in service within `within_ms` is refused.
     """
 
     preparer: Callable[[str], Child]
     workers: Callable[[str, int], Sequence[Child]]
+    within_ms: float
+
+
+@dataclass(frozen=True)
+class TakenOver:
+    """What goes into service: workers that have proved their models, and what capture has loaded under this number."""
+
+    prepared: Prepared
+    workers: Sequence[Child]
+    load_no: int
 
 
 @dataclass
 class _Attempt:
-    began_ns: int
     preparer: Child
     prepared: Prepared | None = None
     workers: Sequence[Child] = ()
@@ -57,24 +67,31 @@ class Takeover:
         self._supervisor = supervisor
         self._settings = settings
         self._is_asked = False
+        self._since_ns: int | None = None  # the request under way, if there is one, since nothing was before it
         self._attempt: _Attempt | None = None
+        self._load_no = 0
         self._first_index = 0
 
     def ask(self) -> None:
         self._is_asked = True
 
-    def work(self, now_ns: int) -> None:
-        """Begin what was asked for, once nothing is left of what was before; call it while the line is in service."""
-        if not self._is_asked or self._attempt is not None or self._supervisor.has_passing:
+    def work(self, in_service: bool, now_ns: int) -> None:
+        """Begin what was asked for once it can be, say what it waits for, end it when it takes too long.
+
+        Call it several times a second. `in_service`: parts may come.
+        """
+        if self._attempt is None and self._is_asked:
+            self._since_ns = now_ns if self._since_ns is None else self._since_ns
+            if in_service and not self._supervisor.has_passing:
+                self._begin(now_ns)
+        if self._since_ns is None or self._plan is None:
             return
-        self._is_asked = False
-        if self._plan is None:
-            self._say("refused: this line was started without a settings file")
-            return
-        attempt = self._attempt = _Attempt(now_ns, self._plan.preparer(self._settings))
-        self._say("reading the settings")
-        if not self._supervisor.admit(attempt.preparer, now_ns):
-            self.refuse("the preparer cannot be started")
+        waits = self._waits_for(in_service)
+        if now_ns - self._since_ns > self._plan.within_ms * NS_PER_MS:
+            self._is_asked = self._is_asked and self._attempt is not None
+            self.refuse(f"not ready within {self._plan.within_ms / 1000:g} s, waiting for {waits}")
+        else:
+            self._say(f"waiting for {waits}")
 
     def lost_preparer(self, child: Child) -> bool:
         """Whether the preparer ended before it had prepared anything."""
@@ -85,17 +102,16 @@ class Takeover:
         attempt = self._attempt
         return attempt is not None and (child is attempt.preparer or child in attempt.workers)
 
-    def prepared(self, message: Prepared, now_ns: int) -> None:
+    def prepared(self, child: Child, message: Prepared, now_ns: int) -> None:
         """The settings are valid: start what they need."""
         attempt = self._attempt
-        if attempt is None or self._plan is None or attempt.prepared is not None:
+        if attempt is None or self._plan is None or child is not attempt.preparer or attempt.prepared is not None:
             return
         attempt.prepared = message
         attempt.preparer.tell(Stop())
         if message.settings == self._settings:
             log.info("the settings are the same: models and recipes are loaded anew")
         attempt.workers = self._plan.workers(message.settings, self._other_index())
-        self._say(f"proving the models in {len(attempt.workers)} new workers")
         self.capture_ready(now_ns)
         for worker in attempt.workers:
             if not self._supervisor.admit(worker, now_ns):
@@ -103,15 +119,17 @@ class Takeover:
                 return
 
     def capture_ready(self, now_ns: int) -> None:
-        """Capture is there, perhaps anew: have it load the templates."""
+        """Capture is there, perhaps anew: have it load the templates. Each time has a number."""
         attempt = self._attempt
         if attempt is not None and attempt.prepared is not None and self._supervisor.ready(Role.CAPTURE):
             attempt.capture_loaded = False
-            self._supervisor.one(Role.CAPTURE).ask(NewRecipes(attempt.prepared.settings), now_ns)
+            self._load_no += 1
+            load = NewRecipes(attempt.prepared.settings, self._load_no)
+            self._supervisor.one(Role.CAPTURE).ask(load, now_ns)
 
     def loaded(self, message: Loaded) -> None:
-        """Capture's answer."""
-        if self._attempt is None:
+        """Capture's answer; one to what was asked before counts for nothing."""
+        if self._attempt is None or message.load_no != self._load_no:
             return
         if message.problem or not message.digests.items() <= self._attempt.digests.items():
             self.refuse(message.problem or "a template was changed meanwhile; ask again")
@@ -128,30 +146,58 @@ class Takeover:
         self._attempt.ready.add(child.spec.index)
 
     def refuse(self, reason: str) -> None:
-        """End the attempt: what is in service stays so."""
-        if self._attempt is None:
+        """End what is under way: what is in service stays so."""
+        if self._since_ns is None:
             return
-        attempt, self._attempt = self._attempt, None
-        for child in (attempt.preparer, *attempt.workers):
-            child.kill()
+        attempt, self._attempt, self._since_ns = self._attempt, None, None
+        for child in (attempt.preparer, *attempt.workers) if attempt is not None else ():
+            self._supervisor.expel(child)
         log.error("nothing is taken over, the old recipes and models stay in service: %s", reason)
         self._say(f"refused: {reason}")
 
-    def complete(self, now_ns: int) -> tuple[Prepared, Sequence[Child]] | None:
+    def complete(self, now_ns: int) -> TakenOver | None:
         """What to put into service now, once everything is ready."""
-        attempt = self._attempt
-        if attempt is None or attempt.prepared is None or not attempt.capture_loaded:
+        attempt, since_ns = self._attempt, self._since_ns
+        if attempt is None or attempt.prepared is None or since_ns is None or not self._capture_is_ready(attempt):
             return None
         if len(attempt.ready) < len(attempt.workers):
             return None
-        self._attempt, self._settings = None, attempt.prepared.settings
+        self._attempt, self._since_ns, self._settings = None, None, attempt.prepared.settings
         self._first_index = attempt.workers[0].spec.index
-        self._say(f"taken over in {(now_ns - attempt.began_ns) / NS_PER_MS:.0f} ms")
-        return attempt.prepared, attempt.workers
+        self._say(f"taken over in {(now_ns - since_ns) / NS_PER_MS:.0f} ms")
+        return TakenOver(attempt.prepared, attempt.workers, self._load_no)
+
+    def _begin(self, now_ns: int) -> None:
+        self._is_asked = False
+        if self._plan is None:
+            self.refuse("this line was started without a settings file")
+            return
+        self._attempt = _Attempt(self._plan.preparer(self._settings))
+        if not self._supervisor.admit(self._attempt.preparer, now_ns):
+            self.refuse("the preparer cannot be started")
+
+    def _waits_for(self, in_service: bool) -> str:
+        attempt = self._attempt
+        if attempt is None and not in_service:
+            return "the line to be in service"
+        if attempt is None:
+            return "the processes of the last take-over to end"
+        if attempt.prepared is None:
+            return "the settings to be read"
+        waits = []
+        if len(attempt.ready) < len(attempt.workers):
+            waits.append(f"{len(attempt.workers) - len(attempt.ready)} of {len(attempt.workers)} new workers")
+        if not self._capture_is_ready(attempt):
+            waits.append("the templates" if self._supervisor.ready(Role.CAPTURE) else "the camera")
+        return " and ".join(waits) or "the next part"
+
+    def _capture_is_ready(self, attempt: _Attempt) -> bool:
+        return attempt.capture_loaded and self._supervisor.ready(Role.CAPTURE)
 
     def _other_index(self) -> int:
         return 0 if self._first_index else WORKERS_AT_MOST
 
     def _say(self, told: str) -> None:
-        log.info("taking over: %s", told)
+        if told[:500] != self.told:
+            log.info("taking over: %s", told)
         self.told = told[:500]

@@ -87,6 +87,7 @@ FIELD_VALUES = {
     "index": COUNTS,
     "digests": st.dictionaries(st.integers(1, 65535), TEXTS, max_size=3),
     "kept_recipe": st.none() | COUNTS,
+    "load_no": COUNTS,
     "recipe": COUNTS,
     "number": COUNTS,
     "code_ms": st.none() | MS,
