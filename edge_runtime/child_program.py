@@ -11,6 +11,7 @@ from pathlib import Path
 from edge_runtime.clock import SystemClock
 from edge_runtime.config import Settings
 from edge_runtime.errors import ConfigError
+from edge_runtime.heap import keep_freed, keep_large_apart
 from edge_runtime.huge_pages import own_memory, take_huge_pages
 from edge_runtime.process_table import NICENESS, line_silent_ms, ring_layout
 from edge_runtime.processors import keep_to
@@ -95,8 +96,10 @@ def _serve_inspection(channel: Channel, ring: FrameRing, settings: Settings, ind
 
     cv2.setNumThreads(1)  # the other processors have workers of their own
     shared = own_memory()
+    keep_large_apart()
     settings = settings.model_copy(update={"inspection": settings.inspection.of_worker(index)})
     plans, engines = inspection_plans(settings)
+    keep_freed()  # the golden tiles have had the engines take what they keep
     take_huge_pages(but_not=shared)
     InspectionWorker(index, channel, ring, plans, SystemClock(), engines).serve()
 
@@ -111,6 +114,7 @@ def _serve_office(channel: Channel, ring: FrameRing, settings: Settings, index: 
     def drawings_of(text: str) -> dict[str, DrawingPlan]:
         return drawings(Settings.model_validate_json(text))
 
+    keep_large_apart()  # pictures pass through, and nothing waits for them
     clock, archive, folder = SystemClock(), settings.archive, settings.station.data_dir
     images = ImageStore(
         folder / PICTURES_NAME,

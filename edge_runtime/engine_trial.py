@@ -17,6 +17,7 @@ from edge_runtime.clock import NS_PER_MS
 from edge_runtime.config import InspectionSettings
 from edge_runtime.engines import allowed_share, build_segmenter, target_of
 from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.heap import keep_freed, keep_large_apart
 from edge_runtime.huge_pages import take_huge_pages
 from edge_runtime.inference.bundle import Bundle, check_golden, load_bundle
 from edge_runtime.interfaces import Segmenter
@@ -38,10 +39,12 @@ def main() -> None:
         os.write(answers, json.dumps(told).encode() + b"\n")
 
     inspection = InspectionSettings.model_validate_json(sys.stdin.buffer.readline())
+    keep_large_apart()
     try:
         bundle = _sized(load_bundle(inspection.bundle), inspection)
         segmenter = build_segmenter(inspection, bundle)
         check_golden(bundle, segmenter, allowed_share(inspection, bundle))
+        keep_freed()
         take_huge_pages(but_not=())
         tile = _tile(bundle)
         answer(proved=True, **_median_ms(segmenter, *tile))

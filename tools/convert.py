@@ -18,7 +18,7 @@ from tools.children import run_child
 from tools.errors import ConversionError
 from tools.model_files import ModelFiles, find_model
 from tools.opt_answers import check_program, explain_opt
-from tools.opt_targets import ALL_TARGETS, TARGETS, choose_precision, file_name, opt_flags
+from tools.opt_targets import ALL_TARGETS, TARGETS, OptFlags, choose_precision, file_name, opt_flags
 from tools.program_file import FLOAT32, parse_program
 from tools.simulate import Arrays, run_lite, run_paddle
 
@@ -96,6 +96,15 @@ def convert_model(
 def run_opt(model: ModelFiles, target: str, scratch: Path, precision: str = "fp32") -> Path:
     """The `.nb` that opt makes in a child process. Raises ConversionError with opt's abort put into words."""
     flags = opt_flags(target, precision)
+    try:
+        return _run_opt(model, target, scratch, precision, flags)
+    except ConversionError:
+        if not flags.otherwise:
+            raise
+    return _run_opt(model, target, scratch, precision, replace(flags, places=flags.otherwise))
+
+
+def _run_opt(model: ModelFiles, target: str, scratch: Path, precision: str, flags: OptFlags) -> Path:
     output = scratch / f"opt.{target}.{precision}"
     files = (str(model.program_path), str(model.params_path))
     done = run_child("opt_child.py", *files, flags.places, str(int(flags.fp16)), flags.weight_type, str(output))

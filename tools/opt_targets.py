@@ -12,6 +12,9 @@ ALL_TARGETS = tuple(KERNEL_TARGETS)
 TARGETS = ("x86", "arm")
 PRECISIONS = ("fp32", "fp16", "int8", "int8_weights", "int16_weights")
 WEIGHT_TYPES = {"int8_weights": "QUANT_INT8", "int16_weights": "QUANT_INT16"}
+# opt lets tensors that pass share memory only where ARM is among the places. x86 and the host come first and do all
+# there is to do; a file that names an ARM kernel all the same is refused like any other.
+X86_SHARING = "x86,host,arm"
 CPU_PRECISIONS = ("fp32", "int8", *WEIGHT_TYPES)
 ALLOWED = {
     "x86": CPU_PRECISIONS,
@@ -25,11 +28,15 @@ ALLOWED = {
 
 @dataclass(frozen=True)
 class OptFlags:
-    """opt's `valid_places`, fp16 kernels or not, and `quant_type` of the stored weights ("" = as they are)."""
+    """opt's `valid_places`, fp16 kernels or not, and `quant_type` of the stored weights ("" = as they are).
+
+    `otherwise`: the places to try where opt makes no use of the first ones ("" = none).
+    """
 
     places: str
     fp16: bool = False
     weight_type: str = ""
+    otherwise: str = ""
 
 
 def choose_precision(target: str, precision: str | None, quantized: bool, where: str) -> str:
@@ -52,7 +59,10 @@ def choose_precision(target: str, precision: str | None, quantized: bool, where:
 
 def opt_flags(target: str, precision: str) -> OptFlags:
     """The flags for a pair that `choose_precision` let pass."""
-    return OptFlags(target.split("+")[0], precision == "fp16", WEIGHT_TYPES.get(precision, ""))
+    weight_type = WEIGHT_TYPES.get(precision, "")
+    if target == "x86" and precision != "int8":
+        return OptFlags(X86_SHARING, weight_type=weight_type, otherwise="x86")
+    return OptFlags(target.split("+")[0], precision == "fp16", weight_type)
 
 
 def file_name(name: str, target: str, precision: str, tile_px: int | None = None) -> str:

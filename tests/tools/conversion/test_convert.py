@@ -1,6 +1,9 @@
+import re
+
 import pytest
 
 from edge_runtime.inference.nb_file import read_nb_header
+from tools.children import run_child
 from tools.convert import convert_model, run_opt
 from tools.errors import ConversionError
 from tools.model_files import find_model
@@ -15,6 +18,19 @@ def test_both_targets_are_made_checked_and_named(exported, tmp_path):
     assert made[1].parity is None
     assert all(c.path.read_bytes()[10:18] == bytes(8) for c in made)
     assert all(c.opt_version.startswith("v2.13") for c in made)
+
+
+def test_tensors_that_pass_share_memory_on_x86(exported, tmp_path):
+    model = find_model(exported)
+    done = run_child("opt_child.py", str(exported), str(model.params_path), "x86", "0", "", str(tmp_path / "plain"))
+    assert done.returncode == 0
+    sharing, plain = run_opt(model, "x86", tmp_path), tmp_path / "plain.nb"
+    assert len(tensors(sharing)) < 0.6 * len(tensors(plain))
+    assert read_nb_header(sharing).kernels == read_nb_header(plain).kernels
+
+
+def tensors(nb_path):
+    return set(re.findall(rb"[a-z]\w+\.tmp_\w+", nb_path.read_bytes()))
 
 
 def test_an_operator_opt_lacks_is_named_with_its_replacement(tmp_path):

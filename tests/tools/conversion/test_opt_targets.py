@@ -15,7 +15,9 @@ def test_every_target_of_the_device_has_its_precisions():
 @pytest.mark.parametrize(
     ("target", "precision", "flags"),
     [
-        ("x86", "fp32", OptFlags("x86")),
+        ("x86", "fp32", OptFlags("x86,host,arm", otherwise="x86")),
+        ("x86", "int8", OptFlags("x86")),
+        ("x86", "int16_weights", OptFlags("x86,host,arm", weight_type="QUANT_INT16", otherwise="x86")),
         ("arm", "int8_weights", OptFlags("arm", weight_type="QUANT_INT8")),
         ("arm", "int16_weights", OptFlags("arm", weight_type="QUANT_INT16")),
         ("arm+fp16", "fp16", OptFlags("arm", fp16=True)),
