@@ -212,7 +212,7 @@ def bench(
     ] = None,
     pictures: Annotated[Path | None, typer.Option(help="Take the pictures of this folder, not made-up ones.")] = None,
     seconds: Annotated[
-        float | None, typer.Option(min=1, max=86_400, help="How long; default 15, or at most 180 to tune.")
+        float | None, typer.Option(min=1, max=86_400, help="How long; default 15, or at most 210 to tune.")
     ] = None,
     backend: Annotated[str | None, typer.Option(help="Instead of the settings'; with --bundle default auto.")] = None,
     precision: Annotated[str, typer.Option(help="With --bundle, openvino only: f32, bf16 or f16.")] = "f32",
@@ -222,13 +222,14 @@ def bench(
         float, typer.Option(min=0, max=0.9, help="Share of a core that something else takes, as line and office do.")
     ] = 0.1,
     tune: Annotated[
-        bool, typer.Option("--tune", help="Find engine, workers, threads and processors; write them.")
+        bool, typer.Option("--tune", help="Find engine, workers, threads, processors and tiles; write them.")
     ] = False,
     goal: Annotated[Literal["latency", "throughput"], typer.Option(help="--tune: what counts.")] = "latency",
     warm_up: Annotated[
         float, typer.Option(min=0, max=7200, help="--tune: seconds to become warm, at most a quarter of all.")
     ] = 45.0,
     keep_engine: Annotated[bool, typer.Option("--keep-engine", help="--tune: only the configured engine.")] = False,
+    keep_tiles: Annotated[bool, typer.Option("--keep-tiles", help="--tune: only the configured tiles.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="--tune: change no file.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Also while the daemon runs: its parts will be late.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
@@ -246,8 +247,8 @@ def bench(
         from edge_runtime.commands.tune import TuneOptions, run_tune
         from edge_runtime.tuning.tune import TuneRules
 
-        rules = TuneRules(goal, seconds or 180.0, warm_up)
-        run_tune(options, TuneOptions(rules, keep_engine, dry_run), json)
+        rules = TuneRules(goal, seconds or 210.0, warm_up)
+        run_tune(options, TuneOptions(rules, keep_engine, keep_tiles, dry_run), json)
     elif not run_bench(options, seconds or 15.0, json):
         raise typer.Exit(EXIT_NO)
 

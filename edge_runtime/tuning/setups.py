@@ -30,17 +30,19 @@ class Engine:
 
 @dataclass(frozen=True)
 class Setup:
-    """One way to run the workers; `cpu_affinity` as in the settings."""
+    """One way to run the workers; `cpu_affinity` and `tile_px` as in the settings."""
 
     engine: Engine
     workers: int
     threads: int
     cpu_affinity: tuple[str, ...] = ()
+    tile_px: int | None = None
 
     @property
     def keys(self) -> dict[str, Any]:
         """The keys of [inspection] that make it."""
         told = {"workers": self.workers, "threads": self.threads, "cpu_affinity": self.cpu_affinity}
+        told |= {"tile_px": self.tile_px}
         return {**self.engine.keys, **told}
 
     @property
@@ -50,7 +52,8 @@ class Setup:
 
     def __str__(self) -> str:
         where = f", CPUs {' | '.join(self.cpu_affinity)}" if self.cpu_affinity else ""
-        return f"{self.engine}, {self.workers} × {self.threads}{where}"
+        tiles = f", tiles of {self.tile_px} px" if self.tile_px else ""
+        return f"{self.engine}, {self.workers} × {self.threads}{where}{tiles}"
 
 
 def layouts(processors: Sequence[Processor], max_threads: int = 64) -> list[tuple[int, int]]:
@@ -69,8 +72,10 @@ def layouts(processors: Sequence[Processor], max_threads: int = 64) -> list[tupl
     ]
 
 
-def with_layouts(engine: Engine, processors: Sequence[Processor]) -> list[Setup]:
-    return [Setup(engine, *layout) for layout in layouts(processors, engine.max_threads)]
+def with_layouts(setup: Setup, processors: Sequence[Processor]) -> list[Setup]:
+    """The set-up with each of the layouts, left to the kernel."""
+    ways = layouts(processors, setup.engine.max_threads)
+    return [replace(setup, workers=workers, threads=threads, cpu_affinity=()) for workers, threads in ways]
 
 
 def with_affinities(setup: Setup, processors: Sequence[Processor]) -> Iterator[Setup]:

@@ -82,11 +82,13 @@ class OpenWorkers:
 class Stand:
     """Workers by set-up, opened at their first visit and kept open while there is memory for them.
 
-    A set-up that cannot be opened or loses a worker is unusable from then on; `problems` says why.
+    A set-up that cannot be opened or loses a worker is unusable from then on; `problems` says why. `worker_bytes`: what
+    one of its workers had of the memory after its last visit.
     """
 
     def __init__(self, settings: Settings, mask_stride_px: int, material: Material) -> None:
         self.problems: dict[Setup, str] = {}
+        self.worker_bytes: dict[Setup, int] = {}
         self._settings = settings
         self._mask_stride_px = mask_stride_px
         self._material = material
@@ -117,7 +119,10 @@ class Stand:
         if setup in self.problems:
             return None
         try:
-            return work(self._workers(setup))
+            workers = self._workers(setup)
+            times = work(workers)
+            self.worker_bytes[setup] = workers.memory_bytes() // setup.workers
+            return times
         except (EdgeRuntimeError, psutil.Error, OSError) as exc:
             self.problems[setup] = str(exc)
             self.drop(setup)

@@ -1,4 +1,4 @@
-"""One tune, from warm-up to choice: engines, then workers × threads, then processors; each race is of the winners."""
+"""One tune, from warm-up to choice: engines, workers × threads, processors, tiles; each race is of the winners."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TuneRules:
     """`warm_up_s` and `budget_s`: at most, the warm-up being within the budget."""
 
     goal: Goal = "latency"
-    budget_s: float = 180.0
+    budget_s: float = 210.0
     warm_up_s: float = 45.0
 
     @property
@@ -45,9 +45,10 @@ class Stage:
     rules: RaceRules
 
 
-ENGINES = Stage("engine", 0.45, RaceRules(keep=2, rounds=3))
-LAYOUTS = Stage("workers × threads", 0.7, RaceRules(keep=FINALISTS, rounds=3))
-PROCESSORS = Stage("processors", 0.95, RaceRules(keep=FINALISTS, rounds=10, sure=1))
+ENGINES = Stage("engine", 0.4, RaceRules(keep=2, rounds=3))
+LAYOUTS = Stage("workers × threads", 0.6, RaceRules(keep=FINALISTS, rounds=3))
+PROCESSORS = Stage("processors", 0.8, RaceRules(keep=FINALISTS, rounds=10, sure=1))
+TILES = Stage("tiles", 0.95, RaceRules(keep=2, rounds=8, sure=1))
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ class Tuned:
 class Tuner:
     """Runs the races on a stand. `tell` hears what is being done and the share of the budget that is used up.
 
-    `check` is asked before each visit and raises where the measurement must not go on.
+    `other_sides`: a set-up with each other side of tiles that is worth trying. `check` is asked before each visit and
+    raises where the measurement must not go on.
     """
 
     def __init__(
@@ -78,12 +80,14 @@ class Tuner:
         stand: Stand,
         processors: Sequence[Processor],
         rules: TuneRules,
+        other_sides: Callable[[Setup], Sequence[Setup]],
         tell: Callable[[str, float], None],
         check: Callable[[], None],
     ) -> None:
         self._stand = stand
         self._processors = processors
         self._rules = rules
+        self._other_sides = other_sides
         self._tell = tell
         self._check = check
         self._began_s = 0.0
@@ -95,19 +99,38 @@ class Tuner:
         Raises InferenceError when nothing can run, and what `check` raises.
         """
         self._began_s, begin = time.monotonic(), self._state()
-        setups = [Setup(engine, len(fastest(self._processors)), 1) for engine in engines]
+        setups = [Setup(engine, len(fastest(self._processors)), 1, tile_px=now.tile_px) for engine in engines]
         steady = self._warm_up([now, *setups])
         warm = self._state()
         best = self._race(ENGINES, setups) if len(engines) > 1 else setups
         now = replace(now, engine=best[0].engine) if is_open else now
-        best = self._race(LAYOUTS, self._all(with_layouts(setup.engine, self._processors) for setup in best))
+        best = self._race(LAYOUTS, self._all(with_layouts(setup, self._processors) for setup in best))
         finals = self._all(with_affinities(setup, self._processors) for setup in best)
         self._race(PROCESSORS, list(dict.fromkeys([now, *finals])), protected=(now,))
         finalists = self._races[PROCESSORS.name].finalists
         chosen = choose(finalists, lambda setup: (setup.size, setup != now, setup.engine != engines[0]))
+        chosen, finalists = self._with_best_side(chosen, finalists, now)
         before = next((standing for standing in finalists if standing.subject == now), None)
         seconds = time.monotonic() - self._began_s
         return Tuned(chosen, before, self._races, steady, begin, warm, self._state(), seconds)
+
+    def _with_best_side(
+        self, chosen: Standing[Setup], finalists: list[Standing[Setup]], now: Setup
+    ) -> tuple[Standing[Setup], list[Standing[Setup]]]:
+        """The choice with the side of tiles that is faster beyond noise, if one is; and the last race's finalists."""
+        usual = chosen.subject
+        others = self._other_sides(usual)
+        if not others:
+            return chosen, finalists
+        there = [standing.subject for standing in finalists]
+        setups = list(dict.fromkeys([*([now] if now in there else []), usual, *others]))
+        for setup in there:
+            if setup not in setups:
+                self._stand.drop(setup)
+        self._race(TILES, setups, protected=(now, usual))
+        finalists = self._races[TILES.name].finalists
+        sides = [standing for standing in finalists if standing.subject in (usual, *others)]
+        return choose(sides or [chosen], lambda setup: setup != usual), finalists
 
     def _all(self, groups: Iterable[Iterable[Setup]]) -> list[Setup]:
         """Those that this machine can run, each once."""

@@ -103,8 +103,9 @@ def test_what_cannot_be_measured_is_told(
     assert fragment in " ".join(done.stderr.split())
 
 
-def test_tune_writes_more_workers_and_nothing_else(config: Path) -> None:
-    """Four tiles of 40 ms asleep: two workers need half the time of one on any machine with two processors."""
+def test_tune_writes_more_workers_and_larger_tiles_and_nothing_else(config: Path) -> None:
+    """Four tiles of 40 ms asleep: two workers need half the time of one on any machine with two processors, and half of
+    that with the one tile of 640 px, which takes no longer than a small one here."""
     before = config.read_text()
     done = bench("-c", config, "--tune", "--seconds", 8, "--warm-up", 0.2, "--json")
     assert (done.returncode, done.stderr) == (0, "")
@@ -112,15 +113,24 @@ def test_tune_writes_more_workers_and_nothing_else(config: Path) -> None:
     inspection = load_settings(config).inspection
     assert inspection.workers == told["chosen"]["workers"] > 1
     assert told["chosen"]["median_ms"] < told["now"]["median_ms"]
+    assert inspection.tile_px == told["chosen"]["tile_px"] == 640
+    assert (told["chosen"]["tiles"], told["now"]["tiles"], told["now"]["side_px"]) == (1, 4, 512)
+    assert all(standing["worker_mb"] > 1 for standing in told["races"]["tiles"])
     assert told["changes"]["workers"] == {"old": 1, "new": inspection.workers}
     assert Path(told["backup"]).read_text() == before
-    lines = [line for line in config.read_text().splitlines() if not line.startswith(("workers", "cpu_", "threads"))]
+    lines = [
+        line
+        for line in config.read_text().splitlines()
+        if not line.startswith(("workers", "cpu_", "threads", "tile_px"))
+    ]
     assert lines == [line for line in before.splitlines() if not line.startswith("workers")]
     assert "# to be tuned" in config.read_text()
 
 
 def test_a_dry_run_changes_no_file(config: Path) -> None:
-    done = bench("-c", config, "--tune", "--seconds", 3, "--warm-up", 0, "--dry-run", "--goal", "throughput")
+    done = bench(
+        "-c", config, "--tune", "--seconds", 3, "--warm-up", 0, "--dry-run", "--keep-tiles", "--goal", "throughput"
+    )
     assert done.returncode == 0
     assert config.read_text() == CONFIG
     assert [file.name for file in config.parent.iterdir()] == ["config.toml"]

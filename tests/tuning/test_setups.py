@@ -40,7 +40,7 @@ def test_four_big_and_four_little_ones() -> None:
 def test_no_set_up_takes_more_than_there_is_and_no_two_workers_share(little: int, big: int, max_threads: int) -> None:
     board = big_and_little(little, big)
     engine = Engine("onnxruntime", "onnx", max_threads=max_threads)
-    setups = with_layouts(engine, board)
+    setups = with_layouts(Setup(engine, 1, 1), board)
     assert len(set(setups)) == len(setups) <= 40
     for setup in setups:
         assert setup.workers * setup.threads <= len(board)
