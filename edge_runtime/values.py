@@ -222,7 +222,7 @@ class InspectionRecord:
     """What the archive keeps of one trigger: one database row.
 
     `label` is the camera's name for the picture. `recipe_number` and `recipe_digest` are those of the part's recipe,
-    0 and "" for a part without one. `tiles` are all 0 for a part that was not inspected.
+    0 and "" for a part without one. `tiles`, and their side `tile_px`, are all 0 for a part that was not inspected.
     """
 
     trigger: Trigger
@@ -234,6 +234,7 @@ class InspectionRecord:
     recipe_number: int = 0
     recipe_digest: str = ""
     tiles: TileCounts = NO_TILES
+    tile_px: int = 0
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ def _record(record: InspectionRecord, class_names: Mapping[int, str]) -> dict[st
         "stage_ms": record.stage_ms,
         "label": record.label,
         "tiles": asdict(record.tiles),
+        "tile_px": record.tile_px,
     }
 
 

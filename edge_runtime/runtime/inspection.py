@@ -191,7 +191,7 @@ class InspectionWorker:
         verdict = work.decide(request, arrays, spotted, self._clock)
         decided_ns, began_ns = verdict.decided_ns, self._ring.began_ns(request.slot, request.part_id) or tiled_ns
         stage_ms = {"tiles": (tiled_ns - began_ns) / NS_PER_MS, "decide": (decided_ns - tiled_ns) / NS_PER_MS}
-        self._channel.send_patiently(Inspected(verdict, stage_ms, counts))
+        self._channel.send_patiently(Inspected(verdict, stage_ms, counts, plan.tile_px))
 
     def _make_up(
         self, request: Inspect, work: RecipeWork, arrays: SlotArrays, plan: TilePlan, counts: TileCounts

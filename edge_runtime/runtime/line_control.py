@@ -64,6 +64,7 @@ class _Part:
     holders: set[int] = field(default_factory=set)
     started: bool = False
     tiles: TileCounts = NO_TILES
+    tile_px: int = 0
     verdict: Verdict | None = None
     lent: bool = False
 
@@ -265,7 +266,7 @@ class LineControl:
         if (result.verdict.recipe_id, result.verdict.model_id) != (part.recipe.name, part.recipe.model_id):
             return self._give_up(part, "wrong_recipe", now_ns)
         part.path |= work_path(result, now_ns)
-        part.tiles = result.tile_counts
+        part.tiles, part.tile_px = result.tile_counts, result.tile_px
         self.counters.tiles += result.tile_counts
         return self._conclude(part, result.verdict, now_ns) + self._release(part)
 
@@ -415,6 +416,7 @@ class LineControl:
             recipe.number,
             recipe.digest,
             part.tiles,
+            part.tile_px,
         )
         # The record first: whatever was announced is in the office's hands, even if this process is killed in between.
         return [*self._keep(part, record), Announce(verdict, part.line_seqno, part.trigger, recipe)]

@@ -187,11 +187,12 @@ class Inspect:
 
 @dataclass(frozen=True)
 class Inspected:
-    """From the worker that finished the frame's last tile."""
+    """From the worker that finished the frame's last tile; `tile_px`: the side of its tiles."""
 
     verdict: Verdict
     stage_ms: dict[str, float] = field(default_factory=dict)
     tile_counts: TileCounts = NO_TILES
+    tile_px: int = 0
     kind: Literal["inspected"] = "inspected"
 
 

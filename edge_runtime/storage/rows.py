@@ -16,6 +16,7 @@ PART_COLUMNS = (
     "part_id", "line_seqno", "triggered_at", "at_ns", "deadline_ns", "outcome", "reasons", "defect_count",
     "model_id", "recipe_id", "decided_ns", "stage_ms", "label", "recipe_number",
     "recipe_digest", "tiles_computed", "tiles_skipped", "tiles_audited", "tiles_missed",
+    "tile_px",
 )  # fmt: skip
 DEFECT_COLUMNS = ("part_id", "n", "class_id", "x0", "y0", "x1", "y1", "area_px", "area_mm2", "score", "zone")
 
@@ -80,6 +81,7 @@ def encode(record: InspectionRecord) -> RecordRows:
         record.tiles.skipped,
         record.tiles.audited,
         record.tiles.missed,
+        record.tile_px,
     )
     rows = RecordRows(part, tuple(_encode_defect(trigger.part_id, n, d) for n, d in enumerate(verdict.defects)))
     for row in (rows.part, *rows.defects):
@@ -135,6 +137,7 @@ def decode(rows: RecordRows) -> InspectionRecord:
         recipe_number=part["recipe_number"],
         recipe_digest=part["recipe_digest"],
         tiles=TileCounts(*(part[f"tiles_{name}"] for name in ("computed", "skipped", "audited", "missed"))),
+        tile_px=part["tile_px"],
     )
 
 

@@ -193,7 +193,7 @@ def test_what_was_committed_is_told_in_that_order_once(mosquitto, listen, make_b
                      "score": 0.875, "zone": "inspect"}],
         "model_id": "other/1@00000000", "recipe_id": "board", "recipe_number": 0,
         "recipe_digest": "", "stage_ms": {"total": 1.5}, "label": "größe.png",
-        "tiles": {"computed": 0, "skipped": 0, "audited": 0, "missed": 0},
+        "tiles": {"computed": 0, "skipped": 0, "audited": 0, "missed": 0}, "tile_px": 0,
     }  # fmt: skip
 
 

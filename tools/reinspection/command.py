@@ -42,6 +42,12 @@ def reinspect(
     overlays: Annotated[
         int, typer.Option(min=0, max=1000, help="Pictures to draw: changed verdicts first, then the most defective.")
     ] = 20,
+    tile_px: Annotated[
+        int | None,
+        typer.Option(
+            min=8, max=4096, help="Side of the tiles, as the records' `tile_px` tells it; default: the bundle's."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
     """Inspect an archive of any size with a bundle, as the device would: Parquet tables and a report.
@@ -57,5 +63,5 @@ def reinspect(
     from tools.reinspection.run import Request
     from tools.reinspection.terminal import run_in_terminal
 
-    request = Request(bundle, archive, out, recipe, template, chunk, overlays)
+    request = Request(bundle, archive, out, recipe, template, chunk, overlays, tile_px=tile_px)
     raise typer.Exit(run_in_terminal(request, workers, cluster, json))

@@ -17,7 +17,7 @@ import numpy as np
 from edge_runtime.commands.templates import read_template
 from edge_runtime.config_recipe import RecipeSettings
 from edge_runtime.errors import BundleError, CameraError, EdgeRuntimeError
-from edge_runtime.inference.bundle import Bundle, check_golden, load_bundle
+from edge_runtime.inference.bundle import Bundle, check_golden, load_bundle, machine_target
 from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
 from edge_runtime.inference.scripted import ScriptedSegmenter
 from edge_runtime.interfaces import Segmenter
@@ -68,6 +68,8 @@ def _inspector(spec: InspectionSpec) -> PictureInspector:
         raise BundleError(
             f"{bundle.folder}: is {bundle.model_id} on this worker, not the bundle asked for; copy that one"
         )
+    if spec.tile_px is not None:
+        bundle = bundle.with_tiles(spec.tile_px, machine_target())
     segmenter = _open_segmenter(bundle, spec.backend)
     check_golden(bundle, segmenter)
     return PictureInspector(bundle, segmenter, spec)

@@ -18,7 +18,7 @@ from tools.reinspection.tables import chunked, disk_errors, read_part, read_path
 from tools.reinspection.values import PictureResult, Results, Task
 
 JOB_NAME, LISTING_NAME, PARTS_NAME, LOCK_NAME = "job.json", "listing.parquet", "parts", ".lock"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,7 @@ class Means:
     recipe: dict[str, Any]
     template: str | None
     template_sha256: str | None
+    tile_px: int | None
     chunk_pictures: int
 
 

@@ -69,6 +69,7 @@ def _head(description: JobDescription, summary: Summary) -> str:
         ("archive", code(description.archive)),
         ("model", code(description.model_id)),
         ("recipe", code(str(description.recipe["name"]))),
+        ("tiles", "the bundle's usual ones" if description.tile_px is None else f"{description.tile_px} px"),
         ("pictures", f"{count:,}"),
         *((outcome.value, _share(summary.outcomes[outcome.value], count)) for outcome in Outcome),
         ("verdicts changed", f"{summary.changed_count:,}" if summary.changes else "no records to compare with"),

@@ -39,6 +39,7 @@ class Request:
     overlays: int = 20
     backend: str = "paddle_lite"
     picture_limit_s: int = 300
+    tile_px: int | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def reinspect(
         recipe=recipe.model_dump(mode="json"),
         template=spec.template,
         template_sha256=templates_digest(template),
+        tile_px=spec.tile_px,
         chunk_pictures=request.chunk_pictures,
     )
     with closing(open_executor(spec)) as executor, open_job(request.out, archive, means) as job:
@@ -102,6 +104,7 @@ def _spec(
         template=None if template is None else str(template),
         backend=request.backend,
         picture_limit_s=request.picture_limit_s,
+        tile_px=request.tile_px,
     )
 
 

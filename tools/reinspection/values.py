@@ -16,6 +16,7 @@ class InspectionSpec:
 
     Folders are absolute paths, valid on every machine that works. A worker refuses a bundle of another digest.
     `template` is a picture for all or a folder with one for each, where the model takes one.
+    `tile_px`: the side of the tiles; None: the bundle's usual ones.
     A picture that takes longer than `picture_limit_s` costs its worker. `backend` is `paddle_lite`, or `scripted` for
     the fake.
     """
@@ -27,6 +28,7 @@ class InspectionSpec:
     template: str | None = None
     backend: str = "paddle_lite"
     picture_limit_s: int = 300
+    tile_px: int | None = None
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,11 @@ def boards(folder, count):
     return folder
 
 
+def test_tiles_of_a_side_that_the_model_does_not_run_are_refused(run):
+    with pytest.raises(BundleError, match=r"tiles of 640 px: its network for \w+ runs"):
+        run(tile_px=640)
+
+
 def test_every_picture_is_a_row_and_every_defect_too(run, tables, archive):
     finished = run()
     pictures, defects = tables(finished.folder)
