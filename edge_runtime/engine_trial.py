@@ -19,7 +19,8 @@ from edge_runtime.engines import allowed_share, build_segmenter, target_of
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.heap import keep_freed, keep_large_apart
 from edge_runtime.huge_pages import take_huge_pages
-from edge_runtime.inference.bundle import Bundle, check_golden, load_bundle
+from edge_runtime.inference.bundle import Bundle, load_bundle
+from edge_runtime.inference.proof import check_golden
 from edge_runtime.interfaces import Segmenter
 from edge_runtime.processes import die_with_parent
 from edge_runtime.vision.preprocess import cut_tile

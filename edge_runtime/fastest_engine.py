@@ -25,9 +25,10 @@ from edge_runtime.engines import (
     with_tiles,
 )
 from edge_runtime.errors import EdgeRuntimeError, InferenceError
-from edge_runtime.inference.bundle import Bundle, check_golden, machine_target
+from edge_runtime.inference.bundle import Bundle, machine_target
 from edge_runtime.inference.engine_choice import Choice, Trial, keep_choice, machine_key, only_one, read_choice
 from edge_runtime.inference.manifest import COARSE_TARGETS, ONNX_TARGETS, RKNN_TARGETS, form_of
+from edge_runtime.inference.proof import check_golden
 
 if TYPE_CHECKING:
     from edge_runtime.interfaces import Segmenter

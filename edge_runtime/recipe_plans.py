@@ -86,7 +86,7 @@ def _load_bundles(settings: Settings) -> dict[Path, Bundle]:
 
 def _proved_gate(settings: Settings, bundle: Bundle) -> TileGate | None:
     """The bundle's gate, if it has one that is wanted. Raises BundleError for one that fails the golden tiles."""
-    from edge_runtime.inference.bundle import check_gate
+    from edge_runtime.inference.proof import check_gate
     from edge_runtime.runtime.tile_gate import TileGate
 
     if bundle.gate is None or settings.inspection.gate == "off":

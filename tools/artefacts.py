@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_runtime.engines import engine_version
-from edge_runtime.inference.bundle import Bundle, NewArtefact, run_golden
+from edge_runtime.inference.bundle import Bundle
+from edge_runtime.inference.bundle_writer import NewArtefact
 from edge_runtime.inference.manifest import MAX_ALLOWED_SHARE, ONNX_TARGETS
+from edge_runtime.inference.proof import run_golden
 from tools.calibration import Tiles
 from tools.convert import Converted, convert_model
 from tools.errors import ToolError

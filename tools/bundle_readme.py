@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from edge_runtime.inference.bundle import NewArtefact
+from edge_runtime.inference.bundle_writer import NewArtefact
 from edge_runtime.inference.manifest import Draft
 from tools.markdown import table
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.inference.bundle import Bundle, write_bundle
+from edge_runtime.inference.bundle import Bundle
+from edge_runtime.inference.bundle_writer import write_bundle
 from edge_runtime.inference.golden import GoldenTile
 from edge_runtime.inference.manifest import (
     ClassEntry,

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_runtime.engines import engine_version
-from edge_runtime.inference.bundle import Bundle, NewArtefact, check_golden, load_bundle, write_bundle
+from edge_runtime.inference.bundle import Bundle, load_bundle
+from edge_runtime.inference.bundle_writer import NewArtefact, write_bundle
 from edge_runtime.inference.golden import GoldenTile
 from edge_runtime.inference.manifest import Draft
+from edge_runtime.inference.proof import check_golden
 from tools.artefacts import Wanted, kept_artefacts, make_artefacts, proof_sides_px, with_allowances, with_range
 from tools.bundle_figures import figures_anew
 from tools.bundle_readme import bundle_readme, kept_notes

@@ -13,7 +13,8 @@ from edge_runtime.config import InspectionSettings
 from edge_runtime.engines import allowed_share, build_segmenter, usual_and_largest
 from edge_runtime.errors import BundleError, ConfigError
 from edge_runtime.fastest_engine import Use, measured
-from edge_runtime.inference.bundle import Bundle, VerifyReport, load_bundle, verify_bundle
+from edge_runtime.inference.bundle import Bundle, load_bundle
+from edge_runtime.inference.proof import VerifyReport, verify_bundle
 from edge_runtime.interfaces import Segmenter
 from edge_runtime.values import Recipe
 

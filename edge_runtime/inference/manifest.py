@@ -251,7 +251,7 @@ class Gate(StrictModel):
 
 
 class Draft(StrictModel):
-    """The part of a manifest its author decides; `bundle.write_bundle` adds the files."""
+    """The part of a manifest its author decides; `bundle_writer.write_bundle` adds the files."""
 
     manifest_version: Literal[1] = 1
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]

@@ -15,7 +15,8 @@ import psutil
 
 from edge_runtime.clock import SystemClock
 from edge_runtime.errors import EdgeRuntimeError
-from edge_runtime.inference.bundle import NewArtefact, machine_target, write_bundle
+from edge_runtime.inference.bundle import machine_target
+from edge_runtime.inference.bundle_writer import NewArtefact, write_bundle
 from edge_runtime.inference.golden import GoldenTile
 from edge_runtime.inference.manifest import Draft, Target
 from edge_runtime.processes import die_with_parent

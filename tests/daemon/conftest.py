@@ -22,7 +22,8 @@ import psutil
 import pytest
 
 from edge_runtime.clock import SystemClock
-from edge_runtime.inference.bundle import NewArtefact, machine_target, write_bundle
+from edge_runtime.inference.bundle import machine_target
+from edge_runtime.inference.bundle_writer import NewArtefact, write_bundle
 from edge_runtime.inference.golden import GoldenTile
 from edge_runtime.inference.manifest import Draft
 from edge_runtime.interfaces import Output

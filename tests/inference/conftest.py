@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_runtime.inference.bundle import NewArtefact, load_bundle, write_bundle
+from edge_runtime.inference.bundle import load_bundle
+from edge_runtime.inference.bundle_writer import NewArtefact, write_bundle
 from edge_runtime.inference.golden import GoldenTile
 from edge_runtime.inference.manifest import ClassEntry, Draft, Figures, Input, Output
 from edge_runtime.values import Mask

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from edge_runtime.errors import BundleError, InferenceError
-from edge_runtime.inference.bundle import NewArtefact, load_bundle, machine_target, verify_bundle, write_bundle
+from edge_runtime.inference.bundle import load_bundle, machine_target
+from edge_runtime.inference.bundle_writer import NewArtefact, write_bundle
 from edge_runtime.inference.golden import GoldenTile
 from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
+from edge_runtime.inference.proof import verify_bundle
 from edge_runtime.inference.scripted import ScriptedSegmenter
 from edge_runtime.values import DefectClass, Mask
 

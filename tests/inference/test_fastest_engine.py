@@ -17,7 +17,8 @@ from edge_runtime.config_camera import FolderCameraSettings
 from edge_runtime.engine_race import race
 from edge_runtime.errors import BundleError, InferenceError
 from edge_runtime.fastest_engine import Store, Use, candidates, open_proved, settled, told_engine
-from edge_runtime.inference.bundle import NewArtefact, load_bundle, write_bundle
+from edge_runtime.inference.bundle import load_bundle
+from edge_runtime.inference.bundle_writer import NewArtefact, write_bundle
 from edge_runtime.inference.engine_choice import Choice, Trial, keep_choice, read_choice
 from edge_runtime.inference.golden import GoldenTile
 from edge_runtime.values import Mask, Outcome, Recipe

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from edge_runtime.errors import BundleError
-from edge_runtime.inference.bundle import NewArtefact, check_gate, load_bundle, verify_bundle, write_bundle
+from edge_runtime.inference.bundle import load_bundle
+from edge_runtime.inference.bundle_writer import NewArtefact, write_bundle
 from edge_runtime.inference.manifest import Draft, parse_manifest
+from edge_runtime.inference.proof import check_gate, verify_bundle
 from edge_runtime.inference.scripted import ScriptedSegmenter
 from edge_runtime.values import Mask
 from edge_runtime.vision.gate import TemplateGate

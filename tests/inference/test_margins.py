@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edge_runtime.errors import BundleError, InferenceError
-from edge_runtime.inference.bundle import NewArtefact, write_bundle
+from edge_runtime.inference.bundle_writer import NewArtefact, write_bundle
 from edge_runtime.inference.margins import MarginsEngine, class_and_score
 
 LOGITS = hnp.arrays(

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from edge_runtime.config import InspectionSettings
 from edge_runtime.engines import allowed_share
 from edge_runtime.errors import BundleError, InferenceError
-from edge_runtime.inference.bundle import check_golden, load_bundle
+from edge_runtime.inference.bundle import load_bundle
 from edge_runtime.inference.golden import compare
 from edge_runtime.inference.onnx_runtime import open_onnx_runtime
 from edge_runtime.inference.open_vino import open_openvino
 from edge_runtime.inference.planes import Port, check_ports
+from edge_runtime.inference.proof import check_golden
 from edge_runtime.values import Mask
 
 onnx = pytest.importorskip("onnx")
@@ -321,7 +322,8 @@ def refuse(*arguments, **options):
     print("reaches out", *arguments)
 socket.getaddrinfo = socket.socket.connect = refuse
 multiprocessing.process.BaseProcess.start = refuse
-from edge_runtime.inference.bundle import check_golden, load_bundle
+from edge_runtime.inference.bundle import load_bundle
+from edge_runtime.inference.proof import check_golden
 from edge_runtime.inference.open_vino import open_openvino
 bundle = load_bundle(Path(sys.argv[1]))
 check_golden(bundle, open_openvino(bundle))

@@ -13,7 +13,8 @@ from edge_runtime.engine_race import race
 from edge_runtime.engines import allowed_share, target_of
 from edge_runtime.errors import BundleError, InferenceError
 from edge_runtime.fastest_engine import Store, Use, candidates, settled
-from edge_runtime.inference.bundle import check_golden, load_bundle, verify_bundle
+from edge_runtime.inference.bundle import load_bundle
+from edge_runtime.inference.proof import check_golden, verify_bundle
 from edge_runtime.inference.rknn_lite import open_rknn
 from edge_runtime.values import Outcome, Recipe
 

@@ -13,9 +13,10 @@ from edge_runtime.config import InspectionSettings
 from edge_runtime.config_recipe import RecipeSettings
 from edge_runtime.engines import PACKAGES, build_segmenter, engine_version, usual_and_largest, with_tiles
 from edge_runtime.errors import BundleError
-from edge_runtime.inference.bundle import check_golden, load_bundle, machine_target
+from edge_runtime.inference.bundle import load_bundle, machine_target
 from edge_runtime.inference.onnx_runtime import open_onnx_runtime
 from edge_runtime.inference.open_vino import open_openvino
+from edge_runtime.inference.proof import check_golden
 from edge_runtime.values import Mask, Outcome, Recipe, Zone
 from edge_runtime.vision.boards import BINARY, paint_board
 from edge_runtime.vision.preprocess import cut_tile

@@ -229,7 +229,7 @@ def test_repack_refuses_what_would_not_be_the_same_model(packed, tmp_path):
 
 
 def write_without_onnx(bundle, folder):
-    from edge_runtime.inference.bundle import write_bundle
+    from edge_runtime.inference.bundle_writer import write_bundle
     from edge_runtime.inference.manifest import Draft
     from tools.artefacts import kept_artefacts
 

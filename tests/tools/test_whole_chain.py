@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.inference.bundle import load_bundle, verify_bundle
+from edge_runtime.inference.bundle import load_bundle
 from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
+from edge_runtime.inference.proof import verify_bundle
 from tools.network_file import load_network
 
 ROOT = Path(__file__).parents[2]

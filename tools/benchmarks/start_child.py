@@ -16,7 +16,8 @@ def main() -> None:
     stamps = {"interpreter": BEGAN_NS}
     from edge_runtime import child_program as child_program
     from edge_runtime.engines import allowed_share, build_segmenter
-    from edge_runtime.inference.bundle import check_golden, load_bundle
+    from edge_runtime.inference.bundle import load_bundle
+    from edge_runtime.inference.proof import check_golden
     from edge_runtime.runtime import inspection as worker  # noqa: F401
     from tools.benchmarks.frames import inspection as settings_for
 

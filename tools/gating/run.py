@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from edge_runtime.inference.bundle import Bundle, check_gate, load_bundle
+from edge_runtime.inference.bundle import Bundle, load_bundle
 from edge_runtime.inference.manifest import Gate
+from edge_runtime.inference.proof import check_gate
 from edge_runtime.values import Mask, Outcome, Recipe
 from edge_runtime.vision.blobs import find_defects
 from edge_runtime.vision.decision import decide

@@ -5,8 +5,10 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from edge_runtime.inference.bundle import Bundle, check_gate, write_bundle
+from edge_runtime.inference.bundle import Bundle
+from edge_runtime.inference.bundle_writer import write_bundle
 from edge_runtime.inference.manifest import Draft, Gate
+from edge_runtime.inference.proof import check_gate
 from tools.artefacts import kept_artefacts
 
 README, HEADING, TERMS = "README.md", "## Gate\n", "## Terms\n"

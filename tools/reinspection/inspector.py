@@ -17,8 +17,9 @@ import numpy as np
 from edge_runtime.commands.templates import read_template
 from edge_runtime.config_recipe import RecipeSettings
 from edge_runtime.errors import BundleError, CameraError, EdgeRuntimeError
-from edge_runtime.inference.bundle import Bundle, check_golden, load_bundle, machine_target
+from edge_runtime.inference.bundle import Bundle, load_bundle, machine_target
 from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
+from edge_runtime.inference.proof import check_golden
 from edge_runtime.inference.scripted import ScriptedSegmenter
 from edge_runtime.interfaces import Segmenter
 from edge_runtime.pictures import grey_of, read_picture

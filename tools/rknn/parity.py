@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_runtime.inference.bundle import Bundle, run_golden
+from edge_runtime.inference.bundle import Bundle
 from edge_runtime.inference.golden import compare
+from edge_runtime.inference.proof import run_golden
 from edge_runtime.interfaces import Segmenter
 from edge_runtime.values import Mask
 from tools.dataset import Dataset, Picture

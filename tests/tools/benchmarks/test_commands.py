@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from edge_runtime.inference.bundle import NewArtefact, write_bundle
+from edge_runtime.inference.bundle_writer import NewArtefact, write_bundle
 from edge_runtime.inference.golden import GoldenTile
 from edge_runtime.inference.manifest import Draft
 from edge_runtime.values import Mask

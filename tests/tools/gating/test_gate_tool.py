@@ -7,9 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_runtime.inference.bundle import NewArtefact, check_gate, load_bundle, write_bundle
+from edge_runtime.inference.bundle import load_bundle
+from edge_runtime.inference.bundle_writer import NewArtefact, write_bundle
 from edge_runtime.inference.golden import GoldenTile
 from edge_runtime.inference.manifest import Draft
+from edge_runtime.inference.proof import check_gate
 from edge_runtime.values import Mask
 from edge_runtime.vision.gate import TemplateGate
 from tools.errors import ToolError

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from edge_runtime.inference.bundle import NewArtefact, write_bundle
+from edge_runtime.inference.bundle_writer import NewArtefact, write_bundle
 from edge_runtime.inference.golden import GoldenTile
 from edge_runtime.inference.manifest import ClassEntry, Draft, Figures, Input, Output
 from edge_runtime.inference.scripted import CLASS_BASE_GREY
