@@ -67,6 +67,12 @@ class InspectionSettings(StrictModel):
         description="Side of the tiles; unset: the one that computes least for the camera's picture and the recipe's "
         "region, of those that the bundle offers",
     )
+    tile_px_max: int | None = Field(
+        default=None,
+        ge=8,
+        le=4096,
+        description="No larger side is chosen, which bounds the workers' memory; unset: any that is offered",
+    )
     workers: int = Field(default=2, ge=1, le=64, description="Processes that share a picture's tiles")
     threads: int = Field(default=1, ge=1, le=64, description="Threads of each predictor; paddle_lite on x86 has 1")
     cpu_affinity: tuple[CpuList, ...] = Field(
@@ -111,6 +117,12 @@ class InspectionSettings(StrictModel):
     )
     scripted_predict_ms: float = Field(default=0, ge=0, le=10_000, description="scripted only: time a tile takes")
     scripted_busy: bool = Field(default=False, description="scripted only: compute, do not sleep")
+
+    @model_validator(mode="after")
+    def _tile_px_is_no_larger_than_its_bound(self) -> InspectionSettings:
+        if self.tile_px is not None and self.tile_px_max is not None and self.tile_px > self.tile_px_max:
+            raise ValueError(f"tile_px {self.tile_px} exceeds tile_px_max {self.tile_px_max}: leave one of them out")
+        return self
 
     @model_validator(mode="after")
     def _affinity_fits_workers(self) -> InspectionSettings:

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from edge_runtime.config import READS, InspectionSettings
+from edge_runtime.errors import BundleError
 from edge_runtime.inference.bundle import Bundle, machine_target
 from edge_runtime.values import Polygon, Recipe
 from edge_runtime.vision.tile_plan import PlanRules, plan_cost, ranked_plans, tiles_for, watched_part
@@ -74,17 +75,28 @@ class Tiles:
 def with_tiles(inspection: InspectionSettings, bundle: Bundle, recipe: Recipe, image_hw: tuple[int, int]) -> Bundle:
     """The bundle with the tiles that suit pictures of this size and the recipe's region. Raises BundleError.
 
-    Those of `inspection.tile_px` where that is set; else, of all that the network runs, those that cost least. It
-    depends on the arguments alone: workers that share a picture's tiles must choose alike.
+    Those of `inspection.tile_px` where that is set; else, of all that the network runs up to `inspection.tile_px_max`,
+    those that cost least. It depends on the arguments alone: workers that share a picture's tiles must choose alike.
     """
     if inspection.backend == "scripted":
         return bundle if inspection.tile_px is None else replace(bundle, tile_px=inspection.tile_px)
     target = target_of(inspection)
     if inspection.tile_px is not None:
         return bundle.with_tiles(inspection.tile_px, target)
-    if len(bundle.tile_sides_px(target)) == 1:
+    if len(allowed_sides_px(inspection, bundle)) == len(bundle.tile_sides_px(target)) == 1:
         return bundle
     return bundle.with_tiles(tiles_worth_trying(inspection, bundle, recipe, image_hw)[0].side_px, target)
+
+
+def allowed_sides_px(inspection: InspectionSettings, bundle: Bundle) -> range:
+    """The sides that the network runs, up to `inspection.tile_px_max`. Raises BundleError where there is none."""
+    sides_px, most_px = bundle.tile_sides_px(target_of(inspection)), inspection.tile_px_max
+    allowed_px = sides_px if most_px is None else range(sides_px.start, min(sides_px.stop, most_px + 1), sides_px.step)
+    if not allowed_px:
+        raise BundleError(
+            f"{bundle.folder}: its smallest tiles have {sides_px[0]} px, inspection.tile_px_max is {most_px}; raise it"
+        )
+    return allowed_px
 
 
 def tiles_in_use(inspection: InspectionSettings, bundle: Bundle, recipe: Recipe, image_hw: tuple[int, int]) -> Tiles:
@@ -98,10 +110,11 @@ def tiles_worth_trying(
     inspection: InspectionSettings, bundle: Bundle, recipe: Recipe, image_hw: tuple[int, int]
 ) -> Sequence[Tiles]:
     """For each number of tiles the side that is taken to cost least, the cheapest first. Raises BundleError."""
-    contract, sides_px = bundle.manifest.input.contract(), bundle.tile_sides_px(target_of(inspection))
+    contract, sides_px = bundle.manifest.input.contract(), allowed_sides_px(inspection, bundle)
     strides = (bundle.mask_stride_px, contract.margin_px, contract.stride_px)
     region = (recipe.include, recipe.ignore)
-    return _ranked_tiles(image_hw, region, strides, sides_px, contract.tile_px, inspection.workers)
+    default_px = min(contract.tile_px, sides_px[-1])
+    return _ranked_tiles(image_hw, region, strides, sides_px, default_px, inspection.workers)
 
 
 @lru_cache(maxsize=64)

@@ -216,7 +216,7 @@ def _choice_path(bundle: Bundle, data_dir: Path, sides: Mapping[str, Tiles]) -> 
 def _choice_key(inspection: InspectionSettings, bundle: Bundle, sides: Mapping[str, Tiles]) -> dict[str, str]:
     """All that the measurement depends on."""
     versions = {backend: engine_version(backend) or "none" for backend in PACKAGES}
-    without = {"bundle", "workers", "hang_timeout_ms", "backend", "tile_px", "rknn_cores"}
+    without = {"bundle", "workers", "hang_timeout_ms", "backend", "tile_px", "tile_px_max", "rknn_cores"}
     told = inspection.model_dump_json(exclude=without)
     tiles = "; ".join(
         f"{target}: {each.of_busiest(inspection.workers)} × {each.side_px}" for target, each in sides.items()

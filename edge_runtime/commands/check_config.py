@@ -84,7 +84,9 @@ def _tiles(settings: Settings, entry: NumberedRecipe) -> str:
     """Raises BundleError for tiles that the model does not offer."""
     recipe, image_hw = entry.recipe.value(), (settings.camera.height_px, settings.camera.width_px)
     tiles = tiles_in_use(settings.inspection, load_bundle(entry.bundle), recipe, image_hw)
-    return f"{tiles}, {tiles.count * tiles.side_px**2 / 1e6:.1f} megapixels computed"
+    most_px = settings.inspection.tile_px_max
+    bound = "" if most_px is None else f", none larger than {most_px} px"
+    return f"{tiles}, {tiles.count * tiles.side_px**2 / 1e6:.1f} megapixels computed{bound}"
 
 
 def _code(settings: Settings) -> str:

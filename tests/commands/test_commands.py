@@ -193,7 +193,7 @@ def test_recipes_are_listed_and_checked_with_their_digests(tmp_path: Path) -> No
     config = tmp_path / "config.toml"
     other = BUNDLE.parents[1] / "pcb-unet" / "4"
     config.write_text(
-        f'[camera]\ndriver = "synthetic"\n[inspection]\nbundle = "{BUNDLE}"\n'
+        f'[camera]\ndriver = "synthetic"\n[inspection]\nbundle = "{BUNDLE}"\ntile_px_max = 300\n'
         f'[recipes.1.recipe]\nname = "board-a"\n[recipes.12]\nrecipe.name = "board-b"\nbundle = "{other}"\n'
     )
     listed, checked = edge_runtime("recipes", config), edge_runtime("check-config", "--config", config)
@@ -203,3 +203,4 @@ def test_recipes_are_listed_and_checked_with_their_digests(tmp_path: Path) -> No
     for row in rows:
         assert re.fullmatch("[0-9a-f]{8}", row[2].strip())
         assert f"digest {row[2].strip()}" in checked.stdout
+    assert checked.stdout.count("none larger than 300 px") == 2

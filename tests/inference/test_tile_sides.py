@@ -87,6 +87,24 @@ def test_the_side_follows_the_picture_and_the_workers(image_hw, workers, tile_px
     assert with_tiles(told, load_bundle(BUNDLE), WHOLE, image_hw).input_contract.tile_px == tile_px
 
 
+@pytest.mark.parametrize(("tile_px_max", "tile_px"), [(4096, 1088), (1088, 1088), (1087, 768), (767, 608), (256, 256)])
+def test_no_side_is_larger_than_the_bound(tile_px_max, tile_px):
+    """Not the bundle's usual one either."""
+    told = InspectionSettings(bundle=BUNDLE, backend="onnxruntime", tile_px_max=tile_px_max)
+    assert with_tiles(told, load_bundle(BUNDLE), WHOLE, (2048, 2048)).input_contract.tile_px == tile_px
+
+
+def test_a_bound_that_leaves_no_side_is_refused(onnx_bundle):
+    told = InspectionSettings(bundle=onnx_bundle.folder, backend="onnxruntime", tile_px_max=63)
+    with pytest.raises(BundleError, match=r"smallest tiles have 64 px, inspection\.tile_px_max is 63; raise it"):
+        with_tiles(told, onnx_bundle, WHOLE, (2048, 2048))
+
+
+def test_a_side_beyond_its_bound_is_refused():
+    with pytest.raises(ValueError, match="tile_px 512 exceeds tile_px_max 511: leave one of them out"):
+        InspectionSettings(bundle=BUNDLE, tile_px=512, tile_px_max=511)
+
+
 def test_a_bundle_of_one_side_is_used_with_it(onnx_bundle):
     told = InspectionSettings(bundle=onnx_bundle.folder, backend="onnxruntime")
     assert with_tiles(told, onnx_bundle, WHOLE, (2048, 2048)) is onnx_bundle
