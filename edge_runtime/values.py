@@ -193,7 +193,7 @@ LARGEST_MEAN, LEAST_STD = 1e6, 1e-6
 class TileCounts:
     """Tiles of a frame, or of many: `computed` by the network, or `skipped` because the gate called them clean.
 
-    `audited`: the computed ones that the gate had called clean; `missed`: those of them with a defect all the same.
+    `audited`: the computed ones that the gate had called clean; `missed`: those of them with a defect that counts.
     """
 
     computed: int = 0

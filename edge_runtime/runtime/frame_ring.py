@@ -18,7 +18,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 
+from edge_runtime.runtime.gate_latch import GateLatch
 from edge_runtime.values import Box, TileCounts
 
 PAGE_BYTES = mmap.PAGESIZE
@@ -35,22 +37,26 @@ _PLAN = struct.Struct("<I")
 _BEGAN_AT = 24
 _BEGAN = struct.Struct("<Q")
 _FATES_AT = 32
-_FATES = struct.Struct("<III")  # tiles skipped, audited, missed
-_SPOT_AT = 44
+_FATES = struct.Struct("<IIII")  # tiles skipped, audited, missed, doubted
+_SPOT_AT = 48
 _SPOT = struct.Struct("<IIII")
 _NO_SPOT = (2**32 - 1, 2**32 - 1, 0, 0)
 _ENTRY_BYTES = 64
 _ENTRIES = PAGE_BYTES // _ENTRY_BYTES
-_GATE_CLOSED_AT = MAX_WORKERS * _WORKING_ON.size
+_GATE_AT = MAX_WORKERS * _WORKING_ON.size
 
 
 class TileFate(IntEnum):
-    """What became of a claimed tile. Audited: the gate called it clean, and it was; missed: it was not."""
+    """What became of a claimed tile. Audited: the gate called it clean, and it was; missed: it was not.
+
+    Doubted: it was audited as well, and holds what only the whole frame can tell.
+    """
 
     COMPUTED = 0
     SKIPPED = 1
     AUDITED = 2
     MISSED = 3
+    DOUBTED = 4
 
 
 def _whole_pages(byte_count: int) -> int:
@@ -100,13 +106,14 @@ class FrameRing:
     Synchronization: `prepare`, `claim` and `finish` take a record lock that the kernel releases when its holder dies,
     so a killed worker never blocks another. `start` and `cancel` are for the line, which never waits for a lock. After
     `cancel`, or when all tiles are finished, a slot is free as soon as no worker's `working_on` is its part.
-    `gate_closed` is one byte: whoever sees a miss sets it for all workers at once, and only the line takes it back.
+    `gate` is closed for all workers at once by whoever sees a miss, and only the line opens it.
     """
 
     def __init__(self, layout: RingLayout, fd: int) -> None:
         self.layout = layout
         self.fd = fd
         self.memory = mmap.mmap(fd, layout.total_bytes)
+        self.gate = GateLatch(self.memory, _GATE_AT, partial(self._locked, _GATE_AT))
         self._started: dict[int, int] = {}
 
     @classmethod
@@ -152,7 +159,7 @@ class FrameRing:
         self.memory[entry + _CANCELLED_AT] = 0
         _PLAN.pack_into(self.memory, entry + _PLAN_AT, 0)
         _BEGAN.pack_into(self.memory, entry + _BEGAN_AT, 0)
-        _FATES.pack_into(self.memory, entry + _FATES_AT, 0, 0, 0)
+        _FATES.pack_into(self.memory, entry + _FATES_AT, 0, 0, 0, 0)
         _SPOT.pack_into(self.memory, entry + _SPOT_AT, *_NO_SPOT)
         _PROGRESS.pack_into(self.memory, entry, part_id, 0, 0)
         self._started[slot] = part_id
@@ -259,21 +266,16 @@ class FrameRing:
         """What became of the frame's tiles, for the one who finished the last."""
         entry = self._entry_at(slot, part_id)
         finished = int(_PROGRESS.unpack_from(self.memory, entry)[2])
-        skipped, audited, missed = map(int, _FATES.unpack_from(self.memory, entry + _FATES_AT))
+        skipped, audited, missed, _ = map(int, _FATES.unpack_from(self.memory, entry + _FATES_AT))
         return TileCounts(finished - skipped, skipped, audited, missed)
+
+    def doubted(self, slot: int, part_id: int) -> bool:
+        """Whether a tile was, for the one who finished the last."""
+        return bool(_FATES.unpack_from(self.memory, self._entry_at(slot, part_id) + _FATES_AT)[3])
 
     def is_open(self, slot: int, part_id: int) -> bool:
         """Whether the slot is still this part's, and not cancelled."""
         return self._open(self._entry_at(slot, part_id), part_id)
-
-    @property
-    def gate_closed(self) -> bool:
-        """Whether every tile is computed because the gate has missed a defect."""
-        return bool(self.memory[_GATE_CLOSED_AT])
-
-    @gate_closed.setter
-    def gate_closed(self, closed: bool) -> None:
-        self.memory[_GATE_CLOSED_AT] = closed
 
     def working_on(self, worker: int) -> int | None:
         """The part whose result is lost if this worker dies now."""
@@ -285,11 +287,12 @@ class FrameRing:
         self._set_working_on(worker, 0)
 
     def _count_fate(self, entry: int, fate: TileFate) -> None:
-        skipped, audited, missed = _FATES.unpack_from(self.memory, entry + _FATES_AT)
+        skipped, audited, missed, doubted = _FATES.unpack_from(self.memory, entry + _FATES_AT)
         skipped += fate is TileFate.SKIPPED
-        audited += fate in (TileFate.AUDITED, TileFate.MISSED)
+        audited += fate in (TileFate.AUDITED, TileFate.MISSED, TileFate.DOUBTED)
         missed += fate is TileFate.MISSED
-        _FATES.pack_into(self.memory, entry + _FATES_AT, skipped, audited, missed)
+        doubted += fate is TileFate.DOUBTED
+        _FATES.pack_into(self.memory, entry + _FATES_AT, skipped, audited, missed, doubted)
 
     def _open(self, entry: int, part_id: int) -> bool:
         """Whether the entry is this part's and not cancelled."""

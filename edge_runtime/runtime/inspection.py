@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
@@ -18,10 +18,10 @@ from edge_runtime.runtime.channel import Channel
 from edge_runtime.runtime.frame_ring import FrameRing, TileFate
 from edge_runtime.runtime.messages import Inspect, Inspected, Left, Ping, Pong, Ready, Stop
 from edge_runtime.runtime.slot_arrays import SlotArrays, slot_arrays
-from edge_runtime.runtime.tile_gate import TileGate, skip_tile
-from edge_runtime.values import DefectClass, Mask, Recipe, TileCounts, TilePlan, Verdict
+from edge_runtime.runtime.tile_gate import TileGate, audit_fate, lies_in, skip_tile
+from edge_runtime.values import Defect, DefectClass, Mask, Recipe, TileCounts, TilePlan, Verdict
 from edge_runtime.vision.blobs import Thresholds, find_defects
-from edge_runtime.vision.decision import make_verdict
+from edge_runtime.vision.decision import is_counted, make_verdict
 from edge_runtime.vision.preprocess import cut_tile
 from edge_runtime.vision.regions import clear_unwatched
 from edge_runtime.vision.registration import register_template
@@ -54,6 +54,7 @@ class RecipeWork:
         self.takes_template = plan.segmenter.input_contract.template
         self.mask_stride_px = plan.segmenter.mask_stride_px
         self.tiles = lru_cache(maxsize=32)(self._plan_tiles)
+        self.model_id = plan.model_id
         self._plan = plan
         self._segmenter, self._tile_px = plan.segmenter, plan.segmenter.input_contract.tile_px
         self._thresholds = Thresholds(plan.classes)
@@ -79,17 +80,41 @@ class RecipeWork:
         plan = self._plan
         for plane in (arrays.class_ids, arrays.scores):
             clear_unwatched(plane, plan.recipe, self.mask_stride_px)
-        mask = Mask(arrays.class_ids, arrays.scores, self.mask_stride_px)
-        defects = find_defects(mask, plan.classes, plan.recipe, request.image_hw, spotted) if spotted else []
         return make_verdict(
             part_id=request.part_id,
-            defects=defects,
+            defects=self._defects(arrays, request.image_hw, spotted),
             recipe=plan.recipe,
             class_names=self._class_names,
             decided_ns=clock.monotonic_ns(),
             model_id=plan.model_id,
             recipe_id=plan.recipe.name,
         )
+
+    def audit(self, arrays: SlotArrays, plan: TilePlan, index: int) -> TileFate:
+        """What this recipe makes of a tile that was computed although the gate called it clean."""
+        defects = self._defects(arrays, plan.image_hw, self.spot(arrays, plan, index))
+        return audit_fate(defects, self._counts, plan.cores_xyxy_px[index], plan.image_hw, self._plan.recipe.join_px)
+
+    def confirmed_doubts(self, part_id: int, arrays: SlotArrays, plan: TilePlan, spotted: Box | None) -> int:
+        """How many doubted tiles hold a piece of a defect that the recipe counts, in a frame computed whole."""
+        assert self.gate is not None
+        counted = [each.xyxy_px for each in self._defects(arrays, plan.image_hw, spotted) if self._counts(each)]
+        audited = [index for index in range(len(plan)) if self.gate.audits(part_id, index)]
+        doubted = [
+            index
+            for index in audited
+            if self.gate.calls_clean(arrays, plan, index) and self.audit(arrays, plan, index) is TileFate.DOUBTED
+        ]
+        pieces = (self._defects(arrays, plan.image_hw, self.spot(arrays, plan, index)) for index in doubted)
+        return sum(any(lies_in(each.xyxy_px, box) for each in some for box in counted) for some in pieces)
+
+    def _defects(self, arrays: SlotArrays, image_hw: tuple[int, int], within: Box | None) -> list[Defect]:
+        """In the box of the mask's cells that holds all there is to look at; None: there is nothing."""
+        mask = Mask(arrays.class_ids, arrays.scores, self.mask_stride_px)
+        return find_defects(mask, self._plan.classes, self._plan.recipe, image_hw, within) if within else []
+
+    def _counts(self, defect: Defect) -> bool:
+        return is_counted(defect, self._plan.recipe, self._class_names)
 
     def _plan_tiles(self, image_hw: tuple[int, int]) -> TilePlan:
         return tiles_for(self._segmenter.input_contract, self.mask_stride_px, image_hw, self._plan.recipe)
@@ -156,18 +181,21 @@ class InspectionWorker:
 
         The first miss closes the gate for all workers, until the line opens it again.
         """
-        gate = None if self._ring.gate_closed else work.gate
+        gate = None if self._ring.gate.is_closed else work.gate
         if gate is None or not gate.calls_clean(arrays, plan, index):
             return TileFate.COMPUTED, self._inspect_tile(request, work, arrays, plan, index)
         if not gate.audits(request.part_id, index):
             skip_tile(arrays, plan, index, work.mask_stride_px)
             return TileFate.SKIPPED, 0
         spent_ns = self._inspect_tile(request, work, arrays, plan, index)
-        if work.spot(arrays, plan, index) is None:
-            return TileFate.AUDITED, spent_ns
-        self._ring.gate_closed = True
-        log.error("part %d: the gate called tile %d clean, which holds a defect: it is closed", request.part_id, index)
-        return TileFate.MISSED, spent_ns
+        fate = work.audit(arrays, plan, index)
+        if fate is TileFate.MISSED:
+            self._close_gate(request, work)
+        return fate, spent_ns
+
+    def _close_gate(self, request: Inspect, work: RecipeWork) -> None:
+        self._ring.gate.close(work.model_id)
+        log.error("part %d: the gate called a tile clean that holds a defect: it is closed", request.part_id)
 
     def _inspect_tile(self, request: Inspect, work: RecipeWork, arrays: SlotArrays, plan: TilePlan, index: int) -> int:
         """Segment one tile into the slot's planes; the nanoseconds that the predictor took."""
@@ -183,11 +211,14 @@ class InspectionWorker:
     def _conclude(self, request: Inspect, work: RecipeWork, arrays: SlotArrays, plan: TilePlan) -> None:
         """The frame's last tile is done: decide and tell the line."""
         counts = self._ring.tile_counts(request.slot, request.part_id)
+        doubted = self._ring.doubted(request.slot, request.part_id)
         # A reset may have opened the gate since: what this frame has missed still tells of this frame.
-        if (self._ring.gate_closed or counts.missed) and counts.skipped:
+        if (self._ring.gate.is_closed or counts.missed or doubted) and counts.skipped:
             counts = self._make_up(request, work, arrays, plan, counts)
-        tiled_ns = self._clock.monotonic_ns()
         spotted = self._ring.spotted(request.slot, request.part_id)
+        if doubted:
+            counts = self._resolve_doubts(request, work, arrays, plan, spotted, counts)
+        tiled_ns = self._clock.monotonic_ns()
         verdict = work.decide(request, arrays, spotted, self._clock)
         decided_ns, began_ns = verdict.decided_ns, self._ring.began_ns(request.slot, request.part_id) or tiled_ns
         stage_ms = {"tiles": (tiled_ns - began_ns) / NS_PER_MS, "decide": (decided_ns - tiled_ns) / NS_PER_MS}
@@ -196,12 +227,32 @@ class InspectionWorker:
     def _make_up(
         self, request: Inspect, work: RecipeWork, arrays: SlotArrays, plan: TilePlan, counts: TileCounts
     ) -> TileCounts:
-        """Compute the tiles that were skipped by a gate which has missed a defect since."""
+        """Compute the tiles that were skipped by a gate which has missed a defect since, or may have."""
         assert work.gate is not None
         for index in range(len(plan)):
             if self._ring.is_open(request.slot, request.part_id) and work.gate.calls_clean(arrays, plan, index):
                 self._inspect_tile(request, work, arrays, plan, index)
         return TileCounts(len(plan), 0, counts.audited, counts.missed)
+
+    def _resolve_doubts(
+        self,
+        request: Inspect,
+        work: RecipeWork,
+        arrays: SlotArrays,
+        plan: TilePlan,
+        spotted: Box | None,
+        counts: TileCounts,
+    ) -> TileCounts:
+        """All tiles are computed: whether those were misses that one tile alone could not tell.
+
+        A frame that was cancelled is not whole, and lets no part through.
+        """
+        if not self._ring.is_open(request.slot, request.part_id):
+            return counts
+        confirmed = work.confirmed_doubts(request.part_id, arrays, plan, spotted)
+        if confirmed:
+            self._close_gate(request, work)
+        return replace(counts, missed=counts.missed + confirmed)
 
 
 def _lay_template(arrays: SlotArrays) -> None:

@@ -13,6 +13,7 @@ from edge_runtime.runtime.channel import ChannelClosed
 from edge_runtime.runtime.children import Child, Role
 from edge_runtime.runtime.desk import Desk
 from edge_runtime.runtime.frame_ring import FrameRing
+from edge_runtime.runtime.gate_keeper import GateKeeper
 from edge_runtime.runtime.health import Fault, State
 from edge_runtime.runtime.line_actions import Action, CancelFrame, OpenGate, StartFrame
 from edge_runtime.runtime.line_control import LineControl, LineRules
@@ -83,6 +84,7 @@ class Line:
         self._signals = signals
         self._clock = clock
         self._office = OfficeLink(supervisor)
+        self._gate = GateKeeper(ring.gate, self._office)
         self._desk = Desk(signals, stop_rule, clock, self._carry_out, self._keep_recipe)
         self._takeover = takeover or Takeover(None, supervisor, "")
         self._retiring: list[Child] = []
@@ -156,6 +158,7 @@ class Line:
         if self._control is not None:
             self._office.repeat_records_if_due(self._control)
             self._office.keep_recipe(self._control)
+            self._gate.work(self._control.models_in_use)
         self._take_over_if_due(now_ns)
         if self._control is not None:
             self._control.sweep()
@@ -173,7 +176,7 @@ class Line:
 
     def _latched_faults(self) -> list[Fault]:
         """What stands until the controller resets."""
-        latched = {Fault.REJECTS: bool(self._desk.stop_rule.reason), Fault.GATE: self._ring.gate_closed}
+        latched = {Fault.REJECTS: bool(self._desk.stop_rule.reason), Fault.GATE: self._gate.is_closed}
         return [fault for fault, stands in latched.items() if stands]
 
     # -- the field bus ------------------------------------------------------------------------------------------
@@ -279,6 +282,7 @@ class Line:
         if isinstance(message, NotCaptured):
             return control.not_captured(message.part_id, message.reason, message.end, now_ns)
         if isinstance(message, Inspected):
+            self._next_tick_ns = now_ns if message.tile_counts.missed else self._next_tick_ns  # told and kept at once
             return control.inspected(message, now_ns)
         if isinstance(message, Left):
             return control.left(child.spec.index, message.part_id)
@@ -318,7 +322,7 @@ class Line:
             self._begin(message)
             newcomers = [each for each in self._supervisor.children if each.ready]
         if child.spec.role is Role.OFFICE:
-            self._office.office_ready(message.kept_recipe)
+            self._office.office_ready(message.kept_recipe, message.kept_gate)
         for each in newcomers:
             self._welcome(each)
         self._next_tick_ns = 0
@@ -327,6 +331,7 @@ class Line:
         """The office knows which ids are used and which recipe was selected: line control can begin."""
         first_part_id, kept = max(1, office.next_part_id), office.kept_recipe
         self._desk.begin(LineControl(self._rules, first_part_id, self._ring.working_on, kept))
+        self._gate.begin(office.kept_gate)
 
     def _keep_recipe(self) -> None:
         if self._control is not None:
@@ -351,7 +356,7 @@ class Line:
         elif isinstance(action, CancelFrame):
             self._ring.cancel(action.slot)
         elif isinstance(action, OpenGate):
-            self._ring.gate_closed = False
+            self._gate.open()
         elif isinstance(action, Capture):
             self._supervisor.one(Role.CAPTURE).ask(action, now_ns)
         elif isinstance(action, Archive):

@@ -128,6 +128,12 @@ class LineControl:
         return bool(self._free_slots)
 
     @property
+    def models_in_use(self) -> set[str]:
+        """The ids of all models that a part may yet be inspected by."""
+        eras = [self._era, *(part.era for part in self._parts.values() if part.verdict is None)]
+        return {recipe.model_id for era in eras for recipe in era.recipes.values()}
+
+    @property
     def recipe_missing(self) -> bool:
         """Whether nothing is inspected because no recipe is selected."""
         return self.recipes.selected is NO_RECIPE and not self.rules.recipe_by_code

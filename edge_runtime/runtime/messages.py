@@ -55,12 +55,14 @@ class Ready:
     """A child has opened what it owns.
 
     `digests` by capture and inspection: of each recipe of which it has loaded something, by number. `next_part_id` and
-    `kept_recipe`, the number last selected, by the office. `engines` by inspection: what runs its models, in words.
+    `kept_recipe`, the number last selected, and `kept_gate` (see KeepGate) by the office. `engines` by inspection:
+    what runs its models, in words.
     """
 
     digests: dict[int, str] = field(default_factory=dict)
     next_part_id: int = 0
     kept_recipe: int | None = None
+    kept_gate: str = ""
     engines: str = ""
     kind: Literal["ready"] = "ready"
 
@@ -225,6 +227,14 @@ class KeepRecipe:
 
 
 @dataclass(frozen=True)
+class KeepGate:
+    """To the office: this model's gate has missed a defect; remember it as the recipe. Empty: none has."""
+
+    model_id: str
+    kind: Literal["keep_gate"] = "keep_gate"
+
+
+@dataclass(frozen=True)
 class SlotRead:
     """From the office: it touches the slot of this part no more."""
 
@@ -291,7 +301,7 @@ class FieldTrouble:
 
 Message = (
     Setup | Ping | Pong | Stop | Ready | Failed | Capture | Captured | NotCaptured | CameraTrouble
-    | Inspect | Inspected | Left | Archive | KeepRecipe | SlotRead | Committed | StorageTrouble | Publish
+    | Inspect | Inspected | Left | Archive | KeepRecipe | KeepGate | SlotRead | Committed | StorageTrouble | Publish
     | FieldImage | FieldCommands | FieldTrouble | ReporterTrouble | Prepared | NewRecipes | Loaded | TakeOver
 )  # fmt: skip
 

@@ -20,6 +20,7 @@ from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.messages import (
     Archive,
     Committed,
+    KeepGate,
     KeepRecipe,
     Message,
     NewRecipes,
@@ -81,9 +82,13 @@ class Office:
         """Work until told to stop; when the line dies, commit what it still had to say, then leave."""
         self._records.open()
         self._saver.start()
-        next_part_id, kept_recipe = self._records.next_part_id(), self._records.kept_recipe()
+        next_part_id, recipe, gate = (
+            self._records.next_part_id(),
+            self._records.kept_recipe(),
+            self._records.kept_gate(),
+        )
         freeze_garbage()
-        self._channel.send_patiently(Ready(next_part_id=next_part_id, kept_recipe=kept_recipe))
+        self._channel.send_patiently(Ready(next_part_id=next_part_id, kept_recipe=recipe, kept_gate=gate))
         try:
             while not isinstance(message := self._channel.wait(self._wait_ms(), self._saver.fileno()), Stop):
                 self._take(message)
@@ -99,8 +104,8 @@ class Office:
     def _take(self, message: Message | None) -> None:
         if isinstance(message, Archive):
             self._add(message)
-        elif isinstance(message, KeepRecipe):
-            self._records.keep_recipe(message.number)
+        elif isinstance(message, (KeepRecipe, KeepGate)):
+            self._keep(message)
             self._commit_soon(0)
         elif isinstance(message, NewRecipes):
             self._add_drawings(message.settings)
@@ -144,6 +149,12 @@ class Office:
             self._not_added.append(replace(message, slot=None))
         self._commit_soon(COMMIT_EVERY_NS)
 
+    def _keep(self, message: KeepRecipe | KeepGate) -> None:
+        if isinstance(message, KeepRecipe):
+            self._records.keep_recipe(message.number)
+        else:
+            self._records.keep_gate(message.model_id)
+
     def _commit_soon(self, within_ns: int) -> None:
         if not self._added:
             due_ns = self._clock.monotonic_ns() + within_ns
@@ -181,8 +192,8 @@ class Office:
         with suppress(ChannelClosed):
             while (message := self._channel.receive()) is not None:
                 self._not_added += [message] if isinstance(message, Archive) else []
-                if isinstance(message, KeepRecipe):
-                    self._records.keep_recipe(message.number)
+                if isinstance(message, (KeepRecipe, KeepGate)):
+                    self._keep(message)
         for _ in range(LAST_TRIES):
             try:
                 self._commit()

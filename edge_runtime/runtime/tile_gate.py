@@ -1,13 +1,21 @@
-"""A bundle's gate in service: what it calls clean, and what of that is computed all the same."""
+"""A bundle's gate in service: what it calls clean, what of that is computed all the same, and what then tells."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from edge_runtime.runtime.frame_ring import TileFate
 from edge_runtime.runtime.slot_arrays import SlotArrays
 from edge_runtime.values import TilePlan
 from edge_runtime.vision.gate import TemplateGate, is_audited
 from edge_runtime.vision.stitching import clear_core
+
+if TYPE_CHECKING:
+    from edge_runtime.values import Box, Defect
+
+Counts = Callable[["Defect"], bool]
 
 
 @dataclass(frozen=True)
@@ -29,3 +37,31 @@ def skip_tile(arrays: SlotArrays, plan: TilePlan, index: int, mask_stride_px: in
     """The tile's cells become background."""
     clear_core(arrays.class_ids, plan, index, mask_stride_px)
     clear_core(arrays.scores, plan, index, mask_stride_px)
+
+
+def audit_fate(
+    defects: Sequence[Defect], counts: Counts, core_xyxy_px: Box, image_hw: tuple[int, int], join_px: int
+) -> TileFate:
+    """What an audit by the cells of one tile alone says of the gate that called it clean.
+
+    `counts`: whether the recipe counts a defect. One that may go on outside the tile's core can become more than it
+    seems, or less: it takes the whole frame.
+    """
+    outside = [each for each in defects if goes_on_outside(each.xyxy_px, core_xyxy_px, image_hw, join_px)]
+    if any(counts(each) for each in defects if each not in outside):
+        return TileFate.MISSED
+    return TileFate.DOUBTED if outside else TileFate.AUDITED
+
+
+def goes_on_outside(xyxy_px: Box, core_xyxy_px: Box, image_hw: tuple[int, int], join_px: int) -> bool:
+    """Whether cells outside the core may belong to this defect: its box comes near an edge within the picture."""
+    (x0, y0, x1, y1), (left, top, right, bottom) = xyxy_px, core_xyxy_px
+    height, width = image_hw
+    gaps_px = ((x0 - left, left > 0), (y0 - top, top > 0), (right - x1, right < width), (bottom - y1, bottom < height))
+    return any(inside and gap_px < max(join_px, 1) for gap_px, inside in gaps_px)
+
+
+def lies_in(inner_xyxy_px: Box, outer_xyxy_px: Box) -> bool:
+    x0, y0, x1, y1 = inner_xyxy_px
+    left, top, right, bottom = outer_xyxy_px
+    return left <= x0 and top <= y0 and x1 <= right and y1 <= bottom

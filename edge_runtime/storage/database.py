@@ -39,8 +39,6 @@ _NEXT_PART_ID = """
     )
 """
 
-_KEPT_RECIPE = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'recipe'"
-
 _MOVE_AWAY = "the file is damaged: move it, with its -wal and -shm files, to another folder and start again"
 _ADVICE = {
     "malformed": _MOVE_AWAY,
@@ -74,8 +72,8 @@ class Database:
         self._pending: dict[int, RecordRows] = {}
         self._repeated: set[int] = set()
         self._pictures: dict[int, str | None] = {}
-        self._recipe: int | None = None
-        self._recipe_is_written = True
+        self._kept: dict[str, str] = {}
+        self._kept_is_written = True
 
     def open(self) -> None:
         """Open for writing: create or migrate the file, and check it if the last owner did not close cleanly."""
@@ -85,7 +83,7 @@ class Database:
                 self._connect(f"{self._path.absolute().as_uri()}?mode=rwc")
                 self._prepare()
                 self._inode, self._was_taken_away = self._path.stat().st_ino, False
-                self._row_count, self._recipe_is_written = None, self._recipe is None
+                self._row_count, self._kept_is_written = None, not self._kept
         except StorageError:
             self.close()
             raise
@@ -149,15 +147,20 @@ class Database:
 
     def keep_recipe(self, number: int) -> None:
         """Remember the selected recipe's number with the next `commit`, and with the first in a new file."""
-        self._recipe, self._recipe_is_written = number, False
+        self._keep("recipe", str(number))
 
     def kept_recipe(self) -> int | None:
         """The number kept last, on disk or for the next `commit`; None: never one."""
-        if self._recipe is None:
-            with self._storage_errors("read"):
-                row = self._sqlite.execute(_KEPT_RECIPE).fetchone()
-            self._recipe = None if row is None else int(row[0])
-        return self._recipe
+        text = self._kept_text("recipe")
+        return None if text is None else int(text)
+
+    def keep_gate(self, model_id: str) -> None:
+        """Remember which model's gate has missed a defect, as `keep_recipe` does; empty: none."""
+        self._keep("gate", model_id)
+
+    def kept_gate(self) -> str:
+        """The model kept last, as `kept_recipe`; empty: none."""
+        return self._kept_text("gate") or ""
 
     def commit(self) -> list[int]:
         """Write all that was added, in one transaction; returns the part ids now on disk, ascending.
@@ -166,15 +169,15 @@ class Database:
         """
         if self._was_taken_away:
             self.open()
-        if self._pending or self._pictures or not self._recipe_is_written:
+        if self._pending or self._pictures or not self._kept_is_written:
             with self._transaction("write records") as sql:
                 sql.executemany(INSERT_PART, (rows.part for rows in self._pending.values()))
                 sql.executemany(INSERT_DEFECT, (row for rows in self._pending.values() for row in rows.defects))
                 paths = ((path, part_id) for part_id, path in self._pictures.items())
                 sql.executemany("UPDATE parts SET picture = ? WHERE part_id = ?", paths)
-                if self._recipe is not None:
-                    self._set_meta("recipe", str(self._recipe))
-            self._recipe_is_written = True
+                for key, text in self._kept.items():
+                    self._set_meta(key, text)
+            self._kept_is_written = True
             self._check_in_place()
         committed = sorted(self._repeated.union(self._pending))
         if self._row_count is not None:
@@ -292,6 +295,17 @@ class Database:
 
     def _set_meta(self, key: str, value: str) -> None:
         self._sqlite.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+    def _keep(self, key: str, text: str) -> None:
+        self._kept[key], self._kept_is_written = text, False
+
+    def _kept_text(self, key: str) -> str | None:
+        if key not in self._kept:
+            with self._storage_errors("read"):
+                text = self._get_meta(key)
+            if text is not None:
+                self._kept[key] = text
+        return self._kept.get(key)
 
     def _rows_of(self, part_id: int) -> RecordRows | None:
         found = self._select(part_id, 1, "ASC")

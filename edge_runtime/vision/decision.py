@@ -42,9 +42,7 @@ def decide(
     """
     counted: dict[int, list[Defect]] = defaultdict(list)
     for defect in defects:
-        if defect.class_id not in class_names:
-            raise ValueError(f"a defect has class id {defect.class_id}, which the model's bundle does not name")
-        if defect.zone is Zone.INSPECT and _counts(defect, _rule(recipe, class_names[defect.class_id])):
+        if is_counted(defect, recipe, class_names):
             counted[defect.class_id].append(defect)
     reasons = tuple(
         f"{class_names[class_id]}: {excess}"
@@ -52,6 +50,13 @@ def decide(
         for excess in _excesses(of_class, _rule(recipe, class_names[class_id]))
     )
     return (Outcome.REJECT if reasons else Outcome.PASS), reasons
+
+
+def is_counted(defect: Defect, recipe: Recipe, class_names: Mapping[int, str]) -> bool:
+    """Whether the defect lies in the INSPECT zone and reaches its class's minima. Raises ValueError as `decide`."""
+    if defect.class_id not in class_names:
+        raise ValueError(f"a defect has class id {defect.class_id}, which the model's bundle does not name")
+    return defect.zone is Zone.INSPECT and _counts(defect, _rule(recipe, class_names[defect.class_id]))
 
 
 def check_recipe(recipe: Recipe, class_names: Mapping[int, str]) -> None:

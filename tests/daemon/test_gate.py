@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,27 @@ def test_a_miss_closes_the_gate_is_told_and_stands_until_a_reset(start: Any) -> 
     assert (found.tiles.computed, found.tiles.skipped) == (4, 0)
     assert {(r.tiles, len(r.verdict.defects)) for r in full} == {(TileCounts(4), 2)}
     assert after.tiles.skipped > 0 or after.tiles.missed > 0
-    assert "the gate called tile" in station.log
+    assert "the gate called a tile clean" in station.log
+
+
+def test_a_closed_gate_outlives_the_daemon_until_another_version_is_taken_over(
+    start: Any, relaunch: Any, tmp_path: Path
+) -> None:
+    station = start(BAD, [(60, 100)], gate_audit_every=1)
+    inspect(station, 1)
+    station.until(lambda: faults(station) == [("gate", True)])
+    station.process.kill()
+    station.process.wait()
+    station = relaunch(station)
+    station.until(lambda: station.state == "degraded")
+    assert faults(station) == [("gate", True)]
+    config = station.folder / "config.toml"
+    write_scripted(tmp_path / "gated" / "2", takes_template=True, gate_threshold=BAD, version="2")
+    config.write_text(config.read_text().replace(str(tmp_path / "gated" / "1"), str(tmp_path / "gated" / "2")))
+    station.process.send_signal(signal.SIGHUP)
+    station.until(lambda: faults(station) == [("gate", True), ("gate", False)])
+    assert station.stop() == 0
+    assert [record.tiles.missed for record in station.records()] == [1]
 
 
 def test_a_gate_that_is_switched_off_skips_nothing(start: Any) -> None:

@@ -75,7 +75,7 @@ ring.claim(1, 1, 10, 0)
 CLOSER = """
 import sys
 from edge_runtime.runtime.frame_ring import FrameRing, RingLayout
-FrameRing(RingLayout(4, 64), int(sys.argv[1])).gate_closed = True
+FrameRing(RingLayout(4, 64), int(sys.argv[1])).gate.close(sys.argv[2])
 """
 
 
@@ -91,7 +91,7 @@ def run(ring):
     """Start a script beside us that shares the ring; whatever still runs at the end is killed."""
     started = []
 
-    def run(script: str, *arguments: int) -> "subprocess.Popen[str]":
+    def run(script: str, *arguments: int | str) -> "subprocess.Popen[str]":
         command = [sys.executable, "-c", script, str(ring.fd), *map(str, arguments)]
         pipe = subprocess.PIPE
         started.append(subprocess.Popen(command, pass_fds=[ring.fd], stdin=pipe, stdout=pipe, text=True))
@@ -387,7 +387,8 @@ def test_what_became_of_each_tile_is_counted_for_its_part_alone(fates):
         last = [ring.finish(1, 1, len(fates), 0, fate) for fate in fates]
         assert last == [n == len(fates) for n in range(1, len(fates) + 1)]
         counted = {fate: fates.count(fate) for fate in TileFate}
-        audited = counted[TileFate.AUDITED] + counted[TileFate.MISSED]
+        audited = counted[TileFate.AUDITED] + counted[TileFate.MISSED] + counted[TileFate.DOUBTED]
+        assert (ring.doubted(1, 1), ring.doubted(2, 2)) == (TileFate.DOUBTED in fates, False)
         skipped = counted[TileFate.SKIPPED]
         assert ring.tile_counts(1, 1) == TileCounts(len(fates) - skipped, skipped, audited, counted[TileFate.MISSED])
         assert ring.tile_counts(2, 2) == TileCounts()
@@ -398,17 +399,21 @@ def test_what_became_of_each_tile_is_counted_for_its_part_alone(fates):
 
 
 def test_a_gate_closed_by_one_process_is_closed_for_all_and_no_part_opens_it(ring, run):
-    assert not ring.gate_closed
-    run(CLOSER).communicate(timeout=60)
-    assert ring.gate_closed
+    longest = f"{'n' * 64}/{'v' * 32}@01234567"
+    assert (ring.gate.is_closed, ring.gate.closed_by) == (False, "")
+    run(CLOSER, longest).communicate(timeout=60)
+    assert (ring.gate.is_closed, ring.gate.closed_by) == (True, longest)
+    ring.gate.close("another/1@01234567")
     for part in range(1, 300):
         ring.start(part % 4, part)
         for worker in (0, MAX_WORKERS - 1):
             ring.claim(part % 4, part, 1, worker)
             ring.finish(part % 4, part, 1, worker)
-    assert ring.gate_closed
-    ring.gate_closed = False
-    assert not ring.gate_closed
+    assert ring.gate.closed_by == longest, "the first one's model stays"
+    ring.gate.open()
+    assert (ring.gate.is_closed, ring.gate.closed_by) == (False, "")
+    ring.gate.restore("another/1@01234567")
+    assert ring.gate.closed_by == "another/1@01234567"
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 60)] * 4), max_size=6))

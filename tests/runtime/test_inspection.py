@@ -2,6 +2,8 @@
 
 import gc
 
+import pytest
+
 from edge_runtime.clock import SystemClock
 from edge_runtime.inference.scripted import ScriptedSegmenter
 from edge_runtime.runtime.channel import Channel
@@ -10,11 +12,14 @@ from edge_runtime.runtime.inspection import InspectionPlan, InspectionWorker
 from edge_runtime.runtime.messages import Inspect, Inspected, Stop
 from edge_runtime.runtime.slot_arrays import slot_arrays
 from edge_runtime.runtime.tile_gate import TileGate
-from edge_runtime.values import DefectClass, InputContract, Recipe
+from edge_runtime.values import ClassRule, DefectClass, InputContract, Outcome, Recipe
 from edge_runtime.vision.gate import TemplateGate, is_audited
 
 SIDE_PX, TILE_PX, TILES, AUDIT_EVERY = 256, 64, 16, 12
 CLEAN, DEFECT = 60, 101
+CONTRACT = InputContract("GRAY", (0.5,), (0.25,), TILE_PX, 8, 0, template=True)
+CLASSES = [DefectClass(1, "open", (0, 0, 255), 128), DefectClass(2, "short", (0, 0, 255), 128)]
+BLIND = TileGate(TemplateGate(1, 4, 8, 255.0), AUDIT_EVERY)
 
 
 class ResetMeanwhile(ScriptedSegmenter):
@@ -23,23 +28,20 @@ class ResetMeanwhile(ScriptedSegmenter):
     ring: FrameRing
 
     def predict(self, picture, template=None):
-        self.ring.gate_closed = False
+        self.ring.gate.open()
         return super().predict(picture, template)
 
 
-def test_a_frame_in_which_the_gate_missed_a_defect_is_computed_whole_though_a_reset_opened_the_gate_meanwhile():
+def inspect(recipe, gate, part_id, boxes, segmenter=None):
+    """What a worker says of one picture with defects in these boxes, and whether the gate is closed then."""
     ring = FrameRing.create(RingLayout(1, SIDE_PX * SIDE_PX))
-    contract = InputContract("GRAY", (0.5,), (0.25,), TILE_PX, 8, 0, template=True)
-    segmenter = ResetMeanwhile(contract, 2)
+    segmenter = segmenter or ScriptedSegmenter(CONTRACT, 2)
     segmenter.ring = ring
-    blind = TileGate(TemplateGate(1, 4, 8, 255.0), AUDIT_EVERY)
-    plan = InspectionPlan(segmenter, [DefectClass(1, "open", (0, 0, 255), 128)], Recipe("r"), "m", "d", blind)
-    part_id = next(n for n in range(1, 999) if is_audited(n, 6, AUDIT_EVERY) and not is_audited(n, 15, AUDIT_EVERY))
+    plan = InspectionPlan(segmenter, CLASSES, recipe, "model/1@0", "d", gate)
     arrays = slot_arrays(ring, 0, (SIDE_PX, SIDE_PX), 2)
     arrays.image[...], arrays.template[...] = CLEAN, CLEAN
-    for tile in range(TILES):  # each tile has a defect of its own
-        y, x = tile // 4 * TILE_PX + 20, tile % 4 * TILE_PX + 20
-        arrays.image[y : y + 8, x : x + 8] = DEFECT
+    for x0, y0, x1, y1 in boxes:
+        arrays.image[y0:y1, x0:x1] = DEFECT
     line, end = Channel.pair()
     ring.start(0, part_id)
     line.send(Inspect(0, part_id, (SIDE_PX, SIDE_PX), 1))
@@ -49,5 +51,47 @@ def test_a_frame_in_which_the_gate_missed_a_defect_is_computed_whole_though_a_re
     result = next(message for message in iter(line.receive, None) if isinstance(message, Inspected))
     line.close()
     end.close()
+    return result, ring.gate.closed_by
+
+
+def part_where(audited, skipped):
+    """A part of which this tile is audited, and that one is not."""
+    return next(n for n in range(1, 9999) if is_audited(n, audited, AUDIT_EVERY) > is_audited(n, skipped, AUDIT_EVERY))
+
+
+def test_a_frame_in_which_the_gate_missed_a_defect_is_computed_whole_though_a_reset_opened_the_gate_meanwhile():
+    boxes = [(x, y, x + 8, y + 8) for y in range(20, SIDE_PX, TILE_PX) for x in range(20, SIDE_PX, TILE_PX)]
+    result, _ = inspect(Recipe("r"), BLIND, part_where(6, 15), boxes, ResetMeanwhile(CONTRACT, 2))
     assert result.tile_counts.missed > 0
     assert (result.tile_counts.skipped, result.verdict.defect_count) == (0, TILES)
+
+
+# Tile 6 covers x 128..192, y 64..128, tile 7 lies on its right.
+INSIDE, ACROSS = (150, 90, 158, 98), (184, 90, 200, 98)
+ON_TILE_6 = ((128.0, 64.0), (192.0, 64.0), (192.0, 128.0), (128.0, 128.0))
+
+
+@pytest.mark.parametrize(
+    ("box", "recipe", "missed"),
+    [
+        (INSIDE, Recipe("all counts"), True),
+        (INSIDE, Recipe("ignored zone", ignore=(ON_TILE_6,)), False),
+        (INSIDE, Recipe("too small", default_rule=ClassRule(min_area_px=65)), False),
+        (INSIDE, Recipe("large enough", default_rule=ClassRule(min_area_px=64)), True),
+        (INSIDE, Recipe("class not watched", rules={"open": ClassRule(min_area_px=1e9)}), False),
+        (INSIDE, Recipe("another class not watched", rules={"short": ClassRule(min_area_px=1e9)}), True),
+        (INSIDE, Recipe("some are allowed", default_rule=ClassRule(max_count=2)), True),
+        (ACROSS, Recipe("all counts"), True),
+        (ACROSS, Recipe("two halves are enough", default_rule=ClassRule(min_area_px=128)), True),
+        (ACROSS, Recipe("two halves are too small", default_rule=ClassRule(min_area_px=129)), False),
+        (ACROSS, Recipe("the other half is ignored", ignore=((((192.0, 0.0), (256.0, 0.0), (256.0, 256.0))),)), True),
+    ],
+    ids=lambda value: value.name if isinstance(value, Recipe) else None,
+)
+def test_an_audit_closes_the_gate_exactly_for_what_the_recipe_counts(box, recipe, missed):
+    result, closed_by = inspect(recipe, BLIND, part_where(6, 7), [box])
+    assert bool(result.tile_counts.missed) is missed
+    assert closed_by == ("model/1@0" if missed else "")
+    if missed or box is ACROSS:
+        assert result.tile_counts.skipped == 0, "made up for"
+    assert (result.verdict.outcome is Outcome.REJECT) is (missed and recipe.default_rule.max_count == 0)

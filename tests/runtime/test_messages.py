@@ -88,6 +88,8 @@ FIELD_VALUES = {
     "digests": st.dictionaries(st.integers(1, 65535), TEXTS, max_size=3),
     "kept_recipe": st.none() | COUNTS,
     "load_no": COUNTS,
+    "model_id": TEXTS,
+    "kept_gate": TEXTS,
     "recipe": COUNTS,
     "number": COUNTS,
     "code_ms": st.none() | MS,

@@ -1,4 +1,4 @@
-"""The selected recipe's number: on disk with the next commit, there again after every kind of stop."""
+"""The selected recipe's number and the closed gate: on disk with the next commit, there again after every stop."""
 
 from __future__ import annotations
 
@@ -55,3 +55,19 @@ def test_a_file_taken_away_loses_no_number(path, open_database, make_record):
     database.commit()
     database.close()
     assert open_database(path).kept_recipe() == 3
+
+
+@pytest.mark.parametrize("clean", [True, False])
+@pytest.mark.parametrize("model_id", ["pcb/3@01234567", ""])
+def test_the_model_whose_gate_is_closed_is_kept_beside_it(path, open_database, clean, model_id):
+    database = open_database(path)
+    assert database.kept_gate() == ""
+    database.keep_gate("other/1@01234567")
+    database.keep_recipe(3)
+    database.commit()
+    database.keep_gate(model_id)
+    assert database.kept_gate() == model_id
+    database.commit()
+    database.close_cleanly() if clean else database.close()
+    database = open_database(path)
+    assert (database.kept_gate(), database.kept_recipe()) == (model_id, 3)
