@@ -65,7 +65,7 @@ class InspectionSettings(StrictModel):
         ge=8,
         le=4096,
         description="Side of the tiles; unset: the one that computes least for the camera's picture and the recipe's "
-        "region, of those that the bundle offers",
+        "region, of those that the bundle offers; a tune tells whether another one is faster",
     )
     tile_px_max: int | None = Field(
         default=None,
