@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 
 
-def write_atomically(path: Path, data: bytes, like: Path | None = None) -> None:
+def write_atomically(path: Path, data: bytes | memoryview, like: Path | None = None) -> None:
     """Make `path` hold `data`; after a power cut it holds the old content or the new, never a part. Raises OSError.
 
     Until the rename the data lies in a `.NAME.xxxxxxxx.tmp` beside it, which only a power cut leaves behind. It gets

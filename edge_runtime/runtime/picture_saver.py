@@ -11,8 +11,6 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from edge_runtime.errors import StorageError
 from edge_runtime.interfaces import PictureStore
 from edge_runtime.runtime.frame_ring import FrameRing
@@ -131,4 +129,6 @@ class PictureSaver:
 
 def _defective_classes(mask: Mask, classes: Sequence[DefectClass]) -> ImageU8:
     """Class ids where the score reaches its class's threshold, 0 elsewhere."""
-    return np.where(foreground_cells(mask, classes), mask.class_ids, 0).astype(np.uint8)
+    shown = foreground_cells(mask, classes)
+    shown &= mask.class_ids  # 255 or 0 before
+    return shown

@@ -29,21 +29,21 @@ _SAVED = re.compile(_FOLDER + _NAME)
 _TEMPORARY = re.compile(_FOLDER + r"\." + _NAME + r"\.[0-9a-f]+\.tmp")
 
 
-def encode_jpeg(image: ImageU8, quality: int) -> bytes:
+def encode_jpeg(image: ImageU8, quality: int) -> memoryview:
     """`image` (H, W, 3) BGR as JPEG, `quality` 0..100."""
     return _encode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
 
 
-def encode_png(image: ImageU8) -> bytes:
+def encode_png(image: ImageU8) -> memoryview:
     """`image` (H, W) or (H, W, 3) BGR as PNG, without loss."""
     return _encode(".png", image, [])
 
 
-def _encode(suffix: str, image: ImageU8, options: list[int]) -> bytes:
+def _encode(suffix: str, image: ImageU8, options: list[int]) -> memoryview:
     done, data = cv2.imencode(suffix, image, options)
     if not done:
         raise ValueError(f"cannot encode {image.dtype} {image.shape} as {suffix}")
-    return data.tobytes()
+    return data.data
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class ImageStore:
 
     def _encode_files(
         self, stem: str, picture: ImageU8, overlay: Callable[[], ImageU8] | None, mask: ImageU8 | None
-    ) -> dict[str, bytes]:
+    ) -> dict[str, memoryview]:
         check_picture(picture)
         suffix = "png" if self._jpeg_quality is None else "jpg"
         files = {f"{stem}-picture.{suffix}": self._encode(picture)}
@@ -152,10 +152,10 @@ class ImageStore:
             files[f"{stem}-mask.png"] = encode_png(mask)
         return files
 
-    def _encode(self, image: ImageU8) -> bytes:
+    def _encode(self, image: ImageU8) -> memoryview:
         return encode_png(image) if self._jpeg_quality is None else encode_jpeg(image, self._jpeg_quality)
 
-    def _keep(self, kind: str, part_id: int, date: str, files: dict[str, bytes]) -> _Saved | None:
+    def _keep(self, kind: str, part_id: int, date: str, files: dict[str, memoryview]) -> _Saved | None:
         size_bytes = sum(len(data) for data in files.values())
         if size_bytes > self._budget_bytes:
             raise ValueError(f"{size_bytes} bytes exceed the budget of {self._budget_bytes}; raise the budget")
@@ -178,7 +178,7 @@ class ImageStore:
                 f"{free_bytes} bytes free, at least {self._free_bytes_min} must stay; free space on this disk"
             )
 
-    def _write(self, folder: Path, files: dict[str, bytes]) -> tuple[Path, ...]:
+    def _write(self, folder: Path, files: dict[str, memoryview]) -> tuple[Path, ...]:
         """All of `files` or, when it raises OSError, none of them."""
         self._make_folder(folder)
         paths = tuple(folder / name for name in files)

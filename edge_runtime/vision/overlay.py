@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from edge_runtime.values import MAX_DEFECTS, Outcome, Zone, check_picture
-from edge_runtime.vision.blobs import check_mask_size, foreground_cells
+from edge_runtime.vision.blobs import Thresholds, check_mask_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge_runtime.values import Box, Defect, DefectClass, ImageU8, Mask, Polygon, Recipe
+
+    Ints = npt.NDArray[np.intp]
 
 Color = tuple[int, int, int]
 
@@ -30,6 +33,7 @@ OUTCOME_COLORS: dict[Outcome, Color] = {
 }
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 SUBPIXEL_BITS = 4
+BAND_ROWS = 64  # of a mask are tinted at a time: a mask full of defects takes no more memory than one with few
 
 
 class _Pen(NamedTuple):
@@ -89,13 +93,20 @@ def _tint(canvas: ImageU8, mask: Mask, classes: Sequence[DefectClass]) -> None:
     palette = np.zeros((256, 3), np.uint8)
     for known in classes:
         palette[known.class_id] = known.color_bgr
-    ys, xs = np.nonzero(foreground_cells(mask, classes))
-    ids = mask.class_ids[ys, xs]
-    for dy, dx in product(range(mask.stride_px), repeat=2):
-        pixel_ys, pixel_xs = ys * mask.stride_px + dy, xs * mask.stride_px + dx
+    thresholds = Thresholds(classes)
+    for row in range(0, len(mask.scores), BAND_ROWS):
+        class_ids, scores = mask.class_ids[row : row + BAND_ROWS], mask.scores[row : row + BAND_ROWS]
+        ys, xs = np.nonzero(thresholds.foreground(class_ids, scores))
+        _tint_cells(canvas[row * mask.stride_px :], ys, xs, palette[class_ids[ys, xs]], mask.stride_px)
+
+
+def _tint_cells(canvas: ImageU8, ys: Ints, xs: Ints, colors: ImageU8, stride_px: int) -> None:
+    height, width, _ = canvas.shape
+    for dy, dx in product(range(stride_px), repeat=2):
+        pixel_ys, pixel_xs = ys * stride_px + dy, xs * stride_px + dx
         inside = (pixel_ys < height) & (pixel_xs < width)
         at = pixel_ys[inside], pixel_xs[inside]
-        canvas[at] = canvas[at] // 2 + palette[ids[inside]] // 2
+        canvas[at] = canvas[at] // 2 + colors[inside] // 2
 
 
 def _outline(canvas: ImageU8, polygon: Polygon, color: Color, pen: _Pen) -> None:

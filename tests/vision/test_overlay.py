@@ -63,6 +63,17 @@ def test_foreground_cells_are_tinted_and_all_others_left_alone():
     assert (picture[100:][~expected[100:]] == 100).all()
 
 
+def test_every_foreground_cell_of_a_tall_mask_is_tinted_to_the_pictures_edge():
+    """Taller than what is tinted at a time; the last cells overhang the picture by a pixel."""
+    image = gray(3 * 150 - 1, 3 * 20 - 1)
+    class_ids = np.random.default_rng(0).integers(0, 2, (150, 20), np.uint8)
+    mask = Mask(class_ids, np.full_like(class_ids, 255), 3)
+    picture = draw_overlay(image, [], mask, CLASSES, PLAIN, Outcome.PASS)
+    expected = np.kron(class_ids, np.ones((3, 3), np.uint8))[:-1, :-1] > 0
+    np.testing.assert_array_equal((picture == (50, 50, 177)).all(axis=-1)[40:], expected[40:])
+    assert (picture[40:][~expected[40:]] == 100).all()
+
+
 @pytest.mark.parametrize(("zone", "color"), [(Zone.INSPECT, RED), (Zone.IGNORE, IGNORED)])
 def test_a_defect_gets_a_box_on_its_own_pixels(zone, color):
     defect = Defect(1, (50, 120, 80, 150), 900, None, 0.75, zone)
