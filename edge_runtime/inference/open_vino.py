@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edge_runtime.errors import BundleError, InferenceError
 from edge_runtime.inference.bundle import Bundle
 from edge_runtime.inference.network import NetworkSegmenter
+from edge_runtime.inference.open_vino_answer import compare_planes
 from edge_runtime.inference.planes import Port, check_ports, free_sides
 from edge_runtime.vision.preprocess import TilePreprocessor
 
@@ -35,6 +36,8 @@ def open_openvino(bundle: Bundle, target: str = "onnx", threads: int = 1, precis
     if free_sides(bundle, artefact):
         _fix_sides(network, bundle.input_contract, where)
     check_ports(bundle, artefact.file, _ports(network.inputs), _ports(network.outputs))
+    if bundle.manifest.output.kind == "class_and_score":
+        compare_planes(engine, network)
     _take_pixels(engine, network, bundle.input_contract)
     model = _compile(core, network, _properties(threads, precision), where)
     _check_precision(model, precision, where)

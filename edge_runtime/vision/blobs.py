@@ -32,9 +32,6 @@ class _Cells(NamedTuple):
     group: Ints
     group_count: int
 
-    def moved(self, rows: int, columns: int) -> _Cells:
-        return self._replace(ys=self.ys + rows, xs=self.xs + columns)
-
 
 class Thresholds:
     """What makes a cell of a model's answer foreground: a class other than 0 whose threshold its score reaches.
@@ -59,13 +56,17 @@ class Thresholds:
         limits = cv2.LUT(class_ids, self._highest_background)
         return np.asarray(cv2.compare(scores, limits, cv2.CMP_GT), np.uint8)
 
-    def box_xyxy(self, class_ids: ImageU8, scores: ImageU8) -> Box | None:
-        """The least box around the foreground; None where there is none, often after a look at the maxima alone."""
+    def cells(self, class_ids: ImageU8, scores: ImageU8) -> tuple[Ints, Ints]:
+        """Rows and columns of the foreground cells, row by row: quick where they are few."""
         self._check_known(class_ids)
-        if int(scores.max()) < self._lowest:
-            return None
-        x, y, width, height = cv2.boundingRect(self.foreground(class_ids, scores))
-        return (x, y, x + width, y + height) if width else None
+        ys, xs = np.divmod(np.flatnonzero(scores >= self._lowest), scores.shape[1])
+        passed = scores[ys, xs] > self._highest_background[class_ids[ys, xs]]
+        return ys[passed], xs[passed]
+
+    def box_xyxy(self, class_ids: ImageU8, scores: ImageU8) -> Box | None:
+        """The least box around the foreground; None where there is none."""
+        ys, xs = self.cells(class_ids, scores)
+        return (int(xs.min()), int(ys[0]), int(xs.max()) + 1, int(ys[-1]) + 1) if len(ys) else None
 
     def _check_known(self, class_ids: ImageU8) -> None:
         if int(class_ids.max()) < self._all_known_below or not cv2.countNonZero(cv2.LUT(class_ids, self._unknown)):
@@ -96,14 +97,16 @@ def find_defects(
     rows, columns = mask.class_ids.shape
     x0, y0, x1, y1 = within_xyxy_cells or (0, 0, columns, rows)
     class_ids, scores = mask.class_ids[y0:y1, x0:x1], mask.scores[y0:y1, x0:x1]
-    foreground = Thresholds(classes).foreground(class_ids, scores)
+    ys, xs = Thresholds(classes).cells(class_ids, scores)
+    ys, xs = ys + y0, xs + x0
     if has_zones(recipe):
-        watched = watched_cells(recipe.include, recipe.ignore, (rows, columns), mask.stride_px)
-        cv2.bitwise_and(foreground, watched[y0:y1, x0:x1], dst=foreground)
-    if not cv2.countNonZero(foreground):
+        watched = watched_cells(recipe.include, recipe.ignore, (rows, columns), mask.stride_px)[ys, xs] > 0
+        ys, xs = ys[watched], xs[watched]
+    if not len(ys):
         return []
-    cells = _grouped(class_ids, scores, foreground, -(-recipe.join_px // mask.stride_px))
-    return _defects(cells.moved(y0, x0), mask.stride_px, recipe, image_hw)
+    group, group_count = _groups(ys, xs, max(1, -(-recipe.join_px // mask.stride_px)))
+    cells = _Cells(ys, xs, mask.class_ids[ys, xs], mask.scores[ys, xs], group, group_count)
+    return _defects(cells, mask.stride_px, recipe, image_hw)
 
 
 def foreground_cells(mask: Mask, classes: Sequence[DefectClass]) -> ImageU8:
@@ -121,18 +124,32 @@ def check_mask_size(mask: Mask, image_hw: tuple[int, int]) -> None:
         )
 
 
-def _grouped(class_ids: ImageU8, scores: ImageU8, foreground: ImageU8, reach: int) -> _Cells:
-    count, labels = cv2.connectedComponents(_widened(foreground, reach), connectivity=8)
-    xs, ys = cv2.findNonZero(foreground)[:, 0, :].T.astype(np.intp)
-    return _Cells(ys, xs, class_ids[ys, xs], scores[ys, xs], labels[ys, xs].astype(np.intp) - 1, count - 1)
+def _groups(ys: Ints, xs: Ints, reach: int) -> tuple[Ints, int]:
+    """Number each cell's group from 0, and count the groups: cells join when they are at most `reach` apart."""
+    rows, columns = _drawn_together(ys, reach), _drawn_together(xs, reach)
+    plane = np.zeros((int(rows.max()) + 1, int(columns.max()) + 1), np.uint8)
+    plane[rows, columns] = 255
+    count, labels = cv2.connectedComponents(_widened(plane, reach), connectivity=8)
+    return labels[rows, columns].astype(np.intp) - 1, count - 1
 
 
-def _widened(foreground: ImageU8, reach: int) -> ImageU8:
+def _drawn_together(at: Ints, reach: int) -> Ints:
+    """Coordinates from 0 in the same order, with each gap beyond `reach` cut down to one more.
+
+    Two of them are at most `reach` apart exactly if they were: few cells then fit on a small plane, wherever they lie.
+    """
+    used = np.flatnonzero(np.bincount(at))
+    moved = np.zeros(used[-1] + 1, np.intp)
+    moved[used] = np.cumsum(np.minimum(np.diff(used, prepend=used[0]), reach + 1))
+    return moved[at]
+
+
+def _widened(cells: ImageU8, reach: int) -> ImageU8:
     """Blow each cell up to a square of `reach` cells: two squares touch exactly when their cells are within reach."""
-    if reach <= 1:
-        return foreground
-    side = min(reach, max(foreground.shape))
-    return np.asarray(cv2.dilate(foreground, np.ones((side, side), np.uint8), anchor=(0, 0)), np.uint8)
+    if reach == 1:
+        return cells
+    side = min(reach, max(cells.shape))
+    return np.asarray(cv2.dilate(cells, np.ones((side, side), np.uint8), anchor=(0, 0)), np.uint8)
 
 
 def _defects(cells: _Cells, stride_px: int, recipe: Recipe, image_hw: tuple[int, int]) -> list[Defect]:
@@ -181,14 +198,10 @@ def _areas(cells: _Cells, stride_px: int, image_hw: tuple[int, int]) -> Ints:
 
 
 def _class_ids(cells: _Cells) -> Ints:
-    best_sum = np.zeros(cells.group_count)
-    best_id = np.zeros(cells.group_count, np.intp)
-    for class_id in np.flatnonzero(np.bincount(cells.class_ids)):
-        of_class = cells.class_ids == class_id
-        sums = np.bincount(cells.group[of_class], cells.scores[of_class], minlength=cells.group_count)
-        best_id[sums > best_sum] = class_id
-        np.maximum(best_sum, sums, out=best_sum)
-    return best_id
+    ids = int(cells.class_ids.max()) + 1
+    sums = np.bincount(cells.group * ids + cells.class_ids, cells.scores, cells.group_count * ids)
+    likeliest: Ints = sums.reshape(-1, ids).argmax(axis=1)
+    return likeliest
 
 
 def _mean_scores(cells: _Cells) -> Floats:

@@ -153,6 +153,25 @@ def test_looking_only_where_the_tiles_have_foreground_finds_the_same_defects(mas
     assert joined == (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
 
 
+@settings(max_examples=60)
+@given(st.sets(st.tuples(st.integers(0, 200), st.integers(0, 200)), min_size=1, max_size=12), st.integers(0, 60))
+def test_few_cells_far_apart_join_as_near_ones_do(cells, join_px):
+    class_ids = np.zeros((201, 201), np.uint8)
+    class_ids[tuple(zip(*cells, strict=True))] = 1
+    mask, recipe = Mask(class_ids, np.full_like(class_ids, 255), 2), Recipe("far", join_px=join_px)
+    assert find_defects(mask, CLASSES, recipe, (402, 402)) == [
+        naive_defect(group, mask, recipe, (402, 402)) for group in sorted_groups(cells, recipe)
+    ]
+
+
+def sorted_groups(cells: set[tuple[int, int]], recipe: Recipe) -> list[list[tuple[int, int]]]:
+    """By y0, x0, y1, x1 of their boxes."""
+    return sorted(
+        naive_groups(sorted(cells), recipe, 2),
+        key=lambda group: [edge(axis) for edge in (min, max) for axis in zip(*group, strict=True)],
+    )
+
+
 def test_a_clean_tile_has_no_box_and_a_strange_class_is_refused_all_the_same():
     thresholds = Thresholds(CLASSES)
     class_ids = np.array([[0, 1, 2, 7]], np.uint8)
