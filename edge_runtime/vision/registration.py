@@ -13,146 +13,142 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.vision.warp import moved, warped
+
 if TYPE_CHECKING:
     from edge_runtime.values import ImageU8
 
-    Ints = npt.NDArray[np.intp]
     Floats = npt.NDArray[np.float32]
+    ImageU16 = npt.NDArray[np.uint16]
+    Planes = tuple[ImageU8, ...]
+    Yx = tuple[int, int]
 
-PYRAMID = (4, 2, 1)
-COARSE_REACH = 4
-FINE_REACH = 1
+WHOLE_REACHES = (4, 1, 1)  # at a quarter, at half and at the full resolution
+BLOCK_LEVELS = ((4, 2), (2, 1))  # pixels that one stands for, and the reach in such
 BLOCK_PX = 64
-WINDOW_PX = 160
-LOCAL_REACH_PX = 8
+CELL_PX = 16
+BLOCK_CELLS = BLOCK_PX // CELL_PX
+CELLS_AROUND = 3
 GAIN_MIN = 0.15
-LARGEST_MATCHED_PX = 1 << 14
-BAND_PX = 64
+BAND_ROWS = 128
 
 
 def register_template(picture: ImageU8, template: ImageU8, threads: int = 1) -> ImageU8:
     """`template` moved onto `picture`, both grey (H, W) uint8; what moves in from outside repeats the border.
 
-    Shifts of up to 19 px of the whole picture are followed to the pixel, and 8 more px of each block in steps of 2 px,
+    Shifts of up to 19 px of the whole picture are followed to the pixel, and 10 more px of each block in steps of 2 px,
     blended between blocks. A block keeps the whole picture's shift unless its own is clearly better (`GAIN_MIN` of the
     difference that remains), so defects and empty places do not pull at it. The answer is the same for any `threads`.
     Raises ValueError for pictures of different size or dtype.
     """
     if picture.shape != template.shape or picture.ndim != 2 or picture.dtype != np.uint8 or template.dtype != np.uint8:
         raise ValueError(f"picture {picture.shape} and template {template.shape} must be grey uint8 of one size")
-    whole_yx = _whole_shift(picture, template)
-    shifts = _block_shifts(picture, _moved(template, whole_yx), threads)
-    return warped(template, shifts, whole_yx, threads) if shifts.any() else _moved(template, whole_yx)
-
-
-def warped(template: ImageU8, shifts: Floats, whole_yx: tuple[int, int], threads: int = 1) -> ImageU8:
-    """The template moved by the whole picture's shift and, blended between the middles of the blocks, by `shifts`.
-
-    `shifts` float32 (rows, columns, 2) in pixels. Band by band: no plane of numbers is as large as the picture.
-    """
-    (height, width), block_rows = template.shape, shifts.shape[0]
-    across = [cv2.resize(np.ascontiguousarray(shifts[..., axis]), (width, block_rows)) for axis in range(2)]
-    columns, moved = np.arange(width, dtype=np.float32) - np.float32(whole_yx[1]), np.empty_like(template)
-
-    def move(top: int) -> None:
-        band = np.arange(top, min(top + BAND_PX, height))
-        rows = (band - whole_yx[0]).astype(np.float32)
-        from_rows = rows[:, None] - np.rint(_between(across[0], band, height))
-        from_columns = columns - np.rint(_between(across[1], band, height))
-        moved[band] = cv2.remap(template, from_columns, from_rows, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(move, range(0, height, BAND_PX)))  # a band's error is raised here
-    return moved
+        pictures, templates = pool.map(_pyramid, (picture, template))
+        whole_yx = _whole_shift(pictures, templates, pool)
+        if whole_yx != (0, 0):
+            templates = _pyramid(moved(template, whole_yx))
+        shifts = _block_shifts(pictures, templates, pool)
+        return warped(template, shifts, whole_yx, pool)
 
 
-def _between(across: npt.NDArray[Any], band: npt.NDArray[np.intp], height: int) -> Floats:
-    """Rows `band` of `across` stretched to `height` rows, linearly between their middles, as OpenCV does it."""
-    places = ((band + 0.5) * (len(across) / height) - 0.5).astype(np.float32)
-    above = np.floor(places).astype(np.intp)
-    weight = (places - above.astype(np.float32))[:, None]
-    last = len(across) - 1
-    upper, lower = (across[np.clip(rows, 0, last)] for rows in (above, above + 1))
-    return np.asarray(upper * (1 - weight) + lower * weight, np.float32)
+def _pyramid(plane: ImageU8) -> Planes:
+    """The plane at a quarter, at half and at its full resolution."""
+    half = _halved(plane)
+    return _halved(half), half, plane
 
 
-def _whole_shift(picture: ImageU8, template: ImageU8) -> tuple[int, int]:
+def _halved(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Means of 2 x 2 pixels; an odd last row or column is left out."""
+    height, width = (max(1, length // 2) for length in plane.shape)
+    return np.asarray(cv2.resize(plane[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA))
+
+
+def _steps(reach: int) -> list[Yx]:
+    """All shifts (down, right) within `reach`, the smallest first: who takes the first best takes the smallest."""
+    span = range(-reach, reach + 1)
+    return sorted(((y, x) for y in span for x in span), key=lambda yx: abs(yx[0]) + abs(yx[1]))
+
+
+def _whole_shift(pictures: Planes, templates: Planes, pool: ThreadPoolExecutor) -> Yx:
     """Rows and columns to move the template by, found from coarse to fine."""
-    shift_yx = (0, 0)
-    for factor in PYRAMID:
-        small_picture, small_template = (_shrunk(plane, factor) for plane in (picture, template))
-        reach = COARSE_REACH if factor == PYRAMID[0] else FINE_REACH
-        shift_yx = (2 * shift_yx[0], 2 * shift_yx[1])
-        if min(small_picture.shape) > 4 * reach + 2 * (abs(shift_yx[0]) + abs(shift_yx[1])):
-            steps = _best_shift(small_picture, _moved(small_template, shift_yx), reach)[0]
-            shift_yx = (shift_yx[0] + steps[0], shift_yx[1] + steps[1])
-    return shift_yx
+    y, x = 0, 0
+    for picture, template, reach in zip(pictures, templates, WHOLE_REACHES, strict=True):
+        y, x = 2 * y, 2 * x
+        if min(picture.shape) > 4 * reach + 2 * (abs(y) + abs(x)):
+            down, right = _best_step(picture, moved(template, (y, x)), reach, pool)
+            y, x = y + down, x + right
+    return y, x
 
 
-def _shrunk(plane: ImageU8, factor: int) -> ImageU8:
-    if factor == 1:
-        return plane
-    size = (max(1, plane.shape[1] // factor), max(1, plane.shape[0] // factor))
-    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.uint8)
+def _best_step(picture: ImageU8, template: ImageU8, reach: int, pool: ThreadPoolExecutor) -> Yx:
+    """The shift within `reach` of least squared difference where both planes overlap whatever the shift."""
+    steps = _steps(reach)
+    (height, width), inner = picture.shape, picture[reach:-reach, reach:-reach]
+
+    def errors(top: int) -> list[float]:
+        band = inner[top : top + BAND_ROWS]
+        places = [template[top + reach - y :, reach - x : width - reach - x][: len(band)] for y, x in steps]
+        return [cv2.norm(band, place, cv2.NORM_L2SQR) for place in places]  # whole numbers: their sum is exact
+
+    sums = np.sum(list(pool.map(errors, range(0, height - 2 * reach, BAND_ROWS))), axis=0)
+    return steps[int(sums.argmin())]
 
 
-def _best_shift(picture: ImageU8, template: ImageU8, reach: int) -> tuple[tuple[int, int], float]:
-    """The shift within `reach` of least squared difference, the smallest on a tie, and its relative gain."""
-    errors = _squared_differences(picture, template, reach) + 1.0
-    distances = np.add.outer(*(2 * [np.abs(np.arange(2 * reach + 1) - reach)]))
-    best = min(np.flatnonzero(errors.ravel() == errors.min()).tolist(), key=lambda at: int(distances.ravel()[at]))
-    row, column = divmod(best, 2 * reach + 1)
-    return (reach - row, reach - column), float(1.0 - errors[row, column] / errors[reach, reach])
-
-
-def _squared_differences(picture: ImageU8, template: ImageU8, reach: int) -> npt.NDArray[np.float64]:
-    """Entry (i, j): sum of squared differences with the template moved down by reach - i and right by reach - j."""
-    height, width = (length - 2 * reach for length in picture.shape)
-    inner = picture[reach : reach + height, reach : reach + width]
-    if inner.size <= LARGEST_MATCHED_PX:
-        return np.maximum(cv2.matchTemplate(template, np.ascontiguousarray(inner), cv2.TM_SQDIFF), 0.0).astype(float)
-    offsets = range(2 * reach + 1)
-    return np.array(
-        [[cv2.norm(template[i : i + height, j : j + width], inner, cv2.NORM_L2SQR) for j in offsets] for i in offsets]
-    )
-
-
-def _block_shifts(picture: ImageU8, template: ImageU8, threads: int) -> Floats:
+def _block_shifts(pictures: Planes, templates: Planes, pool: ThreadPoolExecutor) -> Floats:
     """float32 (rows, columns, 2): what each block of `BLOCK_PX` moves by beyond the whole picture's shift."""
-    rows, columns = (max(1, -(-length // BLOCK_PX)) for length in picture.shape)
-    small_picture, small_template = _shrunk(picture, 2), _shrunk(template, 2)
-
-    def of_row(row: int) -> list[tuple[float, float]]:
-        return [_block_shift(small_picture, small_template, (row, column)) for column in range(columns)]
-
-    with ThreadPoolExecutor(threads) as pool:
-        shifts = np.array(list(pool.map(of_row, range(rows))), np.float32)
-    return np.dstack([cv2.medianBlur(shifts[..., axis], 3) for axis in range(2)])
-
-
-def _block_shift(picture: ImageU8, template: ImageU8, block: tuple[int, int]) -> tuple[float, float]:
-    """One block's shift in pixels of the full picture, measured at half resolution around it."""
-    reach, half = LOCAL_REACH_PX // 2, WINDOW_PX // 4
-    spans = []
-    for position, length in zip(block, picture.shape, strict=True):
-        centre = position * BLOCK_PX // 2 + BLOCK_PX // 4
-        spans.append(slice(max(0, centre - half), min(length, centre + half)))
-    window, reference = picture[spans[0], spans[1]], template[spans[0], spans[1]]
-    if min(window.shape) <= 4 * reach:
-        return 0.0, 0.0
-    (dy, dx), gain = _best_shift(window, reference, reach)
-    return (2.0 * dy, 2.0 * dx) if gain > GAIN_MIN else (0.0, 0.0)
+    rows, columns = (max(1, -(-length // BLOCK_PX)) for length in pictures[-1].shape)
+    shifts = np.zeros((rows, columns, 2), np.float32)
+    for picture, template, (factor, reach) in zip(pictures, templates, BLOCK_LEVELS, strict=False):
+        laid = warped(template, shifts / np.float32(factor), (0, 0), pool)
+        cells = _cells(picture, laid, CELL_PX // factor, reach, pool)
+        shifts += factor * _clear_steps(_window_sums(cells, (rows, columns)), reach)
+        for axis in range(2):
+            shifts[..., axis] = cv2.medianBlur(np.ascontiguousarray(shifts[..., axis]), 3)
+    return shifts
 
 
-def _moved(plane: ImageU8, shift_yx: tuple[int, int]) -> ImageU8:
-    """The plane moved down and right by whole pixels, its border repeated."""
-    if shift_yx == (0, 0):
-        return plane
-    (top, bottom), (left, right) = (_borders(*each) for each in zip(shift_yx, plane.shape, strict=True))
-    kept = plane[bottom : plane.shape[0] - top, right : plane.shape[1] - left]
-    return np.asarray(cv2.copyMakeBorder(kept, top, bottom, left, right, cv2.BORDER_REPLICATE), np.uint8)
+def _cells(picture: ImageU8, template: ImageU8, cell_px: int, reach: int, pool: ThreadPoolExecutor) -> ImageU16:
+    """uint16 (steps, rows, columns): the mean squared difference in each whole cell after each of `_steps(reach)`."""
+    rows, columns = (length // cell_px for length in picture.shape)
+    bordered = cv2.copyMakeBorder(template, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
+    cells = np.zeros((len(_steps(reach)), rows, columns), np.uint16)
+
+    def compare(first: int) -> None:
+        band = picture[first * cell_px :, : columns * cell_px][: BAND_ROWS // cell_px * cell_px]
+        band = band[: len(band) // cell_px * cell_px]
+        for (y, x), means in zip(_steps(reach), cells, strict=True):
+            top, left = first * cell_px + reach - y, reach - x
+            place = bordered[top : top + band.shape[0], left : left + band.shape[1]]
+            means[first : first + BAND_ROWS // cell_px] = _mean_squares(cv2.absdiff(band, place), cell_px)
+
+    list(pool.map(compare, range(0, rows if columns else 0, BAND_ROWS // cell_px)))
+    return cells
 
 
-def _borders(shift: int, length: int) -> tuple[int, int]:
-    """What becomes free at the beginning and at the end of an axis; something is always kept."""
-    return min(max(0, shift), length - 1), min(max(0, -shift), length - 1)
+def _mean_squares(differences: npt.NDArray[Any], cell_px: int) -> ImageU16:
+    means: ImageU16 = np.multiply(differences, differences, dtype=np.uint16)
+    while cell_px > 1:
+        means, cell_px = _halved(means), cell_px // 2
+    return means
+
+
+def _window_sums(cells: ImageU16, blocks_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """float64 (steps, rows, columns): sums over the cells in and around each block; outside the picture is nothing."""
+    window = BLOCK_CELLS + 2 * CELLS_AROUND
+    padded = np.zeros([blocks * BLOCK_CELLS + 2 * CELLS_AROUND for blocks in blocks_hw], np.uint16)
+    sums = np.empty((len(cells), *blocks_hw))
+    for means, of_step in zip(cells, sums, strict=True):
+        padded[CELLS_AROUND : CELLS_AROUND + means.shape[0], CELLS_AROUND : CELLS_AROUND + means.shape[1]] = means
+        integral = cv2.integral(padded, sdepth=cv2.CV_64F)
+        rows = integral[window::BLOCK_CELLS] - integral[:-window:BLOCK_CELLS]
+        of_step[...] = rows[:, window::BLOCK_CELLS] - rows[:, :-window:BLOCK_CELLS]
+    return sums
+
+
+def _clear_steps(sums: npt.NDArray[np.float64], reach: int) -> Floats:
+    """float32 (rows, columns, 2): each block's best step within `reach`; zero where it is not clearly better."""
+    errors = sums + 1.0  # nothing of nothing is no gain
+    best: Floats = np.array(_steps(reach), np.float32)[errors.argmin(axis=0)]
+    best[errors.min(axis=0) >= (1 - GAIN_MIN) * errors[0]] = 0
+    return best
