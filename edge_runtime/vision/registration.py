@@ -109,7 +109,7 @@ def _block_shifts(pictures: Planes, templates: Planes, pool: ThreadPoolExecutor)
 
 
 def _cells(picture: ImageU8, template: ImageU8, cell_px: int, reach: int, pool: ThreadPoolExecutor) -> ImageU16:
-    """uint16 (steps, rows, columns): the mean squared difference in each whole cell after each of `_steps(reach)`."""
+    """uint16 (steps, rows, columns): how much each whole cell differs after each of `_steps(reach)`."""
     rows, columns = (length // cell_px for length in picture.shape)
     bordered = cv2.copyMakeBorder(template, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
     cells = np.zeros((len(_steps(reach)), rows, columns), np.uint16)
@@ -127,9 +127,11 @@ def _cells(picture: ImageU8, template: ImageU8, cell_px: int, reach: int, pool: 
 
 
 def _mean_squares(differences: npt.NDArray[Any], cell_px: int) -> ImageU16:
-    means: ImageU16 = np.multiply(differences, differences, dtype=np.uint16)
-    while cell_px > 1:
-        means, cell_px = _halved(means), cell_px // 2
+    """Each cell's mean of the squares of what 2 x 2 pixels differ by on average."""
+    pairs = _halved(differences)
+    means: ImageU16 = np.multiply(pairs, pairs, dtype=np.uint16)
+    for _ in range(cell_px.bit_length() - 2):
+        means = _halved(means)
     return means
 
 
