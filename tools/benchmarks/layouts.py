@@ -106,6 +106,7 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
             (
                 {
                     "megapixels": "megapixels",
+                    "tile_px": "tiles of px",
                     "pss_mb": "PSS MB",
                     "uss_mb": "USS MB",
                     "ring_mb": "frame ring MB",
@@ -115,6 +116,7 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
                 },
                 {
                     "megapixels": "megapixels",
+                    "tile_px": "tiles of px",
                     "line_mb": "line MB",
                     "guard_mb": "guard MB",
                     "capture_mb": "capture MB",
@@ -123,7 +125,7 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
                 },
             ),
             Bars(
-                ("megapixels",),
+                ("megapixels", "tile_px"),
                 {
                     "ring_mb": "frame ring",
                     "inspection_mb": "workers",
@@ -135,9 +137,10 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
                 "PSS in MB, each shared page once",
             ),
             {
-                "growth_mb_per_megapixel": "growth, MB per megapixel",
+                "growth_mb_per_megapixel": "growth with the bundle's usual tiles, MB per megapixel",
                 "at_zero_mb": "at 0 megapixels, MB",
                 "worst_residual_mb": "farthest from the line, MB",
+                "step_mb": "what the chosen tiles take beyond the usual ones, MB",
             },
         ),
         "limit": Layout(

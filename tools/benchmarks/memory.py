@@ -1,4 +1,4 @@
-"""`bench memory`: what the whole daemon holds, and how it grows with the picture."""
+"""`bench memory`: what the whole daemon holds, how it grows with the picture, and what larger tiles take."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 import psutil
 
 from edge_runtime.config import load_settings
-from edge_runtime.inference.bundle import load_bundle
+from edge_runtime.inference.bundle import Bundle, load_bundle
 from tools.benchmarks.arithmetic import fit_line
 from tools.benchmarks.daemon import Daemon, daemon_settings, scratch
-from tools.benchmarks.frames import made_frame
+from tools.benchmarks.frames import made_frame, planned
 from tools.benchmarks.report import Clerk, Report, Row
 from tools.benchmarks.smaps import NOTHING, Footprint, footprint, together
 from tools.progress import progress_bar
@@ -33,21 +33,35 @@ class MemoryWish:
 
 
 def bench_memory(wish: MemoryWish) -> Report:
-    """One row for each size: the most that all processes together held while `parts` were inspected.
+    """Two rows for each size: the most that all processes together held while `parts` were inspected.
 
-    At least as many parts as the ring has slots, so that every slot was touched. `growth`: MB per megapixel of
-    picture, by a line through all sizes, for the whole, its frame ring and the rest.
-    Raises BundleError, EdgeRuntimeError.
+    One with the tiles that are chosen for the size, one with the bundle's usual ones; a single one where these are the
+    same. At least as many parts as the ring has slots, so that every slot was touched. `growth` is of the usual tiles
+    alone: a larger tile is a step, told apart (`step_mb`). Raises BundleError, EdgeRuntimeError.
     """
     clerk, bundle = Clerk("memory"), load_bundle(wish.bundle)
-    rows = []
+    usual_px = bundle.input_contract.tile_px
+    wanted = [(side_px, tile_px) for side_px in wish.sides_px for tile_px in (None, usual_px)]
+    rows: list[Row] = []
     with progress_bar("sizes") as advance:
-        for side_px in wish.sides_px:
-            with scratch("memory") as folder:
-                rows.append(_row(folder, wish, side_px, bundle.input_contract.template))
-            advance(len(rows), len(wish.sides_px))
+        for count, (side_px, tile_px) in enumerate(wanted, 1):
+            if tile_px is None or rows[-1]["tile_px"] != tile_px:
+                with scratch("memory") as folder:
+                    rows.append(_row(folder, wish, bundle, side_px, tile_px))
+            advance(count, len(wanted))
     conditions = {"model": bundle.model_id, "backend": wish.backend, "workers": wish.workers}
-    return clerk.report(conditions, rows, growth(rows))
+    usual = [row for row in rows if row["tile_px"] == usual_px]
+    return clerk.report(conditions, rows, {**growth(usual), "step_mb": steps(rows, usual)})
+
+
+def steps(rows: Sequence[Row], usual: Sequence[Row]) -> dict[str, float]:
+    """What other tiles took beyond the usual ones on the same picture, in MB."""
+    usual_mb = {row["side_px"]: row["rest_mb"] for row in usual}
+    others = [row for row in rows if row not in usual and row["side_px"] in usual_mb]
+    return {
+        f"{row['tile_px']} px at {row['megapixels']} megapixels": round(row["rest_mb"] - usual_mb[row["side_px"]], 1)
+        for row in others
+    }
 
 
 def growth(rows: Sequence[Row]) -> dict[str, Any]:
@@ -64,11 +78,14 @@ def growth(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _row(folder: Path, wish: MemoryWish, side_px: int, with_template: bool) -> Row:
-    picture = made_frame(side_px, with_template)
+def _row(folder: Path, wish: MemoryWish, bundle: Bundle, side_px: int, tile_px: int | None) -> Row:
+    picture = made_frame(side_px, bundle.input_contract.template)
     settings = daemon_settings(folder, wish.bundle, picture, wish.workers, wish.backend)
+    if tile_px is not None:
+        settings["inspection"]["tile_px"] = tile_px
     with Daemon(folder, settings) as daemon:
-        slots = load_settings(folder / "config.toml").line.ring_slots
+        told = load_settings(folder / "config.toml")
+        slots = told.line.ring_slots
         parts = max(wish.parts, slots + 1)
         with _Watcher(daemon.processes()) as watcher:
             for _ in range(parts):
@@ -77,6 +94,7 @@ def _row(folder: Path, wish: MemoryWish, side_px: int, with_template: bool) -> R
     return {
         "side_px": side_px,
         "megapixels": round(side_px * side_px / 1e6, 2),
+        "tile_px": planned(told.inspection, bundle, (side_px, side_px))[1].tile_px,
         "parts": parts,
         "slots": slots,
         "pss_mb": _mb(most.pss_kb),

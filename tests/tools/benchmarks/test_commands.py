@@ -68,18 +68,22 @@ def test_start_tells_ready_each_child_each_step_and_a_change_of_model():
 
 
 def test_memory_tells_the_ring_apart():
-    report = rows_of("memory", "--side", 256, "--side", 768, "--parts", 1, "--workers", 1)
-    small, large = report["rows"]
-    for row in (small, large):
+    """And the growth with the picture from what larger tiles take."""
+    report = rows_of("memory", "--side", 512, "--side", 768, "--parts", 1, "--workers", 1)
+    assert [(row["side_px"], row["tile_px"]) for row in report["rows"]] == [(512, 512), (768, 768), (768, 512)]
+    for row in report["rows"]:
         assert row["parts"] == row["slots"] + 1
         assert row["pss_mb"] == pytest.approx(row["ring_mb"] + row["rest_mb"], abs=0.2)
         roles = sum(row[f"{role}_mb"] for role in ("line", "guard", "office", "capture", "inspection"))
         assert roles == pytest.approx(row["rest_mb"], abs=0.5)
         assert 0 < row["uss_mb"] < row["pss_mb"]
     # Every slot holds the picture and two planes of a quarter of its pixels.
-    for row in (small, large):
+    for row in report["rows"]:
         assert row["ring_mb"] == pytest.approx(row["slots"] * row["megapixels"] * 3.5, rel=0.25)
     assert report["summary"]["growth_mb_per_megapixel"]["frame ring"] > 10
+    (step,) = report["summary"]["step_mb"].items()
+    assert step[0] == "768 px at 0.59 megapixels"
+    assert step[1] == pytest.approx(report["rows"][1]["rest_mb"] - report["rows"][2]["rest_mb"], abs=0.1)
 
 
 def test_limit_compares_with_a_matrix_product():
