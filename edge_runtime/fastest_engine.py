@@ -24,7 +24,7 @@ from edge_runtime.engines import (
     tiles_in_use,
     with_tiles,
 )
-from edge_runtime.errors import EdgeRuntimeError, InferenceError
+from edge_runtime.errors import BundleError, EdgeRuntimeError, InferenceError
 from edge_runtime.inference.bundle import Bundle, machine_target
 from edge_runtime.inference.engine_choice import Choice, Trial, keep_choice, machine_key, only_one, read_choice
 from edge_runtime.inference.manifest import COARSE_TARGETS, ONNX_TARGETS, RKNN_TARGETS, form_of
@@ -172,8 +172,8 @@ def candidates(inspection: InspectionSettings, bundle: Bundle) -> Iterator[Inspe
 def measured(
     inspection: InspectionSettings, bundle: Bundle, use: Use, limit_s: float, key: dict[str, str] | None = None
 ) -> Choice:
-    """Every candidate tried with the largest of its tiles in use, see `race`."""
-    entrants = [(each, use.largest_tiles(each, bundle)) for each in candidates(inspection, bundle)]
+    """Every candidate tried with the largest of its tiles in use, see `race`. Raises BundleError as `_entrants`."""
+    entrants = _entrants(inspection, bundle, use)
     sides = sorted({tiles.side_px for _, tiles in entrants})
     log.info("%s: measuring the engines of this machine, tiles of %s px", bundle.model_id, sides)
     load = os.getloadavg()[0]
@@ -186,6 +186,19 @@ def measured(
         [(trial, computes_alone(each)) for trial, (each, _) in zip(trials, entrants, strict=True)], load
     )
     return Choice(key=key or {}, measured_at=SystemClock().utc_now(), trials=tuple(trials), loaded=loaded)
+
+
+def _entrants(inspection: InspectionSettings, bundle: Bundle, use: Use) -> list[tuple[InspectionSettings, Tiles]]:
+    """The candidates that run the tiles wanted, with the largest of them. Raises BundleError where none does."""
+    entrants, problem = [], None
+    for each in candidates(inspection, bundle):
+        try:
+            entrants.append((each, use.largest_tiles(each, bundle)))
+        except BundleError as exc:
+            problem = exc
+    if problem is not None and not entrants:
+        raise problem
+    return entrants
 
 
 def _with_engine(
@@ -203,8 +216,7 @@ def _was_loaded(trials: Iterable[tuple[Trial, bool]], load: float) -> bool:
 
 def _sides_of(inspection: InspectionSettings, bundle: Bundle, use: Use) -> dict[str, Tiles]:
     """The largest tiles in use by each network that may be measured."""
-    every = {target_of(each): each for each in candidates(inspection, bundle)}
-    return {target: use.largest_tiles(each, bundle) for target, each in every.items()}
+    return {target_of(each): tiles for each, tiles in _entrants(inspection, bundle, use)}
 
 
 def _choice_path(bundle: Bundle, data_dir: Path, sides: Mapping[str, Tiles]) -> Path:

@@ -183,7 +183,7 @@ def _table(subject: Subject, figures: Figures, deadline: DeadlineCheck | None) -
             "frame",
             f"p50 {figures.p50_ms:.1f}, p99 {figures.p99_ms:.1f}, max {figures.max_ms:.1f} ms ({figures.frames})",
         ),
-        ("tiles", f"{figures.tiles:g} a frame, {figures.tile_ms:.1f} ms each"),
+        ("tiles", f"{figures.tiles:g} a frame, of {figures.tile_px} px, {figures.tile_ms:.1f} ms each"),
         ("rate", f"{figures.frames_per_s:.2f} frames/s while the next picture always waits"),
         (
             "cores",

@@ -42,6 +42,7 @@ class Finding:
     reasons: tuple[str, ...]
     defects: tuple[Defect, ...] = ()
     tiles: TileCounts = NO_TILES
+    tile_px: int = 0
     ms: dict[str, float] | None = None
 
 
@@ -141,7 +142,7 @@ def _inspect_file(
         write_overlay(overlays / f"{file.stem}-overlay.jpg", image, result, bundle, recipe)
     verdict = result.verdict
     ms = {stage: round(value, 2) for stage, value in result.ms.items()}
-    return Finding(file, verdict.outcome, verdict.reasons, verdict.defects, result.counts, ms)
+    return Finding(file, verdict.outcome, verdict.reasons, verdict.defects, result.counts, result.tile_px, ms)
 
 
 def write_overlay(path: Path, image: ImageU8, result: PoolResult, bundle: Bundle, recipe: Recipe) -> None:
@@ -180,6 +181,7 @@ class _JsonReport:
             "tiles_skipped": finding.tiles.skipped,
             "tiles_audited": finding.tiles.audited,
             "tiles_missed": finding.tiles.missed,
+            "tile_px": finding.tile_px,
             "ms": finding.ms or {},
         }
         print(json.dumps(line), flush=True)

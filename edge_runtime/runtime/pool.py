@@ -31,7 +31,8 @@ PACED_SLOTS, PACED_MIN = (0, 1), 3
 class PoolResult:
     """A picture's verdict, its mask (a copy; None when not inspected), what became of its tiles, and times.
 
-    `ms`: frame (request to verdict), tiles, decide, and predict (sum over all workers).
+    `tile_px`: the tiles' side, 0 when not inspected. `ms`: frame (request to verdict), tiles, decide, and predict (sum
+    over all workers).
     """
 
     verdict: Verdict
@@ -39,6 +40,7 @@ class PoolResult:
     tiles: int
     ms: dict[str, float]
     counts: TileCounts = NO_TILES
+    tile_px: int = 0
 
 
 class InspectionPool:
@@ -95,7 +97,9 @@ class InspectionPool:
         if answer is None:
             return PoolResult(self._lost_verdict(answered_ns), None, sum(left.tiles for left in lefts), ms)
         mask = Mask(arrays.class_ids.copy(), arrays.scores.copy(), self._mask_stride_px)
-        return PoolResult(answer.verdict, mask, answer.tile_counts.computed, ms | answer.stage_ms, answer.tile_counts)
+        ms |= answer.stage_ms
+        counts = answer.tile_counts
+        return PoolResult(answer.verdict, mask, counts.computed, ms, counts, answer.tile_px)
 
     def pace_s(self, image: ImageU8, template: ImageU8 | None, seconds: float) -> float:
         """Seconds a frame when the next picture always waits, as on a busy line: over `seconds`, at least `PACED_MIN`.

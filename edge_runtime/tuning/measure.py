@@ -23,8 +23,9 @@ ALONE_SHARE = 2 / 3
 class Figures:
     """Milliseconds but where a name says else.
 
-    `frames` one after the other, over `seconds`. `tile_ms`: the predictor's time of one tile. `frames_per_s` and
-    `cores_used`, of `cores`, by the workers while the next picture always waits. `load`: the machine's, just before.
+    `frames` one after the other, over `seconds`. `tile_px`, `tile_ms`: side and predictor's time of one tile.
+    `frames_per_s` and `cores_used`, of `cores`, by the workers while the next picture always waits. `load`: the
+    machine's, just before.
     """
 
     frames: int
@@ -33,6 +34,7 @@ class Figures:
     p99_ms: float
     max_ms: float
     tiles: float
+    tile_px: int
     tile_ms: float
     frames_per_s: float
     cores_used: float
@@ -84,6 +86,7 @@ def measure(workers: OpenWorkers, seconds: float, tell: Callable[[float], None])
         p99_ms=percentile(times, 99),
         max_ms=max(times),
         tiles=tiles / len(times),
+        tile_px=results[-1].tile_px,
         tile_ms=sum(result.ms["predict"] for result in results) / max(1, tiles),
         frames_per_s=1 / pace_s,
         cores_used=cores_used,

@@ -16,7 +16,7 @@ import pytest
 from edge_runtime.vision.boards import BoardStyle, paint_board
 
 BUNDLE = Path(__file__).parents[2] / "opt_models" / "board-unet" / "3"
-TILE_KEYS = {"tiles", "tiles_skipped", "tiles_audited", "tiles_missed"}
+TILE_KEYS = {"tiles", "tiles_skipped", "tiles_audited", "tiles_missed", "tile_px"}
 INSPECT_KEYS = {"picture", "outcome", "reasons", "defects", "ms"} | TILE_KEYS
 DEFECT_KEYS = {"class", "class_id", "xyxy_px", "area_px", "area_mm2", "score"}
 

@@ -109,6 +109,12 @@ def test_exact_engines_are_tried_and_coarse_ones_where_both_sides_allow_it(onnx_
     assert tried(with_artefacts(onnx_bundle, onnx={}), auto_coarse=True) == exact
 
 
+def test_a_network_that_does_not_run_the_tiles_that_are_set_is_left_out(onnx_bundle, tmp_path):
+    for told in ({"tile_px": 72}, {"tile_px_max": 56}):
+        with pytest.raises(BundleError, match=r"72 px: its network for onnx runs|smallest tiles have 64 px"):
+            settled(auto(onnx_bundle, **told), onnx_bundle, USE, Store(tmp_path, LIMIT_S))
+
+
 def test_a_process_that_dies_or_hangs_is_a_problem_not_an_end(tmp_path, scripted_bundle, scripted_golden):
     told = {"backend": "scripted"}
     for grey, limit_s, problem in ((241, 60, "its process died (exit code -11)"), (243, 3.0, "not ready within 2.1 s")):
@@ -187,16 +193,6 @@ def test_each_engines_best_time_counts_whenever_it_was_measured():
     assert (joined.attempts, joined.best) == (2, joined.trials[1])
 
 
-def test_a_worker_that_joins_others_keeps_what_they_chose(onnx_bundle, tmp_path, monkeypatch):
-    settled(auto(onnx_bundle), onnx_bundle, USE, Store(tmp_path, LIMIT_S))
-    raw = json.loads(kept(tmp_path).read_text())
-    kept(tmp_path).write_text(json.dumps({**raw, "measured_at": "2020-01-01T00:00:00Z", "loaded": True}))
-    monkeypatch.setattr(subprocess, "Popen", no_process)
-    settled(auto(onnx_bundle), onnx_bundle, USE, Store(tmp_path, LIMIT_S, may_repeat=False))
-    with pytest.raises(AssertionError, match="a process was started"):
-        settled(auto(onnx_bundle), onnx_bundle, USE, Store(tmp_path, LIMIT_S))
-
-
 LATE = Trial(backend="onnxruntime", target="onnx", precision="f32", problem="not ready", out_of_time=True)
 
 
@@ -216,13 +212,18 @@ def test_a_partial_choice_is_used_and_measured_again_later_but_not_for_ever():
     assert "later start" not in str(CHOICE)
 
 
-def test_a_start_after_a_partial_measurement_measures_all_again(onnx_bundle, tmp_path):
+def test_a_start_after_a_partial_measurement_measures_all_again_but_not_a_worker_that_joins_others(
+    onnx_bundle, tmp_path, monkeypatch
+):
     settled(auto(onnx_bundle), onnx_bundle, USE, Store(tmp_path, LIMIT_S))
     raw = json.loads(kept(tmp_path).read_text())
     first, second = raw["trials"]
     partial = {**first, "tile_ms": None, "wall_ms": None, "problem": "not ready within 1.0 s", "out_of_time": True}
     old = {"measured_at": "2020-01-01T00:00:00Z", "loaded": False, "trials": [partial, second]}
     kept(tmp_path).write_text(json.dumps({**raw, **old}))
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", no_process)
+        settled(auto(onnx_bundle), onnx_bundle, USE, Store(tmp_path, LIMIT_S, may_repeat=False))
     settled(auto(onnx_bundle), onnx_bundle, USE, Store(tmp_path, LIMIT_S))
     again = json.loads(kept(tmp_path).read_text())
     assert again["attempts"] == 2
