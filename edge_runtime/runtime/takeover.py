@@ -90,7 +90,7 @@ class Takeover:
         if now_ns - self._since_ns > self._plan.within_ms * NS_PER_MS:
             self._is_asked = self._is_asked and self._attempt is not None
             self.refuse(f"not ready within {self._plan.within_ms / 1000:g} s, waiting for {waits}")
-        else:
+        elif waits:
             self._say(f"waiting for {waits}")
 
     def lost_preparer(self, child: Child) -> bool:
@@ -177,6 +177,7 @@ class Takeover:
             self.refuse("the preparer cannot be started")
 
     def _waits_for(self, in_service: bool) -> str:
+        """In words; empty: all is ready."""
         attempt = self._attempt
         if attempt is None and not in_service:
             return "the line to be in service"
@@ -189,7 +190,7 @@ class Takeover:
             waits.append(f"{len(attempt.workers) - len(attempt.ready)} of {len(attempt.workers)} new workers")
         if not self._capture_is_ready(attempt):
             waits.append("the templates" if self._supervisor.ready(Role.CAPTURE) else "the camera")
-        return " and ".join(waits) or "the next part"
+        return " and ".join(waits)
 
     def _capture_is_ready(self, attempt: _Attempt) -> bool:
         return attempt.capture_loaded and self._supervisor.ready(Role.CAPTURE)

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 import pytest
 from pymodbus.client import ModbusSerialClient, ModbusTcpClient
 from pymodbus.exceptions import ModbusException
@@ -134,6 +135,29 @@ def test_a_recipe_is_selected_for_the_part_that_is_triggered_with_it(modbus_stat
     assert len({*digests.values()}) == len(digests) == 2
     assert station.stop() == 0
     assert [record.verdict.recipe_id for record in station.records()] == ["a", "b", "a", "a"]
+
+
+def test_another_region_is_taken_over_with_a_result_standing_and_the_disk_full(modbus_station: Any) -> None:
+    station, master = modbus_station({"1": DEFECT}, more='[recipe]\nname = "all"\n', deadline_ms=5000)
+    master.wait_until_ready()
+    (office,) = station.children("office")
+    office.rlimit(psutil.RLIMIT_FSIZE, (10, psutil.RLIM_INFINITY))
+    assert master.write(TRIGGER, 1) == 0
+    standing = master.until(lambda image: image["result_id"] != 0)
+    config = station.folder / "config.toml"
+    region = "ignore = [[[50, 90], [100, 90], [100, 150], [50, 150]]]"
+    config.write_text(config.read_text().replace('name = "all"', f'name = "region"\n{region}'))
+    station.process.send_signal(signal.SIGHUP)
+    station.until(lambda: "taken over in" in station.log)
+    first = master.take()
+    assert (first["result_id"], first["outcome"]) == (standing["result_id"], REJECT)
+    assert master.write(TRIGGER, 2) == 0
+    second = master.take(first["result_id"])
+    assert (second["line_seqno"], second["outcome"]) == (2, PASS)
+    assert second["recipe_digest"] != standing["recipe_digest"]
+    office.rlimit(psutil.RLIMIT_FSIZE, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
+    assert station.stop() == 0
+    assert [(r.line_seqno, r.verdict.recipe_id) for r in station.records()] == [(1, "all"), (2, "region")]
 
 
 def test_kill_9_of_the_field_bus_loses_no_result(modbus_station: Any) -> None:

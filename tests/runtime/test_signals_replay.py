@@ -75,7 +75,7 @@ class Replay:
         self.clock = ManualClock()
         self.port = RecordingBytePort(clock=self.clock) if config["serial"] else None
         self.lines = self._build_lines(config) if config["gpio"] else None
-        self.asked_recipes: dict[int, int] = {}
+        self.asked_recipes: dict[int, RecipeFacts] = {}
         self.signals = self._build_signals(config)
         class_names = {int(class_id): name for class_id, name in config["class_names"].items()}
         recipes = tuple(
@@ -145,7 +145,7 @@ class Replay:
 
     def _carry_out(self, action: Action, now_ns: int) -> None:
         if isinstance(action, Capture):
-            self.asked_recipes[action.part_id] = action.recipe
+            self.asked_recipes[action.part_id] = self.control.recipes.get(action.recipe)
 
     # -- events -------------------------------------------------------------------------------------------------
 
@@ -173,7 +173,7 @@ class Replay:
         self.lines.inject_edge(Input(name), active=event.get("active", True))
 
     def _captured(self, part_id: int, event: dict) -> None:
-        picture = Captured(0, part_id, (480, 640), self.now_ns, UTC, self.asked_recipes[part_id])
+        picture = Captured(0, part_id, (480, 640), self.now_ns, UTC, self.asked_recipes[part_id].number)
         self.desk.do(self.control.captured(picture, self.now_ns))
 
     def _not_captured(self, part_id: int, event: dict) -> None:
@@ -183,9 +183,15 @@ class Replay:
         found = tuple(Defect(class_id, (0, 0, 9, 9), area_px, None, 0.9) for class_id, area_px in event["defects"])
         reasons = (event["reason"],) if event["reason"] else ()
         outcome = Outcome(event["outcome"])
-        recipe = self.control.recipes.get(self.asked_recipes[part_id]).name
-        verdict = Verdict(part_id, outcome, reasons, found, len(found), self.now_ns, "model", recipe)
+        recipe = self.asked_recipes[part_id]
+        verdict = Verdict(part_id, outcome, reasons, found, len(found), self.now_ns, recipe.model_id, recipe.name)
         self.desk.do(self.control.inspected(Inspected(verdict), self.now_ns))
+
+    def _taken_over(self, names: list[str], event: dict) -> None:
+        """Other recipes and another model, in the hands of another worker."""
+        recipes = tuple(RecipeFacts(n, name, "other", f"{n + 0xC000:08x}") for n, name in enumerate(names, 1))
+        self.desk.do(self.control.take_over(recipes, 0, self.now_ns))
+        self.desk.do(self.control.worker_ready(1))
 
     def _left(self, part_id: int, event: dict) -> None:
         self.desk.do(self.control.left(0, part_id))
