@@ -169,6 +169,7 @@ class Takeover:
 
     def _begin(self, now_ns: int) -> None:
         self._is_asked = False
+        self._load_no += 1  # an answer still on its way is none to this one
         if self._plan is None:
             self.refuse("this line was started without a settings file")
             return

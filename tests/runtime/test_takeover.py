@@ -115,6 +115,11 @@ def test_what_capture_was_asked_for_by_an_earlier_attempt_or_process_counts_for_
     stale = here.prepare()
     here.takeover.refuse("of a test")
     here.bury(*[child for child in here.supervisor.children if child not in (here.capture, here.made[1])])
+    here.takeover.ask()
+    here.work()
+    here.takeover.loaded(Loaded(stale, DIGESTS))
+    here.takeover.loaded(Loaded(stale, {}, "a template that was damaged then"))
+    assert here.work() == "waiting for the settings to be read"
     again = here.prepare()
     for worker in here.newcomers[-2:]:
         here.takeover.worker_ready(worker, Ready(DIGESTS))
