@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -256,9 +255,5 @@ class InspectionWorker:
 
 
 def _lay_template(arrays: SlotArrays) -> None:
-    """The slot's template, moved in place onto its picture: once a frame, so that no two tiles disagree.
-
-    On all processors that this worker may use: its siblings wait for it.
-    """
-    threads = len(os.sched_getaffinity(0))
-    arrays.template[...] = register_template(grey_of(arrays.image), arrays.template, threads)
+    """The slot's template, moved in place onto its picture: once a frame, so that no two tiles disagree."""
+    arrays.template[...] = register_template(grey_of(arrays.image), arrays.template)

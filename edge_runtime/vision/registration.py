@@ -6,7 +6,6 @@ for each block. Everything depends on the whole pictures alone, so tiles cannot 
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -30,26 +29,24 @@ CELL_PX = 16
 BLOCK_CELLS = BLOCK_PX // CELL_PX
 CELLS_AROUND = 3
 GAIN_MIN = 0.15
-BAND_ROWS = 128
+BAND_ROWS = 256  # what is compared with each of several shifts stays near the processor
 
 
-def register_template(picture: ImageU8, template: ImageU8, threads: int = 1) -> ImageU8:
+def register_template(picture: ImageU8, template: ImageU8) -> ImageU8:
     """`template` moved onto `picture`, both grey (H, W) uint8; what moves in from outside repeats the border.
 
     Shifts of up to 19 px of the whole picture are followed to the pixel, and 10 more px of each block in steps of 2 px,
     blended between blocks. A block keeps the whole picture's shift unless its own is clearly better (`GAIN_MIN` of the
-    difference that remains), so defects and empty places do not pull at it. The answer is the same for any `threads`.
+    difference that remains), so defects and empty places do not pull at it.
     Raises ValueError for pictures of different size or dtype.
     """
     if picture.shape != template.shape or picture.ndim != 2 or picture.dtype != np.uint8 or template.dtype != np.uint8:
         raise ValueError(f"picture {picture.shape} and template {template.shape} must be grey uint8 of one size")
-    with ThreadPoolExecutor(threads) as pool:
-        pictures, templates = pool.map(_pyramid, (picture, template))
-        whole_yx = _whole_shift(pictures, templates, pool)
-        if whole_yx != (0, 0):
-            templates = _pyramid(moved(template, whole_yx))
-        shifts = _block_shifts(pictures, templates, pool)
-        return warped(template, shifts, whole_yx, pool)
+    pictures, templates = _pyramid(picture), _pyramid(template)
+    whole_yx = _whole_shift(pictures, templates)
+    if whole_yx != (0, 0):
+        templates = _pyramid(moved(template, whole_yx))
+    return warped(template, _block_shifts(pictures, templates), whole_yx)
 
 
 def _pyramid(plane: ImageU8) -> Planes:
@@ -70,59 +67,52 @@ def _steps(reach: int) -> list[Yx]:
     return sorted(((y, x) for y in span for x in span), key=lambda yx: abs(yx[0]) + abs(yx[1]))
 
 
-def _whole_shift(pictures: Planes, templates: Planes, pool: ThreadPoolExecutor) -> Yx:
+def _whole_shift(pictures: Planes, templates: Planes) -> Yx:
     """Rows and columns to move the template by, found from coarse to fine."""
     y, x = 0, 0
     for picture, template, reach in zip(pictures, templates, WHOLE_REACHES, strict=True):
         y, x = 2 * y, 2 * x
         if min(picture.shape) > 4 * reach + 2 * (abs(y) + abs(x)):
-            down, right = _best_step(picture, moved(template, (y, x)), reach, pool)
+            down, right = _best_step(picture, moved(template, (y, x)), reach)
             y, x = y + down, x + right
     return y, x
 
 
-def _best_step(picture: ImageU8, template: ImageU8, reach: int, pool: ThreadPoolExecutor) -> Yx:
+def _best_step(picture: ImageU8, template: ImageU8, reach: int) -> Yx:
     """The shift within `reach` of least squared difference where both planes overlap whatever the shift."""
-    steps = _steps(reach)
+    steps, errors = _steps(reach), np.zeros((2 * reach + 1) ** 2)
     (height, width), inner = picture.shape, picture[reach:-reach, reach:-reach]
-
-    def errors(top: int) -> list[float]:
+    for top in range(0, height - 2 * reach, BAND_ROWS):
         band = inner[top : top + BAND_ROWS]
         places = [template[top + reach - y :, reach - x : width - reach - x][: len(band)] for y, x in steps]
-        return [cv2.norm(band, place, cv2.NORM_L2SQR) for place in places]  # whole numbers: their sum is exact
-
-    sums = np.sum(list(pool.map(errors, range(0, height - 2 * reach, BAND_ROWS))), axis=0)
-    return steps[int(sums.argmin())]
+        errors += [cv2.norm(band, place, cv2.NORM_L2SQR) for place in places]
+    return steps[int(errors.argmin())]
 
 
-def _block_shifts(pictures: Planes, templates: Planes, pool: ThreadPoolExecutor) -> Floats:
+def _block_shifts(pictures: Planes, templates: Planes) -> Floats:
     """float32 (rows, columns, 2): what each block of `BLOCK_PX` moves by beyond the whole picture's shift."""
     rows, columns = (max(1, -(-length // BLOCK_PX)) for length in pictures[-1].shape)
     shifts = np.zeros((rows, columns, 2), np.float32)
     for picture, template, (factor, reach) in zip(pictures, templates, BLOCK_LEVELS, strict=False):
-        laid = warped(template, shifts / np.float32(factor), (0, 0), pool)
-        cells = _cells(picture, laid, CELL_PX // factor, reach, pool)
+        laid = warped(template, shifts / np.float32(factor), (0, 0))
+        cells = _cells(picture, laid, CELL_PX // factor, reach)
         shifts += factor * _clear_steps(_window_sums(cells, (rows, columns)), reach)
         for axis in range(2):
             shifts[..., axis] = cv2.medianBlur(np.ascontiguousarray(shifts[..., axis]), 3)
     return shifts
 
 
-def _cells(picture: ImageU8, template: ImageU8, cell_px: int, reach: int, pool: ThreadPoolExecutor) -> ImageU16:
+def _cells(picture: ImageU8, template: ImageU8, cell_px: int, reach: int) -> ImageU16:
     """uint16 (steps, rows, columns): how much each whole cell differs after each of `_steps(reach)`."""
     rows, columns = (length // cell_px for length in picture.shape)
+    whole = picture[: rows * cell_px, : columns * cell_px]
     bordered = cv2.copyMakeBorder(template, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
     cells = np.zeros((len(_steps(reach)), rows, columns), np.uint16)
-
-    def compare(first: int) -> None:
-        band = picture[first * cell_px :, : columns * cell_px][: BAND_ROWS // cell_px * cell_px]
-        band = band[: len(band) // cell_px * cell_px]
+    for top in range(0, whole.shape[0] if columns else 0, BAND_ROWS):
+        band = whole[top : top + BAND_ROWS]
         for (y, x), means in zip(_steps(reach), cells, strict=True):
-            top, left = first * cell_px + reach - y, reach - x
-            place = bordered[top : top + band.shape[0], left : left + band.shape[1]]
-            means[first : first + BAND_ROWS // cell_px] = _mean_squares(cv2.absdiff(band, place), cell_px)
-
-    list(pool.map(compare, range(0, rows if columns else 0, BAND_ROWS // cell_px)))
+            place = bordered[top + reach - y :, reach - x : reach - x + band.shape[1]][: len(band)]
+            means[top // cell_px : (top + BAND_ROWS) // cell_px] = _mean_squares(cv2.absdiff(band, place), cell_px)
     return cells
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -31,7 +30,7 @@ def _borders(shift: int, length: int) -> tuple[int, int]:
     return min(max(0, shift), length - 1), min(max(0, -shift), length - 1)
 
 
-def warped(plane: ImageU8, shifts: Floats, whole_yx: Yx, pool: ThreadPoolExecutor) -> ImageU8:
+def warped(plane: ImageU8, shifts: Floats, whole_yx: Yx) -> ImageU8:
     """The plane moved by `whole_yx` and, blended between the middles of the blocks, by `shifts`; border repeated.
 
     `shifts` float32 (rows, columns, 2), whole numbers of pixels. Patch by patch, a patch lying between the middles of
@@ -43,11 +42,10 @@ def warped(plane: ImageU8, shifts: Floats, whole_yx: Yx, pool: ThreadPoolExecuto
     corners = np.pad(shifts, ((1, 1), (1, 1), (0, 0)), "edge")
     across = [_stretched(corners[:, 1:-1, axis], width) for axis in range(2)]
     (tops, weights), (lefts, _) = _patches(height, rows), _patches(width, columns)
-    agreed, out = _agreed(corners), np.empty_like(plane)
-
-    def fill(row: int) -> None:
+    out = np.empty_like(plane)
+    for row, agreed in enumerate(_agreed(corners)):
         ys = slice(tops[row], tops[row + 1])
-        for shift_yx, run in groupby(range(columns + 1), key=agreed[row].__getitem__):
+        for shift_yx, run in groupby(range(columns + 1), key=agreed.__getitem__):
             patches = list(run)
             xs = slice(lefts[patches[0]], lefts[patches[-1] + 1])
             if ys.start < ys.stop and xs.start < xs.stop:
@@ -56,8 +54,6 @@ def warped(plane: ImageU8, shifts: Floats, whole_yx: Yx, pool: ThreadPoolExecuto
                     blends = [_blend(each[row : row + 2, xs], weights[ys]) for each in across]
                     source = _pulled(plane, ys, xs, whole_yx, blends)
                 out[ys, xs] = source
-
-    list(pool.map(fill, range(rows + 1)))  # an error is raised here
     return out
 
 
@@ -99,7 +95,7 @@ def _source(plane: ImageU8, ys: slice, xs: slice, whole_yx: Yx, shift_yx: Yx | N
 
 def _blend(rows: Floats, weights: Floats) -> Floats:
     """Whole numbers (weights, columns) on the way from the first of two `rows` to the second."""
-    blend: Floats = np.multiply.outer(weights, rows[1] - rows[0])
+    blend: Floats = weights[:, None] * (rows[1] - rows[0])
     blend += rows[0]
     return np.rint(blend, out=blend)
 
