@@ -149,13 +149,14 @@ def test_another_region_is_taken_over_with_a_result_standing_and_the_disk_full(m
     config.write_text(config.read_text().replace('name = "all"', f'name = "region"\n{region}'))
     station.process.send_signal(signal.SIGHUP)
     station.until(lambda: "taken over in" in station.log)
+    assert station.records() == []
+    office.rlimit(psutil.RLIMIT_FSIZE, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
     first = master.take()
     assert (first["result_id"], first["outcome"]) == (standing["result_id"], REJECT)
     assert master.write(TRIGGER, 2) == 0
     second = master.take(first["result_id"])
     assert (second["line_seqno"], second["outcome"]) == (2, PASS)
     assert second["recipe_digest"] != standing["recipe_digest"]
-    office.rlimit(psutil.RLIMIT_FSIZE, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
     assert station.stop() == 0
     assert [(r.line_seqno, r.verdict.recipe_id) for r in station.records()] == [(1, "all"), (2, "region")]
 
