@@ -9,12 +9,14 @@ from functools import partial
 
 from edge_runtime.clock import NS_PER_MS, Clock
 from edge_runtime.processes import freeze_garbage
+from edge_runtime.runtime.changeover import Changeover
 from edge_runtime.runtime.channel import ChannelClosed
 from edge_runtime.runtime.children import Child, Role
 from edge_runtime.runtime.desk import Desk
+from edge_runtime.runtime.field_link import FieldLink
 from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.gate_keeper import GateKeeper
-from edge_runtime.runtime.health import Fault, State
+from edge_runtime.runtime.health import Fault
 from edge_runtime.runtime.line_actions import Action, CancelFrame, OpenGate, StartFrame
 from edge_runtime.runtime.line_control import LineControl, LineRules
 from edge_runtime.runtime.line_snapshot import line_snapshot
@@ -26,14 +28,12 @@ from edge_runtime.runtime.messages import (
     Committed,
     Failed,
     FieldCommands,
-    FieldImage,
     FieldTrouble,
     Inspected,
     Left,
     Loaded,
     Message,
     MessageError,
-    NewRecipes,
     NotCaptured,
     Pong,
     Prepared,
@@ -41,9 +41,7 @@ from edge_runtime.runtime.messages import (
     Ready,
     ReporterTrouble,
     SlotRead,
-    Stop,
     StorageTrouble,
-    TakeOver,
 )
 from edge_runtime.runtime.office_link import OfficeLink
 from edge_runtime.runtime.signals import Signals
@@ -51,7 +49,7 @@ from edge_runtime.runtime.snapshot import Snapshot, to_json
 from edge_runtime.runtime.stop_rules import StopRule
 from edge_runtime.runtime.stopping import Stopping
 from edge_runtime.runtime.supervisor import Supervisor
-from edge_runtime.runtime.takeover import TakenOver, Takeover
+from edge_runtime.runtime.takeover import Takeover
 from edge_runtime.runtime.waiting import Poller, SignalWake
 
 log = logging.getLogger(__name__)
@@ -87,9 +85,9 @@ class Line:
         self._gate = GateKeeper(ring.gate, self._office)
         self._desk = Desk(signals, stop_rule, clock, self._carry_out, self._keep_recipe)
         self._takeover = takeover or Takeover(None, supervisor, "")
-        self._retiring: list[Child] = []
+        self._field = FieldLink(signals, self._desk, supervisor)
+        self._changeover = Changeover(self._takeover, supervisor, self._desk, rules.recipes)
         self._engines = ""
-        self._digests = {recipe.number: recipe.digest for recipe in rules.recipes}
         self._stopping = Stopping(self._desk, supervisor)
         self._next_tick_ns = 0
         self._next_publish_ns = 0
@@ -124,7 +122,7 @@ class Line:
         if now_ns >= self._next_tick_ns:
             self._tick(now_ns)
         self._desk.tell_condition()
-        self._show_field()
+        self._field.show()
 
     def _wait_and_serve(self) -> None:
         sources = self._sources()
@@ -159,7 +157,8 @@ class Line:
             self._office.repeat_records_if_due(self._control)
             self._office.keep_recipe(self._control)
             self._gate.work(self._control.models_in_use)
-        self._take_over_if_due(now_ns)
+        if not self._stopping.is_asked:
+            self._changeover.work(now_ns)
         if self._control is not None:
             self._control.sweep()
         self._supervisor.judge(self._control, self._signals, self._latched_faults(), now_ns)
@@ -178,29 +177,6 @@ class Line:
         """What stands until the controller resets."""
         latched = {Fault.REJECTS: bool(self._desk.stop_rule.reason), Fault.GATE: self._gate.is_closed}
         return [fault for fault, stands in latched.items() if stands]
-
-    # -- the field bus ------------------------------------------------------------------------------------------
-
-    def _ask_field(self, message: FieldCommands | FieldTrouble) -> None:
-        field = self._signals.field
-        if field is None:
-            raise MessageError(f"a {message.kind} message came without a field bus")
-        if isinstance(message, FieldTrouble):
-            field.trouble = message.reason
-            return
-        for event in field.obey(message, self._now_ns()):
-            self._desk.on_event(event)
-
-    def _show_field(self) -> None:
-        """Tell the field bus what has changed; one that is slow gets the newest state when it has read the last."""
-        if self._signals.field is None or not self._supervisor.ready(Role.FIELDBUS):
-            return
-        child = self._supervisor.one(Role.FIELDBUS)
-        if child.has_unsent:
-            return
-        state = self._signals.field.news(self._supervisor.state, self._desk.counters)
-        if state is not None:
-            child.tell(FieldImage(state))
 
     # -- the children -------------------------------------------------------------------------------------------
 
@@ -263,7 +239,7 @@ class Line:
         elif isinstance(message, StorageTrouble):
             self._supervisor.storage_trouble = message.reason
         elif isinstance(message, (FieldCommands, FieldTrouble)):
-            self._ask_field(message)
+            self._field.hear(message, now_ns)
         elif isinstance(message, ReporterTrouble):
             self._supervisor.reporter_trouble = message.reason
         elif self._control is not None:
@@ -303,20 +279,19 @@ class Line:
             self._takeover.worker_ready(child, message)
             self._next_tick_ns = 0
             return
-        if not message.digests.items() <= self._digests.items():
+        if not message.digests.items() <= self._changeover.digests.items():
             log.error(
                 "%s has loaded recipes with digests %s, not %s: a bundle or template was replaced; stop the daemon and "
                 "start it again",
                 child.spec.name,
                 message.digests,
-                self._digests,
+                self._changeover.digests,
             )
             child.kill()
             return
         log.info("%s is ready (process %d)", child.spec.name, child.pid)
         child.greet(self._now_ns())
-        if self._signals.field is not None:
-            self._signals.field.has_news = True  # the newcomer may be the field bus
+        self._field.child_ready()
         newcomers = [child]
         if child.spec.role is Role.OFFICE and self._control is None:
             self._begin(message)
@@ -362,38 +337,6 @@ class Line:
         elif isinstance(action, Archive):
             assert self._control is not None
             self._office.archive(action, self._control)
-
-    # -- taking over --------------------------------------------------------------------------------------------
-
-    def _take_over_if_due(self, now_ns: int) -> None:
-        """Put what is ready into service, between two parts; let workers go that nothing needs any more."""
-        if self._stopping.is_asked:
-            return
-        control = self._control
-        self._takeover.work(control is not None and self._supervisor.state is not State.STARTING, now_ns)
-        if control is None:
-            return
-        new = self._takeover.complete(now_ns)
-        if new is not None:
-            self._take_over(control, new, now_ns)
-        for worker in [each for each in self._retiring if not control.needs(each.spec.index)]:
-            worker.tell(Stop())
-            self._retiring.remove(worker)
-
-    def _take_over(self, control: LineControl, new: TakenOver, now_ns: int) -> None:
-        """Capture first: what it is asked before this is by the old recipes, what comes after by the new ones."""
-        prepared = new.prepared
-        self._supervisor.one(Role.CAPTURE).tell(TakeOver(new.load_no))
-        self._supervisor.one(Role.OFFICE).tell(NewRecipes(prepared.settings))
-        self._retiring += self._supervisor.replace_workers(new.workers)
-        for child in self._supervisor.children:
-            if child not in self._retiring:
-                child.settings_json = prepared.settings
-        self._supervisor.renew(Role.REPORTER)
-        self._digests = {recipe.number: recipe.digest for recipe in prepared.recipes}
-        self._desk.do(control.take_over(prepared.recipes, prepared.recipe_at_start, now_ns))
-        for worker in new.workers:
-            self._desk.do(control.worker_ready(worker.spec.index))
 
     # -- stopping -----------------------------------------------------------------------------------------------
 
