@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +31,7 @@ def _check_plane(name: str, plane: ImageU8, shape: tuple[int, ...], contract: In
         raise InferenceError(f"{name}: dtype must be uint8, not {plane.dtype}; {_answer(contract)}")
     if plane.shape != shape:
         raise InferenceError(f"{name}: shape must be {shape} for life, not {plane.shape}; {_answer(contract)}")
-    row_bytes = int(np.prod(shape[1:]))
+    row_bytes = math.prod(shape[1:])
     if plane.strides[1:] != (row_bytes // shape[1], 1)[: len(shape) - 1] or plane.strides[0] < row_bytes:
         raise InferenceError(f"{name}: only its rows may lie apart, strides are {plane.strides}; {_answer(contract)}")
 

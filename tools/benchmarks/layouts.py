@@ -34,7 +34,9 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
                     "prepare_ms": "prepare ms",
                     "preprocess_ms": "preprocess ms",
                     "place_ms": "place ms",
+                    "spot_ms": "spot ms",
                     "decide_ms": "decide ms",
+                    "handover_ms": "handover ms",
                 },
                 {
                     "workers": "workers",

@@ -64,7 +64,10 @@ def bench_pipeline(wish: PipelineWish) -> Report:
 
 
 def _pool_row(wish: PipelineWish, bundle: Bundle, picture: MadePicture, workers: int, step: Step) -> Row:
-    """Frame, pure predictor and its steps in turn, so that a busy neighbour meets all of them."""
+    """Frame, pure predictor and its steps in turn, so that a busy neighbour meets all of them.
+
+    handover: from the request to the first worker's start, and from the decision to the answer.
+    """
     image_hw = (picture.image.shape[0], picture.image.shape[1])
     settings = workers_settings(wish.bundle, workers, wish.backend, image_hw)
     plan = planned(settings.inspection, bundle, image_hw)[1]
@@ -78,11 +81,11 @@ def _pool_row(wish: PipelineWish, bundle: Bundle, picture: MadePicture, workers:
             frame = inspect_once(pool, picture)
             tile_ms = predictors.tile_ms(-(-tiles // workers))
             stages = {f"{stage}_ms": ms for stage, ms in predictors.stage_ms().items() if stage != "predict"}
-            overhead = frame["frame"] / (tiles * tile_ms / workers)
-            samples.append(
-                {"frame_ms": frame["frame"], "tile_ms": tile_ms, "overhead": overhead, "decide_ms": frame["decide"]}
-                | stages
-            )
+            sample = {"frame_ms": frame["frame"], "tile_ms": tile_ms}
+            sample["overhead"] = frame["frame"] / (tiles * tile_ms / workers)
+            sample["decide_ms"] = frame["decide"]
+            sample["handover_ms"] = frame["frame"] - frame["tiles"] - frame["decide"]
+            samples.append(sample | stages)
             step()
     kept = samples[WARM_UP_ROUNDS:]
     ratios = [sample["overhead"] for sample in kept]

@@ -21,9 +21,10 @@ from edge_runtime.inference.bundle import load_bundle
 from edge_runtime.inference.network import NetworkSegmenter
 from edge_runtime.pictures import grey_of
 from edge_runtime.values import Recipe
+from edge_runtime.vision.blobs import Thresholds
 from edge_runtime.vision.preprocess import cut_tile
 from edge_runtime.vision.registration import register_template
-from edge_runtime.vision.stitching import mask_hw, place_core
+from edge_runtime.vision.stitching import core_cells, mask_hw, place_core
 from edge_runtime.vision.tile_plan import tiles_for
 from tools.benchmarks.arithmetic import medians
 from tools.benchmarks.frames import inspection, planned
@@ -106,10 +107,11 @@ def _serve(end: Connection, job: Job) -> None:
     work_as_a_worker()
     cv2.setNumThreads(1)
     own, (height, width) = inspection(job.bundle, job.workers, job.backend), job.picture.image.shape[:2]
-    segmenter = build_segmenter(own, planned(own, load_bundle(job.bundle), (height, width))[0])
+    bundle = load_bundle(job.bundle)
+    segmenter = build_segmenter(own, planned(own, bundle, (height, width))[0])
     if not isinstance(segmenter, NetworkSegmenter):
         raise ToolError(f"backend {job.backend}: has no network to time")
-    share = _Share(job, segmenter)
+    share = _Share(job, segmenter, Thresholds(bundle.classes))
     share.predict(1)
     take_huge_pages(but_not=())
     end.send({})
@@ -122,14 +124,15 @@ def _serve(end: Connection, job: Job) -> None:
 
 
 class _Share:
-    def __init__(self, job: Job, segmenter: NetworkSegmenter) -> None:
+    def __init__(self, job: Job, segmenter: NetworkSegmenter, thresholds: Thresholds) -> None:
         contract = segmenter.input_contract
         image = job.picture.image
         image_hw = (image.shape[0], image.shape[1])
-        self._picture, self._segmenter = job.picture, segmenter
+        self._picture, self._segmenter, self._thresholds = job.picture, segmenter, thresholds
         self._plan = tiles_for(contract, segmenter.mask_stride_px, image_hw, Recipe("whole"))
         self._tiles = range(job.index, len(self._plan), job.workers)
-        self._plane = np.zeros(mask_hw(image_hw, segmenter.mask_stride_px), np.uint8)
+        cells_hw = mask_hw(image_hw, segmenter.mask_stride_px)
+        self._planes = np.zeros(cells_hw, np.uint8), np.zeros(cells_hw, np.uint8)
         self._tile_px = contract.tile_px
 
     def predict(self, runs: int) -> dict[str, float]:
@@ -138,7 +141,7 @@ class _Share:
         return {"predict": _ms(lambda: [self._segmenter.answer() for _ in range(runs)]) / runs}
 
     def stages(self) -> dict[str, float]:
-        times = self._prepare() | {"preprocess": 0.0, "predict": 0.0, "place": 0.0}
+        times = self._prepare() | {"preprocess": 0.0, "predict": 0.0, "place": 0.0, "spot": 0.0}
         for index in self._tiles:
             for stage, ms in self._one_tile(index).items():
                 times[stage] += ms / len(self._tiles)
@@ -157,12 +160,14 @@ class _Share:
         prepared = time.monotonic_ns()
         planes = self._segmenter.answer()
         predicted = time.monotonic_ns()
-        for plane in planes:
-            place_core(self._plane, plane, self._plan, index, stride_px)
+        for mine, plane in zip(self._planes, planes, strict=True):
+            place_core(mine, plane, self._plan, index, stride_px)
         placed = time.monotonic_ns()
-        stamps = (began, prepared, predicted, placed)
+        core = core_cells(self._plan, index, stride_px)
+        self._thresholds.box_xyxy(self._planes[0][core], self._planes[1][core])
+        stamps = (began, prepared, predicted, placed, time.monotonic_ns())
         steps = [(after - before) / NS_PER_MS for before, after in pairwise(stamps)]
-        return dict(zip(("preprocess", "predict", "place"), steps, strict=True))
+        return dict(zip(("preprocess", "predict", "place", "spot"), steps, strict=True))
 
     def _cut(self, index: int) -> tuple[ImageU8, ImageU8 | None]:
         """Tile `index` of the picture, and of its template where it has one."""
