@@ -33,13 +33,20 @@ def passed_through():
         libc.free(passing)
     return rss_mb() - before
 
+def flooded():
+    before = rss_mb()
+    for block in [taken(20 * MB) for _ in range(6)]:
+        libc.free(block)
+    return rss_mb() - before
+
+steps = {"pass": passed_through, "flood": flooded, "apart": keep_large_apart, "keep": keep_freed}
 for step in sys.argv[1:]:
-    print(passed_through() if step == "pass" else {"apart": keep_large_apart, "keep": keep_freed}[step]())
+    print(steps[step]())
 """
 
 
 def left_mb(*steps: str) -> list[float]:
-    """What each `pass` left behind of 20 MB that were taken and freed."""
+    """What each `pass` left behind of 20 MB that were taken and freed, and each `flood` of 120 MB."""
     done = subprocess.run([sys.executable, "-c", SCRIPT, *steps], capture_output=True, text=True, check=True)
     return [float(line) for line in done.stdout.split() if line != "None"]
 
@@ -52,3 +59,8 @@ def test_what_is_apart_goes_back_at_once_and_what_is_kept_stays():
     assert apart < 2
     assert kept > 15
     assert again < 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone is told")
+def test_a_flood_is_not_kept():
+    assert left_mb("apart", "keep", "flood")[0] < 70
