@@ -132,7 +132,10 @@ ClassicRun = Annotated[
 @bench.command()
 def peers(
     frames: Annotated[
-        Path | None, typer.Argument(help="Folder of pictures of one size; without: made-up boards of 2048 px.")
+        Path | None,
+        typer.Argument(
+            help="Folder of pictures of one size, a data set for a template; without: made-up boards of 2048 px."
+        ),
     ] = None,
     bundle: Annotated[Path, typer.Option(help="Bundle folder, one with an ONNX network.")] = BUNDLE,
     python: Annotated[Path, typer.Option(help="Interpreter of the peers; `make bench-peers` makes it.")] = PEERS_PYTHON,
