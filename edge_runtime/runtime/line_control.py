@@ -130,8 +130,7 @@ class LineControl:
     @property
     def models_in_use(self) -> set[str]:
         """The ids of all models that a part may yet be inspected by."""
-        eras = [self._era, *(part.era for part in self._parts.values() if part.verdict is None)]
-        return {recipe.model_id for era in eras for recipe in era.recipes.values()}
+        return {recipe.model_id for era in self._eras_in_use() for recipe in era.recipes.values()}
 
     @property
     def recipe_missing(self) -> bool:
@@ -179,11 +178,8 @@ class LineControl:
 
     def needs(self, worker: int) -> bool:
         """Whether a part may yet want this worker, or is in its hands."""
-        current = self._workers.get(worker) == self._era.index
-        return current or any(
-            worker in part.holders or (part.verdict is None and self._workers.get(worker) == part.era.index)
-            for part in self._parts.values()
-        )
+        wanted = self._workers.get(worker) in {era.index for era in self._eras_in_use()}
+        return wanted or any(worker in part.holders for part in self._parts.values())
 
     # -- triggers and pictures ----------------------------------------------------------------------------------
 
@@ -377,6 +373,11 @@ class LineControl:
         if self._free_run is not None:
             self._free_slots.append(self._free_run[0])
             self._free_run = None
+
+    def _eras_in_use(self) -> list[_Era]:
+        """That of now, of each part without a verdict, and of the picture that free run has asked for."""
+        asked = [self._free_run[1]] if self._free_run is not None else []
+        return [self._era, *asked, *(part.era for part in self._parts.values() if part.verdict is None)]
 
     def _workers_of(self, era: _Era) -> set[int]:
         return {worker for worker, index in self._workers.items() if index == era.index}

@@ -601,7 +601,24 @@ def test_in_free_run_a_picture_asked_for_before_a_take_over_is_by_the_old_recipe
     here = Here(free_run=True)
     (capture,) = here.control.ask_free_run()
     taken_over(here, NEW)
+    assert (here.control.needs(0), here.control.models_in_use) == (True, {"model", "model-2"})
     (start,) = here.captured(capture)
     assert start.workers == (0,)
     (announce,) = [each for each in here.inspected(7) if isinstance(each, Announce)]
     assert announce.recipe == RECIPE
+    here.control.left(0, 7)
+    here.control.slot_read(7)
+    assert (here.control.needs(0), here.control.models_in_use) == (False, {"model-2"})
+
+
+@pytest.mark.parametrize("camera_dies", [False, True])
+def test_a_free_run_picture_that_does_not_come_keeps_no_old_worker(camera_dies):
+    here = Here(free_run=True)
+    here.control.ask_free_run()
+    taken_over(here, NEW)
+    assert here.control.needs(0)
+    if camera_dies:
+        here.control.camera_lost(here.now_ns)
+    else:
+        here.control.not_captured(0, "no_frame", False, here.now_ns)
+    assert (here.control.needs(0), here.control.models_in_use) == (False, {"model-2"})

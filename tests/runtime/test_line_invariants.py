@@ -196,6 +196,8 @@ class LineMachine(RuleBasedStateMachine):
         if worker is not None and not self.control.needs(index):
             assert worker.era < self.era
             assert (list(worker.asked), worker.inside) == ([], None)
+            newest = [each.slot for each in self.camera_asked or () if each.part_id == 0]
+            assert all(self.slot_eras[slot] != worker.era for slot in newest), "free run's next picture is its own"
             self.a_worker_dies(index)
 
     def selected_at(self, at_ns: int) -> int:
