@@ -76,7 +76,7 @@ class Takeover:
         self._is_asked = True
 
     def work(self, in_service: bool, now_ns: int) -> None:
-        """Begin what was asked for once it can be, say what it waits for, end it when it takes too long.
+        """Begin what was asked for once it can be, say what it waits for, end it when it waits too long.
 
         Call it several times a second. `in_service`: parts may come.
         """
@@ -87,10 +87,12 @@ class Takeover:
         if self._since_ns is None or self._plan is None:
             return
         waits = self._waits_for(in_service)
+        if not waits:
+            return
         if now_ns - self._since_ns > self._plan.within_ms * NS_PER_MS:
             self._is_asked = self._is_asked and self._attempt is not None
             self.refuse(f"not ready within {self._plan.within_ms / 1000:g} s, waiting for {waits}")
-        elif waits:
+        else:
             self._say(f"waiting for {waits}")
 
     def lost_preparer(self, child: Child) -> bool:

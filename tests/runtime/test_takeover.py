@@ -160,6 +160,15 @@ def test_one_that_takes_too_long_is_refused_and_says_what_it_waited_for(here, mi
     assert all(child.is_unwanted for child in here.newcomers)
 
 
+def test_one_that_is_ready_at_last_is_taken_over_though_its_time_is_over(here):
+    here.takeover.loaded(Loaded(here.prepare(), DIGESTS))
+    for worker in here.newcomers:
+        here.takeover.worker_ready(worker, Ready(DIGESTS))
+    assert not here.work(after_ms=WITHIN_MS + 1).startswith("refused")
+    assert here.takeover.complete(here.now_ns).workers == here.newcomers
+    assert here.takeover.told == "taken over in 5001 ms"
+
+
 def test_one_that_cannot_begin_is_told_and_refused_in_time_and_asked_again_begins(here):
     here.takeover.ask()
     assert here.work(in_service=False) == "waiting for the line to be in service"
