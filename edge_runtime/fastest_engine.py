@@ -40,14 +40,21 @@ CHOICES_NAME = "engines"
 
 @dataclass(frozen=True)
 class Use:
-    """What a bundle is used for: its recipes, by their numbers, on pictures of this size."""
+    """What a bundle is used for: its recipes, at least one, by their numbers, on pictures of this size."""
 
     recipes: Mapping[int, Recipe]
     image_hw: tuple[int, int]
 
+    def __post_init__(self) -> None:
+        if not self.recipes:
+            raise ValueError("a bundle that no recipe uses")
+
     @classmethod
     def of(cls, settings: Settings, folder: Path) -> Use:
-        """What the settings have the bundle in this folder do; the pictures are the camera's largest."""
+        """What the settings have the bundle in this folder do, spelt as they spell it; pictures: the camera's largest.
+
+        Raises ValueError for a folder that they do not name.
+        """
         entries = settings.numbered_recipes.items()
         recipes = {number: entry.recipe.value() for number, entry in entries if entry.bundle == folder}
         return cls(recipes, (settings.camera.height_px, settings.camera.width_px))

@@ -55,6 +55,11 @@ class Subject:
     bundle: Bundle
     material: Material
 
+    @property
+    def use(self) -> Use:
+        """All that the settings have the bundle do."""
+        return Use.of(self.settings, _first_folder(self.settings))
+
 
 def run_bench(options: BenchOptions, seconds: float, as_json: bool) -> bool:
     """Measure and print; whether the deadline holds. Raises ConfigError, BundleError, InferenceError."""
@@ -86,7 +91,7 @@ def subject_of(options: BenchOptions) -> Subject:
     os.environ.setdefault("EDGE_RUNTIME_LOG", "WARNING")
     settings = _settings(options)
     check_online(settings.inspection.cpu_affinity)
-    bundle = load_bundle(next(iter(settings.numbered_recipes.values())).bundle)
+    bundle = load_bundle(_first_folder(settings))
     with_template = bundle.input_contract.template
     if options.pictures is not None:
         return Subject(settings, bundle, from_folder(options.pictures, settings, with_template))
@@ -142,6 +147,11 @@ def _settings(options: BenchOptions) -> Settings:
     return settings.model_copy(update={"camera": camera})
 
 
+def _first_folder(settings: Settings) -> Path:
+    """The first recipe's bundle, as the settings name it."""
+    return next(iter(settings.numbered_recipes.values())).bundle
+
+
 def _changed(inspection: InspectionSettings, keys: dict[str, Any]) -> InspectionSettings:
     try:
         return InspectionSettings.model_validate({**inspection.model_dump(), **keys})
@@ -151,8 +161,7 @@ def _changed(inspection: InspectionSettings, keys: dict[str, Any]) -> Inspection
 
 def _engine(subject: Subject) -> str:
     inspection = subject.settings.inspection
-    use = Use.of(subject.settings, subject.bundle.folder)
-    told = told_engine(inspection, subject.bundle, use, subject.settings.station.data_dir)
+    told = told_engine(inspection, subject.bundle, subject.use, subject.settings.station.data_dir)
     return told if inspection.openvino_precision == "f32" else f"{told} in {inspection.openvino_precision}"
 
 

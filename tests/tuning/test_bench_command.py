@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from edge_runtime.commands.bench import BenchOptions, subject_of
 from edge_runtime.commands.daemon_watch import is_daemon
 from edge_runtime.config import load_settings
 from edge_runtime.vision.boards import paint_board
@@ -59,6 +60,20 @@ def test_bench_tells_times_cores_memory_and_the_reserve_before_the_deadline(conf
     deadline = told["deadline"]
     assert deadline["reserve_ms"] == pytest.approx(400 - 10 - told["p99_ms"], abs=0.01)
     assert deadline["holds"] == (deadline["reserve_ms"] > 0)
+
+
+@pytest.mark.parametrize("spelt", ["dots", "link"])
+@pytest.mark.parametrize("by", ["settings", "bundle"])
+def test_a_bundle_is_known_to_its_recipes_however_its_folder_is_spelt(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelt: str, by: str
+) -> None:
+    monkeypatch.setenv("EDGE_RUNTIME_LOG", "WARNING")
+    (tmp_path / "link").symlink_to(BUNDLE)
+    folder = tmp_path / "link" if spelt == "link" else BUNDLE / ".." / BUNDLE.name
+    config.write_text(CONFIG.replace(str(BUNDLE), str(folder)))
+    settings, bundle = (config, None) if by == "settings" else (None, folder)
+    options = BenchOptions(settings, bundle, "auto", "f32", None, None, None, None, reserve=0, force=True)
+    assert list(subject_of(options).use.recipes) == [1]
 
 
 def test_a_deadline_that_cannot_hold_is_exit_code_1(config: Path) -> None:
