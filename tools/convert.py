@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ from tools.opt_targets import ALL_TARGETS, TARGETS, OptFlags, choose_precision, 
 from tools.program_file import FLOAT32, parse_program
 from tools.simulate import Arrays, run_lite, run_paddle
 
+log = logging.getLogger(__name__)
+
 __all__ = ["TARGETS", "Converted", "Parity", "convert_model", "explain_opt", "run_opt"]
 
 FREE_SIDE_PX = 512
@@ -31,6 +34,7 @@ UNEQUAL_SHARE_MAX = 1e-3
 X86_INT8_CRASH = (
     "its x86 INT8 kernels crash on grouped and depthwise convolutions; leave out x86, or give it the float program"
 )
+UNSHARED = "but its passing tensors share no memory: a worker may take up to 1.7 times as much"
 KERNEL_PRECISIONS = {"int8": 2, "fp16": 5}
 
 
@@ -94,14 +98,24 @@ def convert_model(
 
 
 def run_opt(model: ModelFiles, target: str, scratch: Path, precision: str = "fp32") -> Path:
-    """The `.nb` that opt makes in a child process. Raises ConversionError with opt's abort put into words."""
+    """The `.nb` that opt makes in a child process; a warning where only one that takes more memory can be made.
+
+    Raises ConversionError with opt's abort put into words.
+    """
     flags = opt_flags(target, precision)
     try:
         return _run_opt(model, target, scratch, precision, flags)
-    except ConversionError:
+    except ConversionError as exc:
         if not flags.otherwise:
             raise
-    return _run_opt(model, target, scratch, precision, replace(flags, places=flags.otherwise))
+        first = exc
+    try:
+        nb_path = _run_opt(model, target, scratch, precision, replace(flags, places=flags.otherwise))
+    except ConversionError as exc:
+        before = "" if str(exc) == str(first) else f"; before, with the places {flags.places}: {first}"
+        raise ConversionError(f"{exc}{before}") from first
+    log.warning("%s; with the places %s alone it is made, %s", first, flags.otherwise, UNSHARED)
+    return nb_path
 
 
 def _run_opt(model: ModelFiles, target: str, scratch: Path, precision: str, flags: OptFlags) -> Path:

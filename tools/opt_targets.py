@@ -30,7 +30,8 @@ ALLOWED = {
 class OptFlags:
     """opt's `valid_places`, fp16 kernels or not, and `quant_type` of the stored weights ("" = as they are).
 
-    `otherwise`: the places to try where opt makes no use of the first ones ("" = none).
+    `otherwise`: the places to try where opt fails with the first ones, or makes a useless file ("" = none). Such a file
+    takes more memory.
     """
 
     places: str

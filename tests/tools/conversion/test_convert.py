@@ -3,6 +3,7 @@ import re
 import pytest
 
 from edge_runtime.inference.nb_file import read_nb_header
+from tools import opt_targets
 from tools.children import run_child
 from tools.convert import convert_model, run_opt
 from tools.errors import ConversionError
@@ -27,6 +28,24 @@ def test_tensors_that_pass_share_memory_on_x86(exported, tmp_path):
     sharing, plain = run_opt(model, "x86", tmp_path), tmp_path / "plain.nb"
     assert len(tensors(sharing)) < 0.6 * len(tensors(plain))
     assert read_nb_header(sharing).kernels == read_nb_header(plain).kernels
+
+
+def test_a_file_that_can_only_be_made_without_sharing_is_made_and_told(exported, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(opt_targets, "X86_SHARING", "x86,nowhere")
+    made = run_opt(find_model(exported), "x86", tmp_path)
+    (told,) = caplog.messages
+    assert made.exists()
+    assert "opt for x86 failed: opt knows no target nowhere; with the places x86 alone it is made, but" in told
+
+
+def test_where_neither_can_be_made_both_causes_are_told(exported, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(opt_targets, "X86_SHARING", "x86,nowhere")
+    (tmp_path / "opt.x86.fp32.nb").mkdir()  # opt cannot write there
+    causes = r"cannot write .*; before, with the places x86,nowhere: .* opt knows no target nowhere"
+    with pytest.raises(ConversionError, match=causes) as refused:
+        run_opt(find_model(exported), "x86", tmp_path)
+    assert "opt knows no target nowhere" in str(refused.value.__cause__)
+    assert caplog.messages == []
 
 
 def tensors(nb_path):
