@@ -44,6 +44,7 @@ class Racer:
         self.is_proved = False
         self.is_late = False
         self.problem: str | None = None
+        self._began_s = time.monotonic()
         self._turns: list[Answer] = []
         self._rest = b""
         command = [sys.executable, "-m", "edge_runtime.engine_trial"]
@@ -54,6 +55,11 @@ class Racer:
     def waits_for_nothing(self) -> bool:
         """Proved or out."""
         return self.is_proved or self.problem is not None
+
+    @property
+    def age_s(self) -> float:
+        """Since its process was started."""
+        return time.monotonic() - self._began_s
 
     def fileno(self) -> int:
         assert self._process.stdout is not None
@@ -142,7 +148,7 @@ def race(candidates: Iterable[InspectionSettings], limit_s: float) -> list[Trial
         _await_proof(racers, proved_by_s)
         _await_first(racers, until_s)
         for late in (each for each in racers if not each.waits_for_nothing):
-            late.give_up(f"not ready within {limit_s * PROVING_SHARE:.1f} s; raise inspection.start_timeout_ms")
+            late.give_up(f"not ready within {late.age_s:.1f} s; raise inspection.start_timeout_ms")
         _take_turns(racers, until_s)
     finally:
         trials = [racer.trial() for racer in racers]
