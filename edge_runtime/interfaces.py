@@ -240,7 +240,9 @@ class RecordStore(Protocol):
         """Remember which model's gate has missed a defect, written by the next `commit`; empty: none."""
         ...
 
-    def kept_gate(self) -> str: ...
+    def kept_gate(self) -> str:
+        """The model whose gate was kept last; empty: none."""
+        ...
 
     def commit(self) -> list[int]:
         """Write what was added; the part ids now on disk. What could not be written stays for a later commit."""

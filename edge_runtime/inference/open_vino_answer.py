@@ -12,7 +12,7 @@ FROM_CLASS_IDS_TO_LOGITS = ("Convert", "Add", "Squeeze", "TopK", "Slice")
 def compare_planes(engine: Any, network: Any) -> None:
     """Have the likeliest defect found by comparing the classes' planes with each other.
 
-    OpenVINO (seen with 2026.4) looks for it cell by cell, by TopK, which takes a quarter of a tile in bf16. The
+    OpenVINO (seen with 2026.4) looks for it cell by cell, by TopK, which takes a fifth of a tile in bf16. The
     network's sides are fixed. One that does not end as `tools.onnx_file` writes it stays as it is.
     """
     result = next(each for each in network.get_results() if "class_ids" in each.input_value(0).get_names())
