@@ -1,9 +1,9 @@
 """Shared memory for frames and masks: an anonymous file that vanishes with the last process that holds it.
 
 Layout: one page of process state, then the slots. A slot is a header page, the picture, the class plane, the score
-plane and the template; pages that are never touched cost nothing. The header has one entry for each of the last parts,
-so that a worker that still asks for an old part's tiles never meets the counters of the new one. Numpy is not imported
-here: the line process uses this module.
+plane, the template and the tiles' fates; pages that are never touched cost nothing. The header has one entry for each
+of the last parts, so that a worker that still asks for an old part's tiles never meets the counters of the new one.
+Numpy is not imported here: the line process uses this module.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from enum import IntEnum
 from functools import partial
 
 from edge_runtime.runtime.gate_latch import GateLatch
-from edge_runtime.values import Box, TileCounts
+from edge_runtime.values import Box
 
 PAGE_BYTES = mmap.PAGESIZE
 MAX_WORKERS = 128
@@ -36,8 +36,6 @@ _PLAN_AT = 20
 _PLAN = struct.Struct("<I")
 _BEGAN_AT = 24
 _BEGAN = struct.Struct("<Q")
-_FATES_AT = 32
-_FATES = struct.Struct("<IIII")  # tiles skipped, audited, missed, doubted
 _SPOT_AT = 48
 _SPOT = struct.Struct("<IIII")
 _NO_SPOT = (2**32 - 1, 2**32 - 1, 0, 0)
@@ -49,7 +47,7 @@ _GATE_AT = MAX_WORKERS * _WORKING_ON.size
 class TileFate(IntEnum):
     """What became of a claimed tile. Audited: the gate called it clean, and it was; missed: it was not.
 
-    Doubted: it was audited as well, and holds what only the whole frame can tell.
+    Doubted: it was audited as well, and holds what its neighbours tell more of.
     """
 
     COMPUTED = 0
@@ -76,7 +74,7 @@ class RingLayout:
 
     @property
     def slot_bytes(self) -> int:
-        return PAGE_BYTES + _whole_pages(3 * self.max_pixels) + 3 * _whole_pages(self.max_pixels)
+        return PAGE_BYTES + _whole_pages(3 * self.max_pixels) + 4 * _whole_pages(self.max_pixels)
 
     @property
     def total_bytes(self) -> int:
@@ -98,6 +96,10 @@ class RingLayout:
 
     def template_at(self, slot: int) -> int:
         return self.scores_at(slot) + _whole_pages(self.max_pixels)
+
+    def fates_at(self, slot: int) -> int:
+        """One byte for each tile; there are no more than pixels, for their cores are disjoint."""
+        return self.template_at(slot) + _whole_pages(self.max_pixels)
 
 
 class FrameRing:
@@ -159,7 +161,6 @@ class FrameRing:
         self.memory[entry + _CANCELLED_AT] = 0
         _PLAN.pack_into(self.memory, entry + _PLAN_AT, 0)
         _BEGAN.pack_into(self.memory, entry + _BEGAN_AT, 0)
-        _FATES.pack_into(self.memory, entry + _FATES_AT, 0, 0, 0, 0)
         _SPOT.pack_into(self.memory, entry + _SPOT_AT, *_NO_SPOT)
         _PROGRESS.pack_into(self.memory, entry, part_id, 0, 0)
         self._started[slot] = part_id
@@ -236,14 +237,14 @@ class FrameRing:
         self.rest(worker)
         return None
 
-    def finish(self, slot: int, part_id: int, tile_count: int, worker: int, fate: TileFate = TileFate.COMPUTED) -> bool:
+    def finish(self, slot: int, part_id: int, tile_count: int, tile: int, fate: TileFate = TileFate.COMPUTED) -> bool:
         """Count a claimed tile as done; True for exactly one caller, the one whose tile was the frame's last."""
         entry = self._entry_at(slot, part_id)
         with self._locked(entry):
             owner, claimed, finished = _PROGRESS.unpack_from(self.memory, entry)
             if owner != part_id:
                 return False
-            self._count_fate(entry, fate)
+            self.memory[self.layout.fates_at(slot) + tile] = fate
             _PROGRESS.pack_into(self.memory, entry, owner, claimed, finished + 1)
             return int(finished) + 1 == tile_count
 
@@ -262,16 +263,10 @@ class FrameRing:
         x0, y0, x1, y1 = map(int, _SPOT.unpack_from(self.memory, self._entry_at(slot, part_id) + _SPOT_AT))
         return (x0, y0, x1, y1) if x0 < x1 else None
 
-    def tile_counts(self, slot: int, part_id: int) -> TileCounts:
-        """What became of the frame's tiles, for the one who finished the last."""
-        entry = self._entry_at(slot, part_id)
-        finished = int(_PROGRESS.unpack_from(self.memory, entry)[2])
-        skipped, audited, missed, _ = map(int, _FATES.unpack_from(self.memory, entry + _FATES_AT))
-        return TileCounts(finished - skipped, skipped, audited, missed)
-
-    def doubted(self, slot: int, part_id: int) -> bool:
-        """Whether a tile was, for the one who finished the last."""
-        return bool(_FATES.unpack_from(self.memory, self._entry_at(slot, part_id) + _FATES_AT)[3])
+    def fates(self, slot: int, tile_count: int) -> list[TileFate]:
+        """What became of each of the frame's tiles, for the one who finished the last."""
+        start = self.layout.fates_at(slot)
+        return [TileFate(fate) for fate in self.memory[start : start + tile_count]]
 
     def is_open(self, slot: int, part_id: int) -> bool:
         """Whether the slot is still this part's, and not cancelled."""
@@ -285,14 +280,6 @@ class FrameRing:
     def rest(self, worker: int) -> None:
         """Nothing is lost if this worker dies now."""
         self._set_working_on(worker, 0)
-
-    def _count_fate(self, entry: int, fate: TileFate) -> None:
-        skipped, audited, missed, doubted = _FATES.unpack_from(self.memory, entry + _FATES_AT)
-        skipped += fate is TileFate.SKIPPED
-        audited += fate in (TileFate.AUDITED, TileFate.MISSED, TileFate.DOUBTED)
-        missed += fate is TileFate.MISSED
-        doubted += fate is TileFate.DOUBTED
-        _FATES.pack_into(self.memory, entry + _FATES_AT, skipped, audited, missed, doubted)
 
     def _open(self, entry: int, part_id: int) -> bool:
         """Whether the entry is this part's and not cancelled."""

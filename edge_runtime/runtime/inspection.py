@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,17 @@ from edge_runtime.runtime.channel import Channel
 from edge_runtime.runtime.frame_ring import FrameRing, TileFate
 from edge_runtime.runtime.messages import Inspect, Inspected, Left, Ping, Pong, Ready, Stop
 from edge_runtime.runtime.slot_arrays import SlotArrays, slot_arrays
-from edge_runtime.runtime.tile_gate import TileGate, audit_fate, lies_in, skip_tile
-from edge_runtime.values import Defect, DefectClass, Mask, Recipe, TileCounts, TilePlan, Verdict
-from edge_runtime.vision.blobs import Thresholds, find_defects
+from edge_runtime.runtime.tile_gate import (
+    TileGate,
+    audit_fate,
+    counts_of,
+    missed_tiles,
+    skip_tile,
+    tiles_to_ask,
+    tiles_with,
+)
+from edge_runtime.values import Defect, DefectClass, Mask, Recipe, TilePlan, Verdict
+from edge_runtime.vision.blobs import LocatedDefects, Thresholds, find_defects, locate_defects, reach_cells
 from edge_runtime.vision.decision import is_counted, make_verdict
 from edge_runtime.vision.preprocess import cut_tile
 from edge_runtime.vision.regions import clear_unwatched
@@ -94,18 +102,19 @@ class RecipeWork:
         defects = self._defects(arrays, plan.image_hw, self.spot(arrays, plan, index))
         return audit_fate(defects, self._counts, plan.cores_xyxy_px[index], plan.image_hw, self._plan.recipe.join_px)
 
-    def confirmed_doubts(self, part_id: int, arrays: SlotArrays, plan: TilePlan, spotted: Box | None) -> int:
-        """How many doubted tiles hold a piece of a defect that the recipe counts, in a frame computed whole."""
-        assert self.gate is not None
-        counted = [each.xyxy_px for each in self._defects(arrays, plan.image_hw, spotted) if self._counts(each)]
-        audited = [index for index in range(len(plan)) if self.gate.audits(part_id, index)]
-        doubted = [
-            index
-            for index in audited
-            if self.gate.calls_clean(arrays, plan, index) and self.audit(arrays, plan, index) is TileFate.DOUBTED
-        ]
-        pieces = (self._defects(arrays, plan.image_hw, self.spot(arrays, plan, index)) for index in doubted)
-        return sum(any(lies_in(each.xyxy_px, box) for each in some for box in counted) for some in pieces)
+    def locate(self, arrays: SlotArrays, plan: TilePlan, spotted: Box | None) -> LocatedDefects:
+        """All defects of a frame whose tiles are done, and their cells. `spotted` as in `decide`."""
+        mask = Mask(arrays.class_ids, arrays.scores, self.mask_stride_px)
+        return locate_defects(mask, self._plan.classes, self._plan.recipe, plan.image_hw, spotted)
+
+    def tiles_to_ask(self, found: LocatedDefects, plan: TilePlan, fates: Sequence[TileFate]) -> list[int]:
+        """The skipped tiles that may tell more of what the doubted ones hold."""
+        reach = reach_cells(self._plan.recipe, self.mask_stride_px)
+        return tiles_to_ask(found, plan, fates, self.mask_stride_px, reach)
+
+    def missed_tiles(self, found: LocatedDefects, plan: TilePlan, fates: Sequence[TileFate]) -> list[int]:
+        """The doubted tiles that hold a piece of a defect that the recipe counts, when there are none to ask."""
+        return missed_tiles(found, self._counts, plan, fates, self.mask_stride_px)
 
     def _defects(self, arrays: SlotArrays, image_hw: tuple[int, int], within: Box | None) -> list[Defect]:
         """In the box of the mask's cells that holds all there is to look at; None: there is nothing."""
@@ -168,7 +177,7 @@ class InspectionWorker:
             fate, spent_ns = self._do_tile(request, work, arrays, plan, tile)
             predict_ns += spent_ns
             tiles += fate is not TileFate.SKIPPED
-            if self._ring.finish(request.slot, request.part_id, len(plan), self._index, fate):
+            if self._ring.finish(request.slot, request.part_id, len(plan), tile, fate):
                 self._conclude(request, work, arrays, plan)
             self._ring.rest(self._index)
         self._channel.send_patiently(Left(request.part_id, tiles, predict_ns / NS_PER_MS))
@@ -209,49 +218,57 @@ class InspectionWorker:
 
     def _conclude(self, request: Inspect, work: RecipeWork, arrays: SlotArrays, plan: TilePlan) -> None:
         """The frame's last tile is done: decide and tell the line."""
-        counts = self._ring.tile_counts(request.slot, request.part_id)
-        doubted = self._ring.doubted(request.slot, request.part_id)
+        fates = self._ring.fates(request.slot, len(plan))
         # A reset may have opened the gate since: what this frame has missed still tells of this frame.
-        if (self._ring.gate.is_closed or counts.missed or doubted) and counts.skipped:
-            counts = self._make_up(request, work, arrays, plan, counts)
+        if self._ring.gate.is_closed or TileFate.MISSED in fates:
+            self._make_up(request, work, arrays, plan, fates, tiles_with(TileFate.SKIPPED, fates))
+        if TileFate.DOUBTED in fates:
+            self._resolve_doubts(request, work, arrays, plan, fates)
         spotted = self._ring.spotted(request.slot, request.part_id)
-        if doubted:
-            counts = self._resolve_doubts(request, work, arrays, plan, spotted, counts)
         tiled_ns = self._clock.monotonic_ns()
         verdict = work.decide(request, arrays, spotted, self._clock)
         decided_ns, began_ns = verdict.decided_ns, self._ring.began_ns(request.slot, request.part_id) or tiled_ns
         stage_ms = {"tiles": (tiled_ns - began_ns) / NS_PER_MS, "decide": (decided_ns - tiled_ns) / NS_PER_MS}
-        self._channel.send_patiently(Inspected(verdict, stage_ms, counts, plan.tile_px))
+        self._channel.send_patiently(Inspected(verdict, stage_ms, counts_of(fates), plan.tile_px))
 
     def _make_up(
-        self, request: Inspect, work: RecipeWork, arrays: SlotArrays, plan: TilePlan, counts: TileCounts
-    ) -> TileCounts:
-        """Compute the tiles that were skipped by a gate which has missed a defect since, or may have."""
-        assert work.gate is not None
-        for index in range(len(plan)):
-            if self._ring.is_open(request.slot, request.part_id) and work.gate.calls_clean(arrays, plan, index):
-                self._inspect_tile(request, work, arrays, plan, index)
-        return TileCounts(len(plan), 0, counts.audited, counts.missed)
-
-    def _resolve_doubts(
         self,
         request: Inspect,
         work: RecipeWork,
         arrays: SlotArrays,
         plan: TilePlan,
-        spotted: Box | None,
-        counts: TileCounts,
-    ) -> TileCounts:
-        """All tiles are computed: whether those were misses that one tile alone could not tell.
+        fates: list[TileFate],
+        skipped: Sequence[int],
+    ) -> None:
+        """Compute these tiles, which were skipped by a gate that has missed a defect since, or may have."""
+        for index in skipped:
+            if self._ring.is_open(request.slot, request.part_id):
+                self._inspect_tile(request, work, arrays, plan, index)
+                fates[index] = TileFate.COMPUTED
+
+    def _resolve_doubts(
+        self, request: Inspect, work: RecipeWork, arrays: SlotArrays, plan: TilePlan, fates: list[TileFate]
+    ) -> None:
+        """Compute what tells whether the doubted tiles were misses, and all tiles if one was.
 
         A frame that was cancelled is not whole, and lets no part through.
         """
-        if not self._ring.is_open(request.slot, request.part_id):
-            return counts
-        confirmed = work.confirmed_doubts(request.part_id, arrays, plan, spotted)
-        if confirmed:
+        locate = partial(self._locate, request, work, arrays, plan)
+        found = locate()
+        while asked := work.tiles_to_ask(found, plan, fates):
+            self._make_up(request, work, arrays, plan, fates, asked)
+            if not self._ring.is_open(request.slot, request.part_id):
+                return
+            found = locate()
+        missed = work.missed_tiles(found, plan, fates)
+        for index in missed:
+            fates[index] = TileFate.MISSED
+        if missed:
             self._close_gate(request, work)
-        return replace(counts, missed=counts.missed + confirmed)
+            self._make_up(request, work, arrays, plan, fates, tiles_with(TileFate.SKIPPED, fates))
+
+    def _locate(self, request: Inspect, work: RecipeWork, arrays: SlotArrays, plan: TilePlan) -> LocatedDefects:
+        return work.locate(arrays, plan, self._ring.spotted(request.slot, request.part_id))
 
 
 def _lay_template(arrays: SlotArrays) -> None:

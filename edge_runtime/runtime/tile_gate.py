@@ -6,14 +6,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from edge_runtime.runtime.frame_ring import TileFate
 from edge_runtime.runtime.slot_arrays import SlotArrays
-from edge_runtime.values import TilePlan
+from edge_runtime.values import TileCounts, TilePlan
 from edge_runtime.vision.gate import TemplateGate, is_audited
-from edge_runtime.vision.stitching import clear_core
+from edge_runtime.vision.stitching import clear_core, core_cells
 
 if TYPE_CHECKING:
     from edge_runtime.values import Box, Defect
+    from edge_runtime.vision.blobs import LocatedDefects
+
+    Ints = npt.NDArray[np.intp]
+    Bools = npt.NDArray[np.bool_]
 
 Counts = Callable[["Defect"], bool]
 
@@ -45,7 +52,7 @@ def audit_fate(
     """What an audit by the cells of one tile alone says of the gate that called it clean.
 
     `counts`: whether the recipe counts a defect. One that may go on outside the tile's core can become more than it
-    seems, or less: it takes the whole frame.
+    seems, or less: it takes the tiles around.
     """
     outside = [each for each in defects if goes_on_outside(each.xyxy_px, core_xyxy_px, image_hw, join_px)]
     if any(counts(each) for each in defects if each not in outside):
@@ -61,7 +68,44 @@ def goes_on_outside(xyxy_px: Box, core_xyxy_px: Box, image_hw: tuple[int, int], 
     return any(inside and gap_px < max(join_px, 1) for gap_px, inside in gaps_px)
 
 
-def lies_in(inner_xyxy_px: Box, outer_xyxy_px: Box) -> bool:
-    x0, y0, x1, y1 = inner_xyxy_px
-    left, top, right, bottom = outer_xyxy_px
-    return left <= x0 and top <= y0 and x1 <= right and y1 <= bottom
+def missed_tiles(
+    found: LocatedDefects, counts: Counts, plan: TilePlan, fates: Sequence[TileFate], mask_stride_px: int
+) -> list[int]:
+    """The doubted tiles whose core has a cell of a defect that counts, when there are no `tiles_to_ask`."""
+    counted = np.array([counts(each) for each in found.defects], np.bool_)[found.places]
+    ys, xs = found.ys[counted], found.xs[counted]
+    return [index for index in tiles_with(TileFate.DOUBTED, fates) if _near(ys, xs, plan, index, mask_stride_px).any()]
+
+
+def tiles_to_ask(
+    found: LocatedDefects, plan: TilePlan, fates: Sequence[TileFate], mask_stride_px: int, reach: int
+) -> list[int]:
+    """The skipped tiles in which a doubted tile's defect may go on: they come within `reach` cells of a cell of it.
+
+    Where there are none the defects of all doubted tiles are those of a frame without a gate.
+    """
+    unsure = np.zeros(len(found.defects), np.bool_)
+    for index in tiles_with(TileFate.DOUBTED, fates):
+        unsure[found.places[_near(found.ys, found.xs, plan, index, mask_stride_px)]] = True
+    ys, xs = found.ys[unsure[found.places]], found.xs[unsure[found.places]]
+    skipped = tiles_with(TileFate.SKIPPED, fates)
+    return [index for index in skipped if _near(ys, xs, plan, index, mask_stride_px, reach).any()]
+
+
+def tiles_with(fate: TileFate, fates: Sequence[TileFate]) -> list[int]:
+    return [index for index, each in enumerate(fates) if each is fate]
+
+
+def counts_of(fates: Sequence[TileFate]) -> TileCounts:
+    """Of all tiles of a frame."""
+    skipped, missed = fates.count(TileFate.SKIPPED), fates.count(TileFate.MISSED)
+    audited = fates.count(TileFate.AUDITED) + fates.count(TileFate.DOUBTED) + missed
+    return TileCounts(len(fates) - skipped, skipped, audited, missed)
+
+
+def _near(ys: Ints, xs: Ints, plan: TilePlan, index: int, mask_stride_px: int, reach: int = 0) -> Bools:
+    """True for each cell in the tile's core, or at most `reach` cells from it."""
+    rows, columns = core_cells(plan, index, mask_stride_px)
+    in_rows = (ys >= rows.start - reach) & (ys < rows.stop + reach)
+    near: Bools = in_rows & (xs >= columns.start - reach) & (xs < columns.stop + reach)
+    return near

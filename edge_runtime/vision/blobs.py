@@ -33,6 +33,15 @@ class _Cells(NamedTuple):
     group_count: int
 
 
+class LocatedDefects(NamedTuple):
+    """Defects as `find_defects` sorts them; of each of their cells the row, the column and the place in `defects`."""
+
+    defects: list[Defect]
+    ys: Ints
+    xs: Ints
+    places: Ints
+
+
 class Thresholds:
     """What makes a cell of a model's answer foreground: a class other than 0 whose threshold its score reaches.
 
@@ -93,6 +102,34 @@ def find_defects(
     `within_xyxy_cells` is known to hold all the foreground there is (`Thresholds.box_xyxy`): nothing else is looked at.
     Raises ValueError for a class id that `classes` does not name and for a mask of another size than the image's.
     """
+    cells = _grouped_cells(mask, classes, recipe, image_hw, within_xyxy_cells)
+    return _sorted_defects(cells, mask.stride_px, recipe, image_hw)[0] if cells else []
+
+
+def locate_defects(
+    mask: Mask,
+    classes: Sequence[DefectClass],
+    recipe: Recipe,
+    image_hw: tuple[int, int],
+    within_xyxy_cells: Box | None = None,
+) -> LocatedDefects:
+    """`find_defects`, with the cells of each."""
+    cells = _grouped_cells(mask, classes, recipe, image_hw, within_xyxy_cells)
+    if cells is None:
+        nothing = np.zeros(0, np.intp)
+        return LocatedDefects([], nothing, nothing, nothing)
+    defects, order = _sorted_defects(cells, mask.stride_px, recipe, image_hw)
+    return LocatedDefects(defects, cells.ys, cells.xs, np.argsort(order)[cells.group])
+
+
+def reach_cells(recipe: Recipe, mask_stride_px: int) -> int:
+    """Cells of one defect are neighbours at most so far apart, along x and along y."""
+    return max(1, -(-recipe.join_px // mask_stride_px))
+
+
+def _grouped_cells(
+    mask: Mask, classes: Sequence[DefectClass], recipe: Recipe, image_hw: tuple[int, int], within_xyxy_cells: Box | None
+) -> _Cells | None:
     check_mask_size(mask, image_hw)
     rows, columns = mask.class_ids.shape
     x0, y0, x1, y1 = within_xyxy_cells or (0, 0, columns, rows)
@@ -103,10 +140,9 @@ def find_defects(
         watched = watched_cells(recipe.include, recipe.ignore, (rows, columns), mask.stride_px)[ys, xs] > 0
         ys, xs = ys[watched], xs[watched]
     if not len(ys):
-        return []
-    group, group_count = _groups(ys, xs, max(1, -(-recipe.join_px // mask.stride_px)))
-    cells = _Cells(ys, xs, mask.class_ids[ys, xs], mask.scores[ys, xs], group, group_count)
-    return _defects(cells, mask.stride_px, recipe, image_hw)
+        return None
+    group, group_count = _groups(ys, xs, reach_cells(recipe, mask.stride_px))
+    return _Cells(ys, xs, mask.class_ids[ys, xs], mask.scores[ys, xs], group, group_count)
 
 
 def foreground_cells(mask: Mask, classes: Sequence[DefectClass]) -> ImageU8:
@@ -152,13 +188,16 @@ def _widened(cells: ImageU8, reach: int) -> ImageU8:
     return np.asarray(cv2.dilate(cells, np.ones((side, side), np.uint8), anchor=(0, 0)), np.uint8)
 
 
-def _defects(cells: _Cells, stride_px: int, recipe: Recipe, image_hw: tuple[int, int]) -> list[Defect]:
+def _sorted_defects(
+    cells: _Cells, stride_px: int, recipe: Recipe, image_hw: tuple[int, int]
+) -> tuple[list[Defect], Ints]:
+    """The defects, and of which group each is."""
     boxes = _boxes(cells, stride_px, image_hw)
     areas = _areas(cells, stride_px, image_hw)
     mm2_per_px = None if recipe.mm_per_px is None else recipe.mm_per_px**2
     order = np.lexsort((_first_cells(cells), boxes[:, 2], boxes[:, 3], boxes[:, 0], boxes[:, 1]))
     columns = (_class_ids(cells), boxes, areas, _mean_scores(cells), _ignored(cells, stride_px, recipe, image_hw))
-    return [
+    defects = [
         Defect(
             class_id=class_id,
             xyxy_px=tuple(box),
@@ -169,6 +208,7 @@ def _defects(cells: _Cells, stride_px: int, recipe: Recipe, image_hw: tuple[int,
         )
         for class_id, box, area_px, score, ignored in zip(*(column[order].tolist() for column in columns), strict=True)
     ]
+    return defects, order
 
 
 def _first_cells(cells: _Cells) -> Ints:

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.runtime.frame_ring import MAX_WORKERS, PAGE_BYTES, FrameRing, RingLayout, TileFate
+from edge_runtime.runtime.gate_latch import SEVERAL_MODELS
 from edge_runtime.runtime.slot_arrays import slot_arrays
-from edge_runtime.values import TileCounts
 
 LAYOUT = RingLayout(slot_count=4, max_pixels=64)
 TILES = 40
@@ -31,7 +31,7 @@ for part in range(first, last + 1):
     while (tile := ring.claim(part % 4, part, tiles, worker)) is not None:
         if ring.working_on(worker) != part:
             print("not working on", part)
-        print(part, tile, int(ring.finish(part % 4, part, tiles, worker)))
+        print(part, tile, int(ring.finish(part % 4, part, tiles, tile)))
         ring.rest(worker)
 """
 
@@ -291,7 +291,7 @@ def test_a_latecomer_neither_takes_nor_counts_tiles_of_the_next_part(ring):
         assert ring.claim(3, 1, 3, 0) is None
         ring.finish(3, 1, 3, 0)
         assert claim_all(ring, 3, part_id, 3) == [0, 1, 2]
-        assert [ring.finish(3, part_id, 3, 0) for _ in range(3)] == [False, False, True]
+        assert [ring.finish(3, part_id, 3, tile) for tile in range(3)] == [False, False, True]
 
 
 def test_slots_do_not_share_their_counters(ring):
@@ -331,6 +331,7 @@ def test_regions_lie_apart_on_whole_pages_inside_the_memory(slot_count, max_pixe
             (layout.class_ids_at(slot), max_pixels),
             (layout.scores_at(slot), max_pixels),
             (layout.template_at(slot), max_pixels),
+            (layout.fates_at(slot), max_pixels),
         ]
     assert all(start % PAGE_BYTES == 0 for start, _ in regions)
     assert all(start + length <= next_start for (start, length), (next_start, _) in pairwise(regions))
@@ -377,23 +378,17 @@ def test_a_picture_too_large_for_the_slot_is_refused(ring):
 
 
 @given(st.lists(st.sampled_from(TileFate), max_size=60))
-def test_what_became_of_each_tile_is_counted_for_its_part_alone(fates):
+def test_what_became_of_each_tile_is_kept_for_its_slot_alone(fates):
     ring = FrameRing.create(LAYOUT)
     try:
         ring.start(1, 1)
         ring.start(2, 2)
         for _ in fates:
             ring.claim(1, 1, len(fates), 0)
-        last = [ring.finish(1, 1, len(fates), 0, fate) for fate in fates]
+        last = [ring.finish(1, 1, len(fates), tile, fate) for tile, fate in enumerate(fates)]
         assert last == [n == len(fates) for n in range(1, len(fates) + 1)]
-        counted = {fate: fates.count(fate) for fate in TileFate}
-        audited = counted[TileFate.AUDITED] + counted[TileFate.MISSED] + counted[TileFate.DOUBTED]
-        assert (ring.doubted(1, 1), ring.doubted(2, 2)) == (TileFate.DOUBTED in fates, False)
-        skipped = counted[TileFate.SKIPPED]
-        assert ring.tile_counts(1, 1) == TileCounts(len(fates) - skipped, skipped, audited, counted[TileFate.MISSED])
-        assert ring.tile_counts(2, 2) == TileCounts()
-        ring.start(1, 1)
-        assert ring.tile_counts(1, 1) == TileCounts(), "a part that is started once more begins at nothing"
+        assert ring.fates(1, len(fates)) == fates
+        assert ring.fates(2, len(fates)) == [TileFate.COMPUTED] * len(fates)
     finally:
         ring.close()
 
@@ -403,17 +398,22 @@ def test_a_gate_closed_by_one_process_is_closed_for_all_and_no_part_opens_it(rin
     assert (ring.gate.is_closed, ring.gate.closed_by) == (False, "")
     run(CLOSER, longest).communicate(timeout=60)
     assert (ring.gate.is_closed, ring.gate.closed_by) == (True, longest)
-    ring.gate.close("another/1@01234567")
+    ring.gate.close(longest)
     for part in range(1, 300):
         ring.start(part % 4, part)
         for worker in (0, MAX_WORKERS - 1):
             ring.claim(part % 4, part, 1, worker)
-            ring.finish(part % 4, part, 1, worker)
-    assert ring.gate.closed_by == longest, "the first one's model stays"
+            ring.finish(part % 4, part, 1, 0)
+    assert ring.gate.closed_by == longest
+    ring.gate.close("another/1@01234567")
+    ring.gate.close(longest)
+    assert ring.gate.closed_by == SEVERAL_MODELS
     ring.gate.open()
     assert (ring.gate.is_closed, ring.gate.closed_by) == (False, "")
     ring.gate.restore("another/1@01234567")
     assert ring.gate.closed_by == "another/1@01234567"
+    ring.gate.restore(SEVERAL_MODELS)
+    assert ring.gate.closed_by == SEVERAL_MODELS
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 60)] * 4), max_size=6))

@@ -12,7 +12,7 @@ from edge_runtime.runtime.inspection import InspectionPlan, InspectionWorker
 from edge_runtime.runtime.messages import Inspect, Inspected, Stop
 from edge_runtime.runtime.slot_arrays import slot_arrays
 from edge_runtime.runtime.tile_gate import TileGate
-from edge_runtime.values import ClassRule, DefectClass, InputContract, Outcome, Recipe
+from edge_runtime.values import ClassRule, DefectClass, InputContract, Outcome, Recipe, TileCounts
 from edge_runtime.vision.gate import TemplateGate, is_audited
 
 SIDE_PX, TILE_PX, TILES, AUDIT_EVERY = 256, 64, 16, 12
@@ -20,6 +20,7 @@ CLEAN, DEFECT = 60, 101
 CONTRACT = InputContract("GRAY", (0.5,), (0.25,), TILE_PX, 8, 0, template=True)
 CLASSES = [DefectClass(1, "open", (0, 0, 255), 128), DefectClass(2, "short", (0, 0, 255), 128)]
 BLIND = TileGate(TemplateGate(1, 4, 8, 255.0), AUDIT_EVERY)
+ALL_AUDITED = TileGate(BLIND.gate, 1)
 
 
 class ResetMeanwhile(ScriptedSegmenter):
@@ -92,6 +93,36 @@ def test_an_audit_closes_the_gate_exactly_for_what_the_recipe_counts(box, recipe
     result, closed_by = inspect(recipe, BLIND, part_where(6, 7), [box])
     assert bool(result.tile_counts.missed) is missed
     assert closed_by == ("model/1@0" if missed else "")
-    if missed or box is ACROSS:
+    assert result.tile_counts.audited > 0
+    if missed:
         assert result.tile_counts.skipped == 0, "made up for"
+    elif box is ACROSS:
+        assert result.tile_counts.skipped == TILES - result.tile_counts.audited - 1, "only its neighbour tells more"
+    else:
+        assert result.tile_counts.skipped == TILES - result.tile_counts.audited
     assert (result.verdict.outcome is Outcome.REJECT) is (missed and recipe.default_rule.max_count == 0)
+
+
+def test_only_tiles_that_were_audited_are_missed_when_the_gate_closes_in_mid_frame():
+    across = [(56, 20, 72, 28), (184, 90, 200, 98), (184, 150, 200, 158)]  # tiles 0 and 1, then 6 and 7, 10 and 11
+    result, closed_by = inspect(Recipe("all counts"), ALL_AUDITED, 1, [*across, (150, 20, 158, 28)])  # it closes in 2
+    assert (result.tile_counts, closed_by) == (TileCounts(TILES, 0, audited=3, missed=3), "model/1@0")
+    assert result.verdict.defect_count == 4
+
+
+def test_a_speck_in_the_box_of_a_defect_that_counts_is_no_piece_of_it():
+    corner = [(20, 20, 28, 200), (20, 192, 240, 200)]  # tiles 0, 4, 8 and 12 to 15
+    recipe = Recipe("specks are ignored", default_rule=ClassRule(min_area_px=100))
+    result, _ = inspect(recipe, ALL_AUDITED, 1, [*corner, (188, 90, 196, 94)])
+    assert result.tile_counts == TileCounts(TILES, 0, audited=TILES, missed=7)
+
+
+def test_a_long_defect_is_followed_from_an_audited_tile_through_all_that_were_skipped():
+    scratch = (0, 90, 256, 94)  # tiles 4 to 7; a quarter of it is too small
+    recipe = Recipe("long ones count", default_rule=ClassRule(min_area_px=1024))
+    part_id = next(
+        n for n in range(1, 9999) if [is_audited(n, tile, AUDIT_EVERY) for tile in (4, 5, 6, 7)] == [1, 0, 0, 0]
+    )
+    result, closed_by = inspect(recipe, BLIND, part_id, [scratch])
+    assert (result.tile_counts.missed, result.tile_counts.skipped, closed_by) == (1, 0, "model/1@0")
+    assert result.verdict.outcome is Outcome.REJECT

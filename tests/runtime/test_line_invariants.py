@@ -40,6 +40,7 @@ class Worker:
         self.era = era
         self.asked: deque[Inspect] = deque()
         self.inside: Inspect | None = None
+        self.tile = 0
         self.concluding = False
         self.said: deque[Inspected | Left] = deque()
 
@@ -323,18 +324,19 @@ class LineMachine(RuleBasedStateMachine):
             worker.concluding, worker.inside = False, None
             self.ring.rest(index)
         elif worker.inside is not None:
-            if self.ring.finish(worker.inside.slot, worker.inside.part_id, TILES, index):
+            if self.ring.finish(worker.inside.slot, worker.inside.part_id, TILES, worker.tile):
                 worker.said.append(self.result(worker.inside, good))
             worker.concluding = True
         elif worker.asked:
             asked = worker.asked[0]
             self.ring.prepare(asked.slot, asked.part_id, index, partial(self.enter, asked))
-            if self.ring.claim(asked.slot, asked.part_id, TILES, index) is None:
+            tile = self.ring.claim(asked.slot, asked.part_id, TILES, index)
+            if tile is None:
                 worker.asked.popleft()
                 worker.said.append(Left(asked.part_id, TILES, 0.0))
             else:
                 self.enter(asked)
-                worker.inside = asked
+                worker.inside, worker.tile = asked, tile
 
     def enter(self, asked: Inspect) -> None:
         assert self.slot_owners[asked.slot] == asked.part_id, "a worker enters the slot of another part"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.values import Defect, DefectClass, Mask, Recipe, Zone
-from edge_runtime.vision.blobs import Thresholds, find_defects, foreground_cells
+from edge_runtime.vision.blobs import Thresholds, find_defects, foreground_cells, locate_defects
 from edge_runtime.vision.regions import WATCHED_AROUND_PX, inspected_cells
 
 CLASSES = [
@@ -129,6 +129,17 @@ def naive_defects(mask: Mask, recipe: Recipe, image_hw: tuple[int, int]) -> list
 def test_find_defects_equals_a_slow_reading_of_its_contract(mask_and_image, recipe):
     mask, image_hw = mask_and_image
     assert find_defects(mask, CLASSES, recipe, image_hw) == naive_defects(mask, recipe, image_hw)
+
+
+@given(masks(), recipes())
+def test_a_located_defect_is_what_its_cells_alone_would_be(mask_and_image, recipe):
+    mask, image_hw = mask_and_image
+    found = locate_defects(mask, CLASSES, recipe, image_hw)
+    assert found.defects == find_defects(mask, CLASSES, recipe, image_hw)
+    assert len(found.ys) == len(found.xs) == len(found.places)
+    for place, defect in enumerate(found.defects):
+        cells = zip(found.ys[found.places == place].tolist(), found.xs[found.places == place].tolist(), strict=True)
+        assert naive_defect(list(cells), mask, recipe, image_hw) == defect
 
 
 @settings(max_examples=200)
