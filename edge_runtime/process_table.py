@@ -76,7 +76,7 @@ def _spawn(ring_fd: int, fork_server: ForkServer | None) -> Spawn:
 
     def spawn(spec: ChildSpec, channel_fd: int) -> Process | Birth:
         if fork_server is not None and fork_server.is_alive and spec.role is not Role.REPORTER:
-            with suppress(OSError):  # it is gone, and has said so
+            with suppress(OSError):  # it is gone or cannot be asked, and the log says so
                 return fork_server.spawn(spec, channel_fd, ring_fd)
         return start_program(spec, channel_fd)
 

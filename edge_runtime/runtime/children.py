@@ -76,7 +76,7 @@ class Birth(Protocol):
 
     def fileno(self) -> int: ...
 
-    def process(self) -> Process: ...
+    def process(self, now_ns: int) -> Process: ...
 
     def tend(self, now_ns: int) -> None: ...
 
@@ -115,7 +115,7 @@ class Child:
         self.restart_at_ns: int | None = None
         self._spawn = spawn
         self.settings_json = settings_json
-        self.is_unwanted = False  # what it says counts no more
+        self.is_unwanted = False  # it becomes ready no more; what it had finished before its end counts
         self._process: Process | None = None
         self._owed: deque[Message] = deque()
         self._owed_since_ns = 0
@@ -176,7 +176,7 @@ class Child:
         assert self.birth is not None
         birth, self.birth = self.birth, None
         try:
-            self._adopt(birth.process())
+            self._adopt(birth.process(now_ns))
         except OSError as exc:
             if self._process is not None:
                 self._process.kill()

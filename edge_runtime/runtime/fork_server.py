@@ -55,24 +55,24 @@ class Forking:
     def __init__(self, server: ForkServer, answer: socket.socket) -> None:
         self._server = server
         self._answer = answer
-        self._since_ns: int | None = None
+        self._asked_ns: int | None = None
 
     def fileno(self) -> int:
         return self._answer.fileno()
 
-    def process(self) -> ForkedProcess:
+    def process(self, now_ns: int) -> ForkedProcess:
         """To be asked once, when `fileno` is readable. Raises OSError when there is none and never will be."""
         with self._answer:
             told = self._answer.recv(MAX_REQUEST_BYTES)
         if not told:
             raise OSError("the fork server is gone, or has no memory for a process")
-        self._server.has_forked()
+        self._server.has_forked(now_ns)
         return ForkedProcess(int(told))
 
     def tend(self, now_ns: int) -> None:
         """Call it several times a second: a fork server that takes too long is ended, and `process` will raise."""
-        self._since_ns = now_ns if self._since_ns is None else self._since_ns
-        self._server.end_if_overdue(now_ns - self._since_ns)
+        self._asked_ns = now_ns if self._asked_ns is None else self._asked_ns
+        self._server.end_if_silent(self._asked_ns, now_ns)
 
 
 class ForkServer:
@@ -94,14 +94,20 @@ class ForkServer:
         self._end.setblocking(False)
         self._pidfd = os.pidfd_open(self.pid)
         self._within_ms = PRELOADED_WITHIN_MS
+        self._heard_ns = 0
         self.is_alive = True
 
     def spawn(self, spec: ChildSpec, channel_fd: int, ring_fd: int) -> Forking:
         """Ask for a child with only these descriptors and the standard streams.
 
-        Raises OSError when there is no fork server any more, or it has left too much unread.
+        Raises OSError, after a line in the log, when there is no fork server any more, or it has left too much unread;
+        also when this process has no descriptor left, which is not the fork server's end.
         """
-        answer, theirs = socket.socketpair()
+        try:
+            answer, theirs = socket.socketpair()
+        except OSError as exc:
+            log.error("the fork server cannot be asked for %s: %s", spec.name, exc)
+            raise
         with theirs:
             try:
                 request = f"{spec.role.value} {spec.index}".encode()
@@ -112,13 +118,14 @@ class ForkServer:
                 raise
         return Forking(self, answer)
 
-    def has_forked(self) -> None:
-        """All imports are behind it: what is asked for from now on comes fast."""
+    def has_forked(self, now_ns: int) -> None:
+        """All imports are behind it: from now on a child comes fast, also one that was asked for long ago."""
         self._within_ms = FORKED_WITHIN_MS
+        self._heard_ns = now_ns
 
-    def end_if_overdue(self, waited_ns: int) -> None:
-        """A child was asked for so long ago."""
-        if self.is_alive and waited_ns > self._within_ms * NS_PER_MS:
+    def end_if_silent(self, asked_ns: int, now_ns: int) -> None:
+        """A child asked for at `asked_ns` is not there yet."""
+        if self.is_alive and now_ns - max(asked_ns, self._heard_ns) > self._within_ms * NS_PER_MS:
             self._give_up(f"no answer within {self._within_ms} ms")
 
     def close(self) -> None:

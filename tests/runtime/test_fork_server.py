@@ -1,5 +1,6 @@
 """Children by the fork server: the line's own, with what they need and nothing else, and what happens without it."""
 
+import errno
 import json
 import os
 import signal
@@ -80,12 +81,12 @@ def news(forking, within_ms):
 def spawn():
     ours, forking = ask()
     assert news(forking, 20_000)
-    return ours, forking.process()
+    return ours, forking.process(0)
 
 def end_while_asked(ours, forking):
     try:
         assert news(forking, 20_000)
-        forking.process()
+        forking.process(0)
     except OSError as exc:
         print(exc, server.is_alive)
 """
@@ -158,7 +159,7 @@ print(news(asked[0][1], 50))
 os.kill(server.pid, 18)
 for ours, forking in asked:
     assert news(forking, 20_000)
-    child = forking.process()
+    child = forking.process(0)
     assert json.loads(ours.recv(9999))["parent"] == os.getpid()
     ours.close()
     assert child.wait() == 7
@@ -186,6 +187,53 @@ print(asked[0][0].recv(9))
     out, err = line.communicate(timeout=20)
     assert out.splitlines() == ["the fork server is gone, or has no memory for a process False"] * 2 + ["b''"]
     assert f"the fork server is gone (no answer within {FORKED_WITHIN_MS} ms)" in err
+
+
+def test_what_was_asked_for_during_a_long_preload_has_its_time_from_the_last_answer_on(run_line):
+    line = run_line(
+        SPAWN
+        + """
+asked = [ask()[1] for _ in range(3)]
+for forking in asked:
+    forking.tend(0)
+first, *others = asked
+heard_ns = 2 * FORKED_WITHIN_MS * 1_000_000
+for forking in others:
+    forking.tend(heard_ns)
+assert news(first, 20_000)
+first.process(heard_ns)
+for after_ns in (0, FORKED_WITHIN_MS * 1_000_000):
+    for forking in others:
+        forking.tend(heard_ns + after_ns)
+    print(server.is_alive)
+for forking in others:
+    assert news(forking, 20_000)
+print(all(forking.process(heard_ns).pid for forking in others))
+"""
+    )
+    assert line.communicate(timeout=20)[0].split() == ["True"] * 3
+
+
+def test_a_line_without_descriptors_says_so_and_keeps_its_fork_server(run_line):
+    line = run_line(
+        SPAWN
+        + """
+import resource
+ours, theirs = socket.socketpair()
+before = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (theirs.fileno() + 1, before[1]))
+try:
+    server.spawn(spec, theirs.fileno(), ring_fd)
+except OSError as exc:
+    print(exc.strerror)
+resource.setrlimit(resource.RLIMIT_NOFILE, before)
+spawn()
+print(server.is_alive)
+"""
+    )
+    out, err = line.communicate(timeout=20)
+    assert out.splitlines() == [os.strerror(errno.EMFILE), "True"]
+    assert "the fork server cannot be asked for inspection-3" in err
 
 
 def test_a_fork_server_that_was_buried_is_not_looked_for_by_its_number(run_line):
