@@ -69,19 +69,23 @@ class Supervisor:
     def expel(self, child: Child) -> None:
         """End an admitted child, also one that waits to be started."""
         child.kill()
-        if not child.running and child in self._passing:
-            self._passing.remove(child)
-            self.children.remove(child)
+        if not child.running:
+            self._forget_passing(child)
 
     def replace_workers(self, newcomers: Sequence[Child]) -> list[Child]:
-        """From now on these admitted children are the workers; those before are kept only as long as they live."""
+        """From now on these admitted children are the workers; those before are kept only as long as they live.
+
+        One that is not ready is ended: its model would be one that is not in service any more.
+        """
         old = list(self.workers.values())
-        self._passing = [child for child in self._passing if child not in newcomers] + old
+        living = [child for child in old if child.running]
+        self._passing = [child for child in self._passing if child not in newcomers] + living
         self.workers = {child.spec.index: child for child in newcomers}
-        for child in old:
-            child.restart_at_ns = None
         self.children = [child for child in self.children if child.running or child not in old]
-        return [child for child in old if child.running]
+        for child in living:
+            if not child.ready:
+                child.kill()
+        return living
 
     def renew(self, role: Role) -> None:
         """Have the children of this role end in order and start anew, with the settings they have then."""
@@ -93,9 +97,8 @@ class Supervisor:
     def gone(self, child: Child, now_ns: int) -> None:
         """A child has ended: note how, and plan its restart."""
         how = child.reap(now_ns)
-        if child in self._passing:
-            self._passing.remove(child)
-            self.children.remove(child)
+        self._forget_passing(child)
+        if child not in self.children:
             log.info("%s %s", child.spec.name, how)
             return
         if child.spec.role is Role.CAPTURE:
@@ -165,6 +168,12 @@ class Supervisor:
                 child.kill()
 
     # -- inside -------------------------------------------------------------------------------------------------
+
+    def _forget_passing(self, child: Child) -> None:
+        """One that was admitted or replaced is not started again."""
+        if child in self._passing:
+            self._passing.remove(child)
+            self.children.remove(child)
 
     def _has_finished(self, child: Child) -> bool:
         """Asked to finish, it has closed its channel: all that is left is the interpreter's own end."""

@@ -21,6 +21,19 @@ RECIPE = RecipeFacts(1, "one", "model/2", "0badcafe")
 DIGESTS = {1: RECIPE.digest}
 
 
+class InVain:
+    """The birth of a child that the fork server does not live to make."""
+
+    def fileno(self) -> int:
+        return -1
+
+    def process(self, now_ns: int) -> "subprocess.Popen[bytes]":
+        raise OSError("the fork server is gone")
+
+    def tend(self, now_ns: int) -> None:
+        pass
+
+
 class Station:
     """A line's capture and one worker, and what a take-over adds to them."""
 
@@ -28,6 +41,7 @@ class Station:
         self.clock = ManualClock(start_ns=5_000_000_000)
         self.far_ends: list[Channel] = []  # the first is capture's
         self.made: list[Child] = []
+        self.forks_in_vain = False
         in_service = [self.child(Role.CAPTURE, 0), self.child(Role.INSPECTION, 0)]
         self.supervisor = Supervisor(in_service, ServiceNotifier({}))
         self.supervisor.start_all(self.now_ns)
@@ -57,7 +71,9 @@ class Station:
         assert settings == NEW
         return [self.child(Role.INSPECTION, first_index + each) for each in range(2)]
 
-    def spawn(self, spec: ChildSpec, channel_fd: int) -> "subprocess.Popen[bytes]":
+    def spawn(self, spec: ChildSpec, channel_fd: int) -> "subprocess.Popen[bytes] | InVain":
+        if self.forks_in_vain:
+            return InVain()
         self.far_ends.append(Channel.from_fd(os.dup(channel_fd)))
         return subprocess.Popen(["sleep", "60"])
 
@@ -193,3 +209,40 @@ def test_asked_again_meanwhile_the_next_one_has_a_time_of_its_own(here):
     here.bury(*here.newcomers, here.supervisor.one(Role.PREPARER))
     assert here.work(after_ms=1) == "waiting for the settings to be read"
     assert here.work(after_ms=WITHIN_MS - 1) == "waiting for the settings to be read"
+
+
+@pytest.mark.parametrize("state", ["waits to be started", "is being forked", "loads its model"])
+def test_a_worker_that_is_replaced_before_it_is_ready_never_comes_back_and_hinders_no_other(here, state):
+    old = here.made[1]
+    here.bury(old)
+    here.forks_in_vain = state == "is being forked"
+    if state != "waits to be started":
+        here.supervisor.tick(here.now_ns)
+    here.forks_in_vain = False
+    here.prepare()
+    here.bury(here.supervisor.one(Role.PREPARER))
+    here.supervisor.replace_workers(here.newcomers)
+    assert old.is_unwanted or not old.running
+    if old.birth is not None:
+        assert not old.meet(here.now_ns)
+    if old in here.supervisor.children:
+        here.supervisor.gone(old, here.now_ns)
+    here.clock.advance_ms(30_000)
+    here.supervisor.tick(here.now_ns)
+    assert (old.running, here.supervisor.has_passing) == (False, False)
+    assert here.supervisor.children == [here.capture, *here.newcomers]
+
+
+def test_a_new_worker_that_is_killed_before_its_birth_fails_counts_as_no_restart(here, caplog):
+    here.forks_in_vain = True
+    here.prepare()
+    first, *others = [*here.newcomers, here.supervisor.one(Role.PREPARER)]
+    first.kill()
+    assert not first.meet(here.now_ns)
+    here.takeover.refuse(f"{first.spec.name} has ended before it was ready")
+    here.supervisor.gone(first, here.now_ns)
+    for child in others:
+        assert not child.meet(here.now_ns)
+        here.supervisor.gone(child, here.now_ns)
+    assert (here.supervisor.restarts.total(), here.supervisor.has_passing) == (0, False)
+    assert "starting it again" not in caplog.text
