@@ -159,10 +159,11 @@ def test_a_worker_killed_after_a_take_over_comes_back_with_the_new_model(
     change(station, (str(scripted_bundle), str(second_bundle)))
     await_echo(station, earlier)
     station.until(lambda: len(station.children("inspection")) == 2)
-    killed = [child for role in ("inspection", "capture", "office") for child in station.children(role)]
-    for child in killed:
+    for child in [child for role in ("inspection", "capture", "office") for child in station.children(role)]:
         child.kill()
-    station.until(lambda: station.state in ("degraded", "fault"))
+    names = ("inspection-0", "inspection-1", "capture", "office")
+    station.until(lambda: all(f"{name} ended with SIGKILL" in station.log for name in names))
+    station.until(lambda: all(station.log.count(f"{name} is ready (process") == 2 for name in names))
     station.wait_until_ready()
     station.trigger(0)
     station.until(lambda: len(station.results) == 1)
