@@ -196,7 +196,8 @@ class LineMachine(RuleBasedStateMachine):
         worker = self.workers.get(index)
         if worker is not None and not self.control.needs(index):
             assert worker.era < self.era
-            assert (list(worker.asked), worker.inside) == ([], None)
+            assert worker.inside is None
+            assert not any(each.part_id in self.open_parts for each in worker.asked), "it is wanted"
             newest = [each.slot for each in self.camera_asked or () if each.part_id == 0]
             assert all(self.slot_eras[slot] != worker.era for slot in newest), "free run's next picture is its own"
             self.a_worker_dies(index)
