@@ -97,7 +97,10 @@ class Motion:
         return start_mm + self._stretches[index].moved_mm(after_s)
 
     def crossings(self, mark_mm: float) -> list[Crossing]:
-        """Every time at which the belt passes `mark_mm`, in order; touching it at a turning point is no passing."""
+        """Every time at which the belt passes `mark_mm`, in order; touching it at a turning point is no passing.
+
+        Marks lie ahead of where the belt begins: leaving a mark at 0 mm backwards is not told.
+        """
         first, last = bisect_right(self._highest_until_mm, mark_mm), bisect_right(self._lowest_from_mm, mark_mm)
         return [crossing for run in self._runs[first:last] for crossing in run.crossings(mark_mm)]
 
