@@ -6,7 +6,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
 
 FOREVER_S = 1e9
 
@@ -97,21 +97,20 @@ class Motion:
         return start_mm + self._stretches[index].moved_mm(after_s)
 
     def crossings(self, mark_mm: float) -> list[Crossing]:
-        """Every time at which the belt passes `mark_mm`, in order; touching it at a turning point is no passing.
-
-        Marks lie ahead of where the belt begins: leaving a mark at 0 mm backwards is not told.
-        """
+        """Every time at which the belt passes `mark_mm`, in order; touching it at a turning point is no passing."""
         first, last = bisect_right(self._highest_until_mm, mark_mm), bisect_right(self._lowest_from_mm, mark_mm)
         return [crossing for run in self._runs[first:last] for crossing in run.crossings(mark_mm)]
 
     def spans_between(self, low_mm: float, high_mm: float) -> list[tuple[float, float]]:
         """The (from_s, to_s) during which low ≤ position < high, in order, the last one open ended (inf) or not."""
-        marks = [c.at_s for mark in (low_mm, high_mm) for c in self.crossings(mark)]
+        passings = [(each.at_s, mark, each.forwards) for mark in (low_mm, high_mm) for each in self.crossings(mark)]
+        beyond = {mark: mark < 0.0 for mark in (low_mm, high_mm)}
         spans: list[tuple[float, float]] = []
-        for from_s, to_s in pairwise([0.0, *sorted(marks), math.inf]):
-            middle_s = from_s + 1.0 if to_s == math.inf else (from_s + to_s) / 2
-            if from_s < to_s and low_mm <= self.position_mm(middle_s) < high_mm:
+        from_s = 0.0
+        for to_s, mark, forwards in [*sorted(passings), (math.inf, low_mm, False)]:
+            if from_s < to_s and beyond[low_mm] and not beyond[high_mm]:
                 spans.append((from_s, to_s))
+            from_s, beyond[mark] = to_s, forwards
         return spans
 
     def grid_crossings(self, pitch_mm: float) -> Iterator[tuple[int, Crossing]]:
