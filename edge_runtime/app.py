@@ -69,7 +69,7 @@ def build_line(settings: Settings, fork_server: ForkServer | None = None, config
     `config` is the settings' file: by SIGHUP its recipes and models are taken over. Raises ConfigError, BundleError.
     """
     from edge_runtime.runtime.line import Line
-    from edge_runtime.runtime.line_control import LineRules
+    from edge_runtime.runtime.line_rules import LineRules
     from edge_runtime.runtime.service_notify import ServiceNotifier
     from edge_runtime.runtime.stop_rules import StopLimits, StopRule
     from edge_runtime.runtime.supervisor import Supervisor

@@ -18,7 +18,8 @@ from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.gate_keeper import GateKeeper
 from edge_runtime.runtime.health import Fault
 from edge_runtime.runtime.line_actions import Action, CancelFrame, OpenGate, StartFrame
-from edge_runtime.runtime.line_control import LineControl, LineRules
+from edge_runtime.runtime.line_control import LineControl
+from edge_runtime.runtime.line_rules import LineRules
 from edge_runtime.runtime.line_snapshot import line_snapshot
 from edge_runtime.runtime.messages import (
     Archive,

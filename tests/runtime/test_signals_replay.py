@@ -23,7 +23,8 @@ from edge_runtime.runtime.encoder import Encoder
 from edge_runtime.runtime.gpio_wire import GpioWire
 from edge_runtime.runtime.health import State
 from edge_runtime.runtime.line_actions import Action
-from edge_runtime.runtime.line_control import LineControl, LineRules
+from edge_runtime.runtime.line_control import LineControl
+from edge_runtime.runtime.line_rules import LineRules
 from edge_runtime.runtime.messages import Capture, Captured, Inspected
 from edge_runtime.runtime.outputs import OutputLines
 from edge_runtime.runtime.recipe_inputs import RecipeInputs
