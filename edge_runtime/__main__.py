@@ -13,6 +13,7 @@ from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.standard_streams import open_missing_streams
 
 EXIT_NO, EXIT_TROUBLE = 1, 2
+FORK_PROGRAM = "edge_runtime.fork_program"
 DEFAULT_BUNDLE = Path("opt_models/board-unet/3")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -41,11 +42,13 @@ def _root(
 @app.command()
 def run(config: ConfigOption) -> None:
     """Run the daemon until SIGTERM. The outputs are safe before, and on every way out."""
-    from edge_runtime.app import build_line, fork_children_fast, put_line_first
+    from edge_runtime.runtime.fork_server import ForkServer
+
+    fork_server = ForkServer([sys.executable, "-m", FORK_PROGRAM])  # its imports go on beside ours
+    from edge_runtime.app import build_line, put_line_first
     from edge_runtime.config import load_settings
     from edge_runtime.standard_streams import set_up_logging
 
-    fork_server = fork_children_fast()
     set_up_logging("line")
     settings = load_settings(config)
     put_line_first(settings.line.realtime_priority)

@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_runtime.child_program import child_main
 from edge_runtime.clock import SystemClock
 from edge_runtime.config import Settings
 from edge_runtime.errors import ConfigError
@@ -40,29 +39,6 @@ def put_line_first(realtime_priority: int) -> None:
         log.warning("no right to real-time priority %d: set LimitRTPRIO in the service unit", realtime_priority)
 
 
-def fork_children_fast() -> ForkServer:
-    """A process that starts the line's children; to be called before anything is open or logged here."""
-    from edge_runtime.runtime.fork_server import ForkServer
-
-    return ForkServer(_preload, child_main)
-
-
-def _preload() -> None:
-    """What capture, inspection and office need, but for the engines: those must not be loaded before a fork."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy would start threads, which no fork takes along
-    from edge_runtime import cameras as cameras
-    from edge_runtime import fastest_engine as fastest_engine
-    from edge_runtime import recipe_plans as recipe_plans
-    from edge_runtime.camera import folder as folder
-    from edge_runtime.camera import opencv as opencv
-    from edge_runtime.runtime import capture as capture
-    from edge_runtime.runtime import guard as guard
-    from edge_runtime.runtime import inspection as inspection
-    from edge_runtime.runtime import office as office
-    from edge_runtime.storage import database as database
-    from edge_runtime.storage import image_store as image_store
-
-
 def build_line(settings: Settings, fork_server: ForkServer | None = None, config: Path | None = None) -> Line:
     """The parent process with its children described but not started, by `fork_server` where there is one.
 
@@ -91,7 +67,7 @@ def build_line(settings: Settings, fork_server: ForkServer | None = None, config
         keep_ok_every=settings.archive.keep_ok_every,
         max_pending_records=settings.archive.max_pending_records,
     )
-    supervisor = Supervisor(children_of_line(settings, ring, fork_server), ServiceNotifier())
+    supervisor = Supervisor(children_of_line(settings, ring, fork_server), ServiceNotifier(), fork_server)
     stop_rule = StopRule(StopLimits(**settings.stop.model_dump()))
     within_ms = line.takeover_timeout_s * 1000
     plan = None if config is None else _takeover_plan(config.absolute(), ring, fork_server, within_ms)

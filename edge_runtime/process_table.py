@@ -75,7 +75,7 @@ def _spawn(ring_fd: int, fork_server: ForkServer | None) -> Spawn:
     start_program = spawn_child(CHILD_PROGRAM, ring_fd)
 
     def spawn(spec: ChildSpec, channel_fd: int) -> Process | Birth:
-        if fork_server is not None and fork_server.is_alive and spec.role is not Role.REPORTER:
+        if fork_server is not None and fork_server.is_ready and spec.role is not Role.REPORTER:
             with suppress(OSError):  # it is gone or cannot be asked, and the log says so
                 return fork_server.spawn(spec, channel_fd, ring_fd)
         return start_program(spec, channel_fd)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from edge_runtime.clock import NS_PER_S
 from edge_runtime.processes import bury_strangers
 from edge_runtime.runtime.children import Child, Role
+from edge_runtime.runtime.fork_server import ForkServer
 from edge_runtime.runtime.health import RESTART_MAY_HELP, Fault, State, move, next_state
 from edge_runtime.runtime.line_control import LineControl
 from edge_runtime.runtime.messages import Stop
@@ -22,7 +23,9 @@ FAULT_PATIENCE_NS = 30 * NS_PER_S
 class Supervisor:
     """Owns the child processes, the state and the standing faults. One thread owns it; nothing blocks."""
 
-    def __init__(self, children: Sequence[Child], notifier: ServiceNotifier) -> None:
+    def __init__(
+        self, children: Sequence[Child], notifier: ServiceNotifier, fork_server: ForkServer | None = None
+    ) -> None:
         self.children = list(children)
         self.workers = {c.spec.index: c for c in children if c.spec.role is Role.INSPECTION}
         self.state = State.STARTING
@@ -32,6 +35,7 @@ class Supervisor:
         self.reporter_trouble = ""
         self.restarts: Counter[str] = Counter()
         self._notifier = notifier
+        self._fork_server = fork_server
         self._started = False
         self._fault_since_ns: int | None = None
         self._dismissed: set[Role] = set()
@@ -127,11 +131,11 @@ class Supervisor:
                     log.error("%s has not answered in time; killing it", child.spec.name)
                 child.kill()
             child.tend(now_ns)
-        if all(child.birth is None for child in self.children):  # one that is being made is no stranger
-            bury_strangers([child.pid for child in self.children])
         due = [child for child in self.children if self._is_due(child, now_ns)]
         for child in due[:1]:
             child.start(now_ns)
+        if not due:
+            self._tend_others(now_ns)
         return len(due) > 1
 
     def judge(self, control: LineControl | None, signals: Signals, latched: Collection[Fault], now_ns: int) -> None:
@@ -168,6 +172,14 @@ class Supervisor:
                 child.kill()
 
     # -- inside -------------------------------------------------------------------------------------------------
+
+    def _tend_others(self, now_ns: int) -> None:
+        """Those of our processes that are no children of the table."""
+        server = self._fork_server
+        if server is not None and self.state is not State.STOPPING:
+            server.tend(now_ns)
+        if all(child.birth is None for child in self.children):  # one that is being made is no stranger
+            bury_strangers([child.pid for child in self.children] + ([server.pid] if server else []))
 
     def _forget_passing(self, child: Child) -> None:
         """One that was admitted or replaced is not started again."""

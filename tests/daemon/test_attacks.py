@@ -278,7 +278,7 @@ def test_a_database_locked_while_the_line_dies_costs_no_record(start_station: An
     assert [r.line_seqno for r in station.records()] == list(range(5))
 
 
-def test_without_the_fork_server_children_are_started_the_long_way(start_station: Any) -> None:
+def test_children_are_started_the_long_way_until_the_next_fork_server_is_ready(start_station: Any) -> None:
     station = start_station({"1": CLEAN})
     station.wait_until_ready()
     for server in station.children("fork-server"):
@@ -288,6 +288,11 @@ def test_without_the_fork_server_children_are_started_the_long_way(start_station
     station.until(lambda: "the fork server is gone" in station.log)
     station.wait_until_ready()
     send_parts(station, 2)
+    assert len(station.children("child_program inspection")) == 2
+    station.until(lambda: "the next fork server is ready" in station.log)
+    kill_all(station.children("inspection"))
+    station.until(lambda: len(station.children("edge-runtime inspection")) == 2)
+    station.wait_until_ready()
     assert station.stop() == 0
     assert set(outcomes_of(station).values()) == {Outcome.PASS}
     assert [record.line_seqno for record in station.records()] == [0, 1]

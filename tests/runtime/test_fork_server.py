@@ -16,15 +16,12 @@ from edge_runtime.runtime.fork_server import FORKED_WITHIN_MS
 
 SPEC = ChildSpec(Role.INSPECTION, 3, 1000, 200)
 
-# The line as a program of its own: what it starts must not run on in the test's process.
-LINE = """
-import json, os, select, sys, time
-from edge_runtime.runtime.children import ChildSpec, Role
-from edge_runtime.runtime.fork_server import FORKED_WITHIN_MS, ForkServer
+SERVER = """
+import json, os, sys
+from edge_runtime.runtime.fork_server import serve
 
 def preload():
     import decimal
-    sys.preloaded = os.getpid()
 
 def body(words):
     fds = sorted(int(name) for name in os.listdir("/proc/self/fd"))
@@ -39,9 +36,18 @@ def body(words):
     os.read(channel_fd, 1)
     return 7
 
+serve(int(sys.argv[1]), preload, body)
+"""
+
+# The line as a program of its own: what it starts must not run on in the test's process.
+LINE = f"""
+import json, logging, os, select, sys, time
+from edge_runtime.runtime.children import ChildSpec, Role
+from edge_runtime.runtime.fork_server import FORKED_WITHIN_MS, NEXT_AFTER_AT_MOST_NS, NEXT_AFTER_NS, ForkServer
+
 secret = os.open("/dev/null", os.O_RDONLY)
 os.set_inheritable(secret, True)
-server = ForkServer(preload, body)
+server = ForkServer([sys.executable, "-c", {SERVER!r}])
 """
 
 
@@ -88,7 +94,7 @@ def end_while_asked(ours, forking):
         assert news(forking, 20_000)
         forking.process(0)
     except OSError as exc:
-        print(exc, server.is_alive)
+        print(exc, server.is_ready)
 """
 
 
@@ -133,7 +139,7 @@ ours, child = spawn()
 ours.recv(9999)
 os.kill(server.pid, 9)
 refused = 0
-while server.is_alive:
+while server.is_ready:
     try:
         spawn()
     except OSError:
@@ -163,7 +169,7 @@ for ours, forking in asked:
     assert json.loads(ours.recv(9999))["parent"] == os.getpid()
     ours.close()
     assert child.wait() == 7
-print(server.is_alive)
+print(server.is_ready)
 """
     )
     assert line.communicate(timeout=20)[0].split() == ["False", "True"]
@@ -205,7 +211,7 @@ first.process(heard_ns)
 for after_ns in (0, FORKED_WITHIN_MS * 1_000_000):
     for forking in others:
         forking.tend(heard_ns + after_ns)
-    print(server.is_alive)
+    print(server.is_ready)
 for forking in others:
     assert news(forking, 20_000)
 print(all(forking.process(heard_ns).pid for forking in others))
@@ -228,7 +234,7 @@ except OSError as exc:
     print(exc.strerror)
 resource.setrlimit(resource.RLIMIT_NOFILE, before)
 spawn()
-print(server.is_alive)
+print(server.is_ready)
 """
     )
     out, err = line.communicate(timeout=20)
@@ -236,22 +242,101 @@ print(server.is_alive)
     assert "the fork server cannot be asked for inspection-3" in err
 
 
-def test_a_fork_server_that_was_buried_is_not_looked_for_by_its_number(run_line):
+# The line's time is told by the test, which waits for processes alone.
+LATER = """
+def until(reached, now_ns=0):
+    while not reached():
+        server.tend(now_ns)
+        time.sleep(0.002)
+
+def killed_at(now_ns):
+    pid = server.pid
+    os.kill(pid, 9)
+    until(lambda: server.pid != pid, now_ns)
+"""
+
+
+def test_a_killed_fork_server_is_replaced_after_a_while_and_takes_requests_when_its_imports_are_done(run_line):
     line = run_line(
         SPAWN
+        + LATER
         + """
-from edge_runtime.processes import bury_strangers
-spawn()[0].recv(9999)
-os.kill(server.pid, 9)
-while os.path.exists(f"/proc/{server.pid}"):
-    bury_strangers([])
-try:
-    ask()
-except OSError:
-    print(server.is_alive)
+started_ns = time.monotonic_ns()
+first, (ours, child) = server.pid, spawn()
+killed_at(started_ns)
+print(server.pid, server.is_ready)
+server.tend(started_ns + NEXT_AFTER_NS - 1)
+print(server.pid)
+server.tend(started_ns + NEXT_AFTER_NS)
+print(server.is_ready)
+until(lambda: server.is_ready)
+print(first != server.pid, json.loads(spawn()[0].recv(9999))["parent"] == os.getpid())
+ours.send(b".")
+print(child.wait())
 """
     )
-    assert line.communicate(timeout=20)[0].strip() == "False"
+    out, err = line.communicate(timeout=20)
+    assert out.split() == ["0", "False", "0", "False", "True", "True", "7"]
+    assert err.count("the fork server is gone") == 1
+
+
+def test_nothing_is_left_of_a_hundred_killed_fork_servers_and_each_waits_longer_up_to_a_minute(run_line):
+    line = run_line(
+        LATER
+        + """
+logging.disable()
+server._command = ["sleep", "60"]
+
+def facts():
+    return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+
+now_ns, waits_s = time.monotonic_ns(), []
+for turn in range(101):
+    killed_at(now_ns)
+    died_ns = now_ns
+    while not server.pid:
+        now_ns += NEXT_AFTER_NS
+        server.tend(now_ns)
+    waits_s.append((now_ns - died_ns) // NEXT_AFTER_NS)
+    before = facts() if turn == 0 else before
+after = facts()
+with open(f"/proc/{os.getpid()}/task/{os.getpid()}/children") as file:
+    print(len(file.read().split()), after == before, *waits_s[:8], set(waits_s[8:]))
+killed_at(now_ns + NEXT_AFTER_AT_MOST_NS + 1)
+now_ns += NEXT_AFTER_AT_MOST_NS + 1 + NEXT_AFTER_NS
+server.tend(now_ns)
+print(server.pid > 0)
+os.kill(server.pid, 9)
+"""
+    )
+    out, err = line.communicate(timeout=20)
+    assert out.splitlines() == ["1 True 1 2 4 8 16 32 60 60 {60}", "True"], err
+
+
+def test_one_that_is_stopped_in_its_imports_is_not_asked_and_one_that_cannot_be_started_is_tried_again(run_line):
+    line = run_line(
+        SPAWN
+        + LATER
+        + """
+good, now_ns = server._command, time.monotonic_ns()
+server._command = ["/does/not/exist"]
+killed_at(now_ns)
+server.tend(now_ns + NEXT_AFTER_NS)
+print(server.pid)
+server._command = good
+server.tend(now_ns + 3 * NEXT_AFTER_NS)
+os.kill(server.pid, 19)
+time.sleep(0.05)
+server.tend(now_ns + 4 * NEXT_AFTER_NS)
+print(server.pid > 0, server.is_ready)
+os.kill(server.pid, 18)
+until(lambda: server.is_ready)
+print(len(json.loads(spawn()[0].recv(9999))["words"]))
+"""
+    )
+    out, err = line.communicate(timeout=20)
+    assert out.split() == ["0", "True", "False", "1"]
+    assert "the fork server cannot be started" in err
 
 
 def test_the_fork_server_dies_with_the_line(run_line):
@@ -264,8 +349,8 @@ def test_the_fork_server_dies_with_the_line(run_line):
 def test_what_the_daemon_preloads_starts_no_thread_and_loads_no_engine():
     code = """
 import os, sys
-from edge_runtime import app
-app._preload()
+from edge_runtime.fork_program import preload
+preload()
 print(len(os.listdir("/proc/self/task")), *(sys.modules.keys() & {"paddlelite", "onnxruntime", "openvino", "torch"}))
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split() == ["1"]
