@@ -25,6 +25,7 @@ PACKAGES = {
     "openvino": ("openvino", ("openvino",)),
     "rknn": ("rknnlite", ("rknn-toolkit-lite2",)),
 }
+USUAL_TARGETS = ("x86", "arm", "onnx", "rknn")
 
 
 def engine_version(backend: str) -> str | None:
@@ -54,6 +55,21 @@ def allowed_share(inspection: InspectionSettings, bundle: Bundle) -> float:
     coarse = {"openvino": inspection.openvino_precision, "rknn": "f16"}.get(inspection.backend, "f32")
     arithmetic = "int8" if target.endswith("+int8") else coarse
     return {str(name): share for name, share in bundle.artefact_for(target).allowed_shares.items()}.get(arithmetic, 0.0)
+
+
+def engine_name(inspection: InspectionSettings) -> str:
+    """The arithmetic behind a verdict, in the settings' words: the backend, and after colons what is not as usual.
+
+    That is the network's target, openvino's precision, or the provider of onnxruntime: `openvino:bf16`.
+    """
+    told: list[str] = [inspection.backend]
+    if inspection.target is not None and inspection.target not in USUAL_TARGETS:
+        told.append(inspection.target)
+    if inspection.backend == "openvino" and inspection.openvino_precision != "f32":
+        told.append(inspection.openvino_precision)
+    if inspection.backend == "onnxruntime" and inspection.onnxruntime_providers[0] != "cpu":
+        told.append(inspection.onnxruntime_providers[0])
+    return ":".join(told)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from edge_runtime.engines import (
     Tiles,
     allowed_share,
     build_segmenter,
+    engine_name,
     engine_version,
     target_of,
     tiles_in_use,
@@ -78,8 +79,10 @@ class Store:
     may_repeat: bool = True
 
 
-def open_proved(inspection: InspectionSettings, bundle: Bundle, use: Use, store: Store) -> dict[int, Segmenter]:
-    """A predictor for each of the bundle's recipes, by its number, that has passed the golden tiles here.
+def open_proved(
+    inspection: InspectionSettings, bundle: Bundle, use: Use, store: Store
+) -> tuple[dict[int, Segmenter], str]:
+    """A predictor for each of the bundle's recipes, by its number, that has passed the golden tiles here; their engine.
 
     Recipes whose tiles have the same side share one. Raises BundleError, InferenceError. A choice that did not hold is
     forgotten: the next start measures again.
@@ -94,7 +97,7 @@ def open_proved(inspection: InspectionSettings, bundle: Bundle, use: Use, store:
         if inspection.backend == "auto":
             _choice_path(bundle, store.data_dir, _sides_of(inspection, bundle, use)).unlink(missing_ok=True)
         raise
-    return {number: by_side[each.input_contract.tile_px] for number, each in sized.items()}
+    return {number: by_side[each.input_contract.tile_px] for number, each in sized.items()}, engine_name(chosen)
 
 
 def _by_side(bundles: Iterable[Bundle]) -> dict[int, Bundle]:

@@ -43,14 +43,13 @@ def inspection_plans(settings: Settings) -> tuple[dict[int, InspectionPlan], str
 
     bundles = _load_bundles(settings)
     gates = {folder: _proved_gate(settings, bundle) for folder, bundle in bundles.items()}
-    segmenters = _open_segmenters(settings, bundles)
+    segmenters, engines = _open_segmenters(settings, bundles)
     plans = {}
     for number, entry in settings.numbered_recipes.items():
         bundle, recipe = bundles[entry.bundle], entry.recipe
-        digest, gate = digest_of(recipe, bundle.model_id), gates[entry.bundle]
-        plans[number] = InspectionPlan(
-            segmenters[number], bundle.classes, recipe.value(), bundle.model_id, digest, gate
-        )
+        means = segmenters[number], bundle.classes, recipe.value(), bundle.model_id
+        digest, engine, gate = digest_of(recipe, bundle.model_id), engines[entry.bundle], gates[entry.bundle]
+        plans[number] = InspectionPlan(*means, digest, engine, gate)
     return plans, _engines_told(settings, bundles)
 
 
@@ -95,8 +94,8 @@ def _proved_gate(settings: Settings, bundle: Bundle) -> TileGate | None:
     return TileGate(bundle.gate, settings.inspection.gate_audit_every)
 
 
-def _open_segmenters(settings: Settings, bundles: dict[Path, Bundle]) -> dict[int, Segmenter]:
-    """The predictors by the numbers of their recipes, each after it has passed the golden tiles.
+def _open_segmenters(settings: Settings, bundles: dict[Path, Bundle]) -> tuple[dict[int, Segmenter], dict[Path, str]]:
+    """The predictors by the numbers of their recipes, each after it has passed the golden tiles; each bundle's engine.
 
     Their tiles suit the camera's largest picture; another one is covered by the same tiles.
     """
@@ -106,9 +105,11 @@ def _open_segmenters(settings: Settings, bundles: dict[Path, Bundle]) -> dict[in
     start_s = inspection.start_timeout_ms / 1000
     store = Store(settings.station.data_dir, MEASURE_SHARE * start_s / len(bundles), parent_age_s() < start_s)
     opened: dict[int, Segmenter] = {}
+    engines = {}
     for folder, bundle in bundles.items():
-        opened |= open_proved(inspection, bundle, Use.of(settings, folder), store)
-    return opened
+        segmenters, engines[folder] = open_proved(inspection, bundle, Use.of(settings, folder), store)
+        opened |= segmenters
+    return opened, engines
 
 
 def _engines_told(settings: Settings, bundles: dict[Path, Bundle]) -> str:

@@ -222,7 +222,8 @@ class InspectionRecord:
     """What the archive keeps of one trigger: one database row.
 
     `label` is the camera's name for the picture. `recipe_number` and `recipe_digest` are those of the part's recipe,
-    0 and "" for a part without one. `tiles`, and their side `tile_px`, are all 0 for a part that was not inspected.
+    0 and "" for a part without one. `tiles`, their side `tile_px` and `engine`, what computed them, are 0 and "" for a
+    part that was not inspected.
     """
 
     trigger: Trigger
@@ -235,6 +236,7 @@ class InspectionRecord:
     recipe_digest: str = ""
     tiles: TileCounts = NO_TILES
     tile_px: int = 0
+    engine: str = ""
 
 
 @dataclass(frozen=True)

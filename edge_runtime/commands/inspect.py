@@ -43,6 +43,7 @@ class Finding:
     defects: tuple[Defect, ...] = ()
     tiles: TileCounts = NO_TILES
     tile_px: int = 0
+    engine: str = ""
     ms: dict[str, float] | None = None
 
 
@@ -142,7 +143,8 @@ def _inspect_file(
         write_overlay(overlays / f"{file.stem}-overlay.jpg", image, result, bundle, recipe)
     verdict = result.verdict
     ms = {stage: round(value, 2) for stage, value in result.ms.items()}
-    return Finding(file, verdict.outcome, verdict.reasons, verdict.defects, result.counts, result.tile_px, ms)
+    means = result.tile_px, result.engine
+    return Finding(file, verdict.outcome, verdict.reasons, verdict.defects, result.counts, *means, ms)
 
 
 def write_overlay(path: Path, image: ImageU8, result: PoolResult, bundle: Bundle, recipe: Recipe) -> None:
@@ -182,6 +184,7 @@ class _JsonReport:
             "tiles_audited": finding.tiles.audited,
             "tiles_missed": finding.tiles.missed,
             "tile_px": finding.tile_px,
+            "engine": finding.engine,
             "ms": finding.ms or {},
         }
         print(json.dumps(line), flush=True)

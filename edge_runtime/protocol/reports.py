@@ -56,6 +56,7 @@ def _record(record: InspectionRecord, class_names: Mapping[int, str]) -> dict[st
         "label": record.label,
         "tiles": asdict(record.tiles),
         "tile_px": record.tile_px,
+        "engine": record.engine,
     }
 
 

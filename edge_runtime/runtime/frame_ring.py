@@ -181,10 +181,10 @@ class FrameRing:
         return int(_BEGAN.unpack_from(self.memory, self._entry_at(slot, part_id) + _BEGAN_AT)[0])
 
     def agrees(self, slot: int, part_id: int, plan_digest: int) -> bool:
-        """Before a worker's first claim: whether it plans the frame's tiles as the first one did, which says how here.
+        """Before a worker's first claim: whether it computes the frame as the first one did, which says how here.
 
-        `plan_digest`, 1..2^32 - 1, is the same exactly for the same plan. Tiles of two plans would leave cells that
-        nobody computes.
+        `plan_digest`, 1..2^32 - 1, is the same for the same tiles by the same engine. Tiles of two plans would leave
+        cells that nobody computes, and a record names one engine.
         """
         entry = self._entry_at(slot, part_id)
         with self._locked(entry):

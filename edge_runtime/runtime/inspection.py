@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from edge_runtime.clock import NS_PER_MS, Clock
 from edge_runtime.errors import InferenceError
@@ -43,13 +44,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class InspectionPlan:
-    """A recipe, and the predictor, classes and gate of its model. Recipes of one model share its predictor."""
+    """A recipe, and predictor, classes and gate of its model; `engine`: what computes, as records name it.
+
+    Recipes of one model share its predictor.
+    """
 
     segmenter: Segmenter
     classes: Sequence[DefectClass]
     recipe: Recipe
     model_id: str
     digest: str
+    engine: str
     gate: TileGate | None = None
 
 
@@ -61,11 +66,16 @@ class RecipeWork:
         self.takes_template = plan.segmenter.input_contract.template
         self.mask_stride_px = plan.segmenter.mask_stride_px
         self.tiles = lru_cache(maxsize=32)(self._plan_tiles)
-        self.model_id = plan.model_id
+        self.model_id, self.engine = plan.model_id, plan.engine
+        self._engine_digest = crc32(plan.engine.encode())
         self._plan = plan
         self._segmenter, self._tile_px = plan.segmenter, plan.segmenter.input_contract.tile_px
         self._thresholds = Thresholds(plan.classes)
         self._class_names = {each.class_id: each.name for each in plan.classes}
+
+    def digest(self, plan: TilePlan) -> int:
+        """1..2^32 - 1, in every process the same for the same tiles by the same engine."""
+        return plan.digest ^ self._engine_digest or 1
 
     def predict(self, arrays: SlotArrays, origin_yx: tuple[int, int]) -> tuple[ImageU8, ImageU8]:
         """A tile's class ids and scores, valid until the next call."""
@@ -166,9 +176,9 @@ class InspectionWorker:
         arrays = slot_arrays(self._ring, request.slot, request.image_hw, work.mask_stride_px)
         plan = work.tiles(request.image_hw)
         self._ring.begin(request.slot, request.part_id, self._clock.monotonic_ns())
-        if not self._ring.agrees(request.slot, request.part_id, plan.digest):
+        if not self._ring.agrees(request.slot, request.part_id, work.digest(plan)):
             raise InferenceError(
-                f"part {request.part_id}: {len(plan)} tiles of {plan.tile_px} px, others plan otherwise"
+                f"part {request.part_id}: {len(plan)} tiles of {plan.tile_px} px by {work.engine}, others do otherwise"
             )
         tiles, predict_ns = 0, 0
         if work.takes_template:
@@ -229,7 +239,7 @@ class InspectionWorker:
         verdict = work.decide(request, arrays, spotted, self._clock)
         decided_ns, began_ns = verdict.decided_ns, self._ring.began_ns(request.slot, request.part_id) or tiled_ns
         stage_ms = {"tiles": (tiled_ns - began_ns) / NS_PER_MS, "decide": (decided_ns - tiled_ns) / NS_PER_MS}
-        self._channel.send_patiently(Inspected(verdict, stage_ms, counts_of(fates), plan.tile_px))
+        self._channel.send_patiently(Inspected(verdict, stage_ms, counts_of(fates), plan.tile_px, work.engine))
 
     def _make_up(
         self,

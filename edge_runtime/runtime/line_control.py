@@ -205,7 +205,7 @@ class LineControl:
         if (result.verdict.recipe_id, result.verdict.model_id) != (part.recipe.name, part.recipe.model_id):
             return self._book.give_up(part, "wrong_recipe", now_ns)
         part.path |= work_path(result, now_ns)
-        part.tiles, part.tile_px = result.tile_counts, result.tile_px
+        part.tiles, part.tile_px, part.engine = result.tile_counts, result.tile_px, result.engine
         self.counters.tiles += result.tile_counts
         return self._book.conclude(part, result.verdict, now_ns)
 

@@ -189,12 +189,13 @@ class Inspect:
 
 @dataclass(frozen=True)
 class Inspected:
-    """From the worker that finished the frame's last tile; `tile_px`: the side of its tiles."""
+    """From the worker that finished the frame's last tile; `tile_px`, `engine`: their side, and what computed them."""
 
     verdict: Verdict
     stage_ms: dict[str, float] = field(default_factory=dict)
     tile_counts: TileCounts = NO_TILES
     tile_px: int = 0
+    engine: str = ""
     kind: Literal["inspected"] = "inspected"
 
 

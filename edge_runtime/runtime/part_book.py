@@ -45,6 +45,7 @@ class Part:
     started: bool = False
     tiles: TileCounts = NO_TILES
     tile_px: int = 0
+    engine: str = ""
     verdict: Verdict | None = None
     lent: bool = False
 
@@ -71,6 +72,7 @@ class Part:
             self.recipe.digest,
             self.tiles,
             self.tile_px,
+            self.engine,
         )
 
 

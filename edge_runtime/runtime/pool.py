@@ -31,8 +31,8 @@ PACED_SLOTS, PACED_MIN = (0, 1), 3
 class PoolResult:
     """A picture's verdict, its mask (a copy; None when not inspected), what became of its tiles, and times.
 
-    `tile_px`: the tiles' side, 0 when not inspected. `ms`: frame (request to verdict), tiles, decide, and predict (sum
-    over all workers).
+    `tile_px`, `engine`: the tiles' side and what computed them, 0 and "" when not inspected. `ms`: frame (request to
+    verdict), tiles, decide, and predict (sum over all workers).
     """
 
     verdict: Verdict
@@ -41,6 +41,7 @@ class PoolResult:
     ms: dict[str, float]
     counts: TileCounts = NO_TILES
     tile_px: int = 0
+    engine: str = ""
 
 
 class InspectionPool:
@@ -99,7 +100,7 @@ class InspectionPool:
         mask = Mask(arrays.class_ids.copy(), arrays.scores.copy(), self._mask_stride_px)
         ms |= answer.stage_ms
         counts = answer.tile_counts
-        return PoolResult(answer.verdict, mask, counts.computed, ms, counts, answer.tile_px)
+        return PoolResult(answer.verdict, mask, counts.computed, ms, counts, answer.tile_px, answer.engine)
 
     def pace_s(self, image: ImageU8, template: ImageU8 | None, seconds: float) -> float:
         """Seconds a frame when the next picture always waits, as on a busy line: over `seconds`, at least `PACED_MIN`.

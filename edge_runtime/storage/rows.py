@@ -16,7 +16,7 @@ PART_COLUMNS = (
     "part_id", "line_seqno", "triggered_at", "at_ns", "deadline_ns", "outcome", "reasons", "defect_count",
     "model_id", "recipe_id", "decided_ns", "stage_ms", "label", "recipe_number",
     "recipe_digest", "tiles_computed", "tiles_skipped", "tiles_audited", "tiles_missed",
-    "tile_px",
+    "tile_px", "engine",
 )  # fmt: skip
 DEFECT_COLUMNS = ("part_id", "n", "class_id", "x0", "y0", "x1", "y1", "area_px", "area_mm2", "score", "zone")
 
@@ -82,6 +82,7 @@ def encode(record: InspectionRecord) -> RecordRows:
         record.tiles.audited,
         record.tiles.missed,
         record.tile_px,
+        record.engine,
     )
     rows = RecordRows(part, tuple(_encode_defect(trigger.part_id, n, d) for n, d in enumerate(verdict.defects)))
     for row in (rows.part, *rows.defects):
@@ -138,6 +139,7 @@ def decode(rows: RecordRows) -> InspectionRecord:
         recipe_digest=part["recipe_digest"],
         tiles=TileCounts(*(part[f"tiles_{name}"] for name in ("computed", "skipped", "audited", "missed"))),
         tile_px=part["tile_px"],
+        engine=part["engine"],
     )
 
 

@@ -75,6 +75,7 @@ MIGRATIONS = (
     ALTER TABLE parts ADD COLUMN tiles_missed INTEGER NOT NULL DEFAULT 0;
     """,
     "ALTER TABLE parts ADD COLUMN tile_px INTEGER NOT NULL DEFAULT 0;",
+    "ALTER TABLE parts ADD COLUMN engine TEXT NOT NULL DEFAULT '';",
 )
 """`MIGRATIONS[n]` turns version n into n + 1; one that has shipped never changes."""
 

@@ -13,10 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_runtime.commands.demo_report import read_records
+from edge_runtime.values import Outcome
 from edge_runtime.vision.boards import BoardStyle, paint_board
 
 BUNDLE = Path(__file__).parents[2] / "opt_models" / "board-unet" / "3"
-TILE_KEYS = {"tiles", "tiles_skipped", "tiles_audited", "tiles_missed", "tile_px"}
+TILE_KEYS = {"tiles", "tiles_skipped", "tiles_audited", "tiles_missed", "tile_px", "engine"}
 INSPECT_KEYS = {"picture", "outcome", "reasons", "defects", "ms"} | TILE_KEYS
 DEFECT_KEYS = {"class", "class_id", "xyxy_px", "area_px", "area_mm2", "score"}
 
@@ -53,7 +55,7 @@ def test_inspect_prints_one_object_a_picture_and_says_reject_by_its_exit_code(pi
         assert all(set(defect) == DEFECT_KEYS for defect in line["defects"])
         assert (line["outcome"] == "REJECT") == bool(line["reasons"])
         assert line["ms"]["frame"] > 0
-    assert lines[0]["tiles"] == 4
+    assert (lines[0]["tiles"], lines[0]["engine"]) == (4, "paddle_lite")
     assert lines[0]["outcome"] == "REJECT"
     overlay = cv2.imread(str(tmp_path / "overlays" / "board-0-overlay.jpg"))
     assert overlay.shape == (600, 520, 3)
@@ -144,9 +146,10 @@ def test_every_engine_gives_the_same_verdicts(pictures: Path, backend: str) -> N
         for each in ("paddle_lite", backend)
     ]
     verdicts = [[json.loads(line) for line in each.stdout.splitlines()] for each in told]
-    for each in verdicts:
+    for engine, each in zip(("paddle_lite", backend), verdicts, strict=True):
         for finding in each:
-            finding.pop("ms", None)
+            del finding["ms"]
+            assert finding.pop("engine") == engine
     assert len(verdicts[0]) > 3
     assert verdicts[0] == verdicts[1]
 
@@ -166,6 +169,8 @@ def test_the_demo_runs_from_trigger_to_summary(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "every part has its verdict, the daemon stopped cleanly" in done.stdout
     assert "known defects found" in done.stdout
+    for record in read_records(tmp_path / "out" / "data" / "records.sqlite"):
+        assert record.engine == ("" if record.verdict.outcome is Outcome.NOT_INSPECTED else "paddle_lite")
     again = edge_runtime("demo", "--parts", 1, "--side-px", 512, "--bundle", BUNDLE, "--output", tmp_path)
     assert again.returncode == 2
     assert "is not empty and not the output of a demo" in again.stderr

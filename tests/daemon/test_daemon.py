@@ -81,7 +81,7 @@ def test_a_part_that_takes_too_long_is_not_inspected_at_its_deadline(start_stati
     station.until(lambda: 0 in outcomes_of(station))
     assert station.stop() == 0
     record = station.records()[0]
-    assert record.verdict.reasons == ("deadline",)
+    assert (record.verdict.reasons, record.tile_px, record.engine) == (("deadline",), 0, "")
     assert 0 <= record.trigger.deadline_ns - record.verdict.decided_ns <= 10_000_000
 
 

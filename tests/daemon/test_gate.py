@@ -78,7 +78,7 @@ def test_clean_tiles_are_skipped_and_counted_and_a_tile_with_a_defect_is_compute
     audits = [sum(is_audited(r.trigger.part_id, tile, AUDIT_EVERY) for tile in (1, 2, 3)) for r in records]
     assert sum(audits) > 0
     assert [r.tiles for r in records] == [TileCounts(1 + n, 3 - n, n, 0) for n in audits]
-    assert {r.tile_px for r in records} == {256}
+    assert {(r.tile_px, r.engine) for r in records} == {(256, "scripted")}
     total = sum(audits)
     counts = {"computed": PARTS + total, "skipped": 3 * PARTS - total, "audited": total, "missed": 0}
     assert shown["tiles"] == counts

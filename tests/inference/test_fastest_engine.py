@@ -15,6 +15,7 @@ from edge_runtime.app import build_pool
 from edge_runtime.config import InspectionSettings, LineSettings, Settings, StationSettings
 from edge_runtime.config_camera import FolderCameraSettings
 from edge_runtime.engine_race import race
+from edge_runtime.engines import engine_name
 from edge_runtime.errors import BundleError, InferenceError
 from edge_runtime.fastest_engine import Store, Use, candidates, open_proved, settled, told_engine
 from edge_runtime.inference.bundle import load_bundle
@@ -233,6 +234,23 @@ def test_a_start_after_a_partial_measurement_measures_all_again_but_not_a_worker
     assert "2020-01-01" in kept(tmp_path).read_text()
 
 
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        ({"backend": "paddle_lite"}, "paddle_lite"),
+        ({"backend": "paddle_lite", "target": "arm"}, "paddle_lite"),
+        ({"backend": "paddle_lite", "target": "arm+fp16"}, "paddle_lite:arm+fp16"),
+        ({"backend": "onnxruntime", "target": "onnx+int8"}, "onnxruntime:onnx+int8"),
+        ({"backend": "onnxruntime", "onnxruntime_providers": ("cuda", "cpu")}, "onnxruntime:cuda"),
+        ({"backend": "openvino", "openvino_precision": "bf16", "target": "onnx"}, "openvino:bf16"),
+        ({"backend": "rknn", "openvino_precision": "bf16"}, "rknn"),
+        ({"backend": "scripted", "onnxruntime_providers": ("cuda",)}, "scripted"),
+    ],
+)
+def test_records_name_the_arithmetic_behind_a_verdict(told, name):
+    assert engine_name(InspectionSettings(bundle="any", **told)) == name
+
+
 # -- the choice -----------------------------------------------------------------------------------------------------
 
 
@@ -250,6 +268,7 @@ def test_it_measures_once_and_then_starts_no_process(onnx_bundle, tmp_path, monk
     monkeypatch.setattr(subprocess, "Popen", no_process)
     assert settled(auto(onnx_bundle), onnx_bundle, USE, Store(tmp_path, LIMIT_S)) == chosen
     assert told_engine(auto(onnx_bundle), onnx_bundle, USE, tmp_path).startswith(f"auto: {chosen.backend} ")
+    assert open_proved(auto(onnx_bundle), onnx_bundle, USE, Store(tmp_path, LIMIT_S))[1] == chosen.backend
 
 
 def rewritten(folder, **changes):

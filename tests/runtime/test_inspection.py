@@ -1,15 +1,18 @@
 """An inspection worker on its own: what it makes of a gate that missed a defect."""
 
 import gc
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
 from edge_runtime.clock import SystemClock
+from edge_runtime.errors import InferenceError
 from edge_runtime.inference.scripted import ScriptedSegmenter
 from edge_runtime.runtime.channel import Channel
 from edge_runtime.runtime.frame_ring import FrameRing, RingLayout
 from edge_runtime.runtime.inspection import InspectionPlan, InspectionWorker
-from edge_runtime.runtime.messages import Inspect, Inspected, Stop
+from edge_runtime.runtime.messages import Inspect, Inspected, Left, Stop
 from edge_runtime.runtime.slot_arrays import slot_arrays
 from edge_runtime.runtime.tile_gate import TileGate
 from edge_runtime.values import ClassRule, DefectClass, InputContract, Outcome, Recipe, TileCounts
@@ -38,21 +41,27 @@ def inspect(recipe, gate, part_id, boxes, segmenter=None):
     ring = FrameRing.create(RingLayout(1, SIDE_PX * SIDE_PX))
     segmenter = segmenter or ScriptedSegmenter(CONTRACT, 2)
     segmenter.ring = ring
-    plan = InspectionPlan(segmenter, CLASSES, recipe, "model/1@0", "d", gate)
+    plan = InspectionPlan(segmenter, CLASSES, recipe, "model/1@0", "d", "scripted", gate)
     arrays = slot_arrays(ring, 0, (SIDE_PX, SIDE_PX), 2)
     arrays.image[...], arrays.template[...] = CLEAN, CLEAN
     for x0, y0, x1, y1 in boxes:
         arrays.image[y0:y1, x0:x1] = DEFECT
-    line, end = Channel.pair()
     ring.start(0, part_id)
+    result = next(message for message in said(ring, plan, part_id) if isinstance(message, Inspected))
+    return result, ring.gate.closed_by
+
+
+def said(ring, plan, part_id):
+    """All that a worker says when it is asked for the tiles of this part, which nobody else works on."""
+    line, end = Channel.pair()
     line.send(Inspect(0, part_id, (SIDE_PX, SIDE_PX), 1))
     line.send(Stop())
-    InspectionWorker(0, end, ring, {1: plan}, SystemClock()).serve()
-    gc.unfreeze()
-    result = next(message for message in iter(line.receive, None) if isinstance(message, Inspected))
-    line.close()
-    end.close()
-    return result, ring.gate.closed_by
+    with closing(line), closing(end):
+        try:
+            InspectionWorker(0, end, ring, {1: plan}, SystemClock()).serve()
+        finally:
+            gc.unfreeze()
+        return list(iter(line.receive, None))
 
 
 def part_where(audited, skipped):
@@ -126,3 +135,13 @@ def test_a_long_defect_is_followed_from_an_audited_tile_through_all_that_were_sk
     result, closed_by = inspect(recipe, BLIND, part_id, [scratch])
     assert (result.tile_counts.missed, result.tile_counts.skipped, closed_by) == (1, 0, "model/1@0")
     assert result.verdict.outcome is Outcome.REJECT
+
+
+def test_a_part_is_computed_by_the_engine_that_its_record_names():
+    ring = FrameRing.create(RingLayout(1, SIDE_PX * SIDE_PX))
+    one = InspectionPlan(ScriptedSegmenter(CONTRACT, 2), CLASSES, Recipe("r"), "model/1@0", "d", "openvino")
+    ring.start(0, 1)
+    assert [each.engine for each in said(ring, one, 1) if isinstance(each, Inspected)] == ["openvino"]
+    assert Left(1, 0, 0.0) in said(ring, one, 1), "another worker of that engine finds nothing left to do"
+    with pytest.raises(InferenceError, match="16 tiles of 64 px by openvino:bf16, others do otherwise"):
+        said(ring, replace(one, engine="openvino:bf16"), 1)

@@ -56,7 +56,7 @@ def records(draw):
     at_ns = draw(TIMES_NS)
     trigger = Trigger(draw(PART_IDS), at_ns, at_ns + draw(st.integers(1, 10**12)))
     line_seqno = draw(st.none() | st.integers(0, 65535))
-    more = draw(COUNTS), draw(TEXTS), draw(tile_counts()), draw(COUNTS)
+    more = draw(COUNTS), draw(TEXTS), draw(tile_counts()), draw(COUNTS), draw(TEXTS)
     return InspectionRecord(trigger, draw(verdicts()), draw(UTC), line_seqno, draw(STAGE_MS), draw(TEXTS), *more)
 
 
@@ -109,6 +109,7 @@ FIELD_VALUES = {
     "stage_ms": STAGE_MS,
     "tiles": COUNTS,
     "tile_px": COUNTS,
+    "engine": TEXTS,
     "predict_ms": MS,
     "record": records(),
     "part_ids": st.lists(PART_IDS, max_size=5).map(tuple),

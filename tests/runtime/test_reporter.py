@@ -48,7 +48,9 @@ def make_record(part_id: int) -> InspectionRecord:
     outcome, reasons = (Outcome.REJECT, ("open: 1 > 0",)) if bad else (Outcome.PASS, ())
     verdict = Verdict(part_id, outcome, reasons, defects, len(defects), part_id * 10**9, "other/1@00000000", "board")
     at = datetime(2026, 11, 23, tzinfo=timezone.utc) + timedelta(seconds=part_id)
-    return InspectionRecord(Trigger(part_id, part_id, part_id + 1), verdict, at, None, {"total": 1.5}, "größe.png")
+    return InspectionRecord(
+        Trigger(part_id, part_id, part_id + 1), verdict, at, None, {"total": 1.5}, "größe.png", engine="openvino:bf16"
+    )
 
 
 class Box:
@@ -193,7 +195,7 @@ def test_what_was_committed_is_told_in_that_order_once(mosquitto, listen, make_b
                      "score": 0.875, "zone": "inspect"}],
         "model_id": "other/1@00000000", "recipe_id": "board", "recipe_number": 0,
         "recipe_digest": "", "stage_ms": {"total": 1.5}, "label": "größe.png",
-        "tiles": {"computed": 0, "skipped": 0, "audited": 0, "missed": 0}, "tile_px": 0,
+        "tiles": {"computed": 0, "skipped": 0, "audited": 0, "missed": 0}, "tile_px": 0, "engine": "openvino:bf16",
     }  # fmt: skip
 
 

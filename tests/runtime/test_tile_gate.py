@@ -34,7 +34,9 @@ RECIPES = st.builds(
 
 @given(BLOBS, RECIPES, st.sets(st.integers(0, 3), min_size=1, max_size=3))
 def test_an_audited_tile_is_missed_exactly_if_a_cell_of_what_the_recipe_counts_lies_in_its_core(blobs, recipe, skipped):
-    work = RecipeWork(InspectionPlan(ScriptedSegmenter(CONTRACT, STRIDE_PX), CLASSES, recipe, "m", "d", EVERYTHING))
+    work = RecipeWork(
+        InspectionPlan(ScriptedSegmenter(CONTRACT, STRIDE_PX), CLASSES, recipe, "m", "d", "e", EVERYTHING)
+    )
     plan = work.tiles((SIDE_PX, SIDE_PX))
     assert len(plan) == 4
     class_ids = np.zeros((CELLS, CELLS), np.uint8)

@@ -55,8 +55,8 @@ def inspection_records(draw: st.DrawFn) -> InspectionRecord:
         draw(st.integers(9, 99)), draw(st.integers(0, 99)), draw(st.integers(4, 9)), draw(st.integers(0, 4))
     )
     seqno = draw(st.none() | INT64)
-    tile_px = draw(st.integers(0, 4096))
-    return InspectionRecord(trigger, verdict, draw(MOMENT), seqno, stage_ms, tiles=tiles, tile_px=tile_px)
+    means = {"tile_px": draw(st.integers(0, 4096)), "engine": draw(TEXT)}
+    return InspectionRecord(trigger, verdict, draw(MOMENT), seqno, stage_ms, tiles=tiles, **means)
 
 
 @settings(deadline=None, max_examples=25)  # each example waits for a disk
