@@ -94,7 +94,7 @@ def bundle_verify(
 ) -> None:
     """Check digests and target, and run the golden tiles on this machine."""
     from edge_runtime.commands.bundles import verify
-    from edge_runtime.config import inspection_of
+    from edge_runtime.config_inspection import inspection_of
 
     verify(inspection_of(folder, backend, target, precision))
 
@@ -111,7 +111,7 @@ def bundle_measure(
     """How fast each engine that is installed here runs the bundle. Exit code 1: none can."""
     from edge_runtime.commands.bench import frame_hw_of
     from edge_runtime.commands.bundles import measure
-    from edge_runtime.config import InspectionSettings
+    from edge_runtime.config_inspection import InspectionSettings
 
     told = InspectionSettings(bundle=folder.absolute(), backend="auto", threads=threads, auto_coarse=coarse)
     if not measure(told, frame_hw_of(frame_size) if frame_size else None):

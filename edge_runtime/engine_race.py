@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from edge_runtime.config import InspectionSettings
+from edge_runtime.config_inspection import InspectionSettings
 from edge_runtime.engines import target_of
 from edge_runtime.inference.engine_choice import Trial
 from edge_runtime.validation import StrictModel

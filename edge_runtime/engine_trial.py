@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from edge_runtime.clock import NS_PER_MS
-from edge_runtime.config import InspectionSettings
+from edge_runtime.config_inspection import InspectionSettings
 from edge_runtime.engines import allowed_share, build_segmenter, target_of
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.heap import keep_freed, keep_large_apart

@@ -9,7 +9,7 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from edge_runtime.config import READS, InspectionSettings
+from edge_runtime.config_inspection import READS, InspectionSettings
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.bundle import Bundle, machine_target
 from edge_runtime.values import Polygon, Recipe

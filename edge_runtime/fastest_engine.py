@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_runtime.clock import SystemClock
-from edge_runtime.config import READS, InspectionSettings, Settings
+from edge_runtime.config import Settings
+from edge_runtime.config_inspection import READS, InspectionSettings
 from edge_runtime.engine_race import computes_alone, race
 from edge_runtime.engines import (
     PACKAGES,

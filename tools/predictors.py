@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from edge_runtime.config import InspectionSettings, inspection_of
+from edge_runtime.config_inspection import InspectionSettings, inspection_of
 from edge_runtime.engines import allowed_share, build_segmenter, target_of, with_tiles
 from edge_runtime.inference.bundle import Bundle
 from edge_runtime.interfaces import Segmenter

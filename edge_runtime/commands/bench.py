@@ -16,7 +16,8 @@ from rich.table import Table
 
 from edge_runtime.commands.daemon_watch import refuse_beside_daemon
 from edge_runtime.commands.inspect import find_pictures, pool_settings
-from edge_runtime.config import InspectionSettings, Settings, inspection_of, load_settings
+from edge_runtime.config import Settings, load_settings
+from edge_runtime.config_inspection import InspectionSettings, inspection_of
 from edge_runtime.config_recipe import MAX_SIDE_PX, RecipeSettings
 from edge_runtime.errors import ConfigError
 from edge_runtime.fastest_engine import Use, told_engine

@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from rich.console import Console
 from rich.table import Table
 
-from edge_runtime.config import InspectionSettings
+from edge_runtime.config_inspection import InspectionSettings
 from edge_runtime.engines import allowed_share, build_segmenter, usual_and_largest
 from edge_runtime.errors import BundleError, ConfigError
 from edge_runtime.fastest_engine import Use, measured

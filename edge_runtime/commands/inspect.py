@@ -14,8 +14,9 @@ from rich.table import Table
 
 from edge_runtime.app import build_pool
 from edge_runtime.commands.templates import match_templates, read_template
-from edge_runtime.config import LineSettings, Settings, inspection_of, load_recipe
+from edge_runtime.config import LineSettings, Settings, load_recipe
 from edge_runtime.config_camera import FolderCameraSettings
+from edge_runtime.config_inspection import inspection_of
 from edge_runtime.config_recipe import MAX_SIDE_PX, RecipeSettings
 from edge_runtime.errors import CameraError, ConfigError, StorageError
 from edge_runtime.files import write_atomically

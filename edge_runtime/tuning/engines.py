@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_runtime.config import InspectionSettings
+from edge_runtime.config_inspection import InspectionSettings
 from edge_runtime.engines import target_of
 from edge_runtime.fastest_engine import candidates
 from edge_runtime.inference.bundle import Bundle, machine_target

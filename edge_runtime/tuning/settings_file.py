@@ -11,7 +11,8 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from edge_runtime.config import InspectionSettings, read_text, settings_of
+from edge_runtime.config import read_text, settings_of
+from edge_runtime.config_inspection import InspectionSettings
 from edge_runtime.engines import target_of
 from edge_runtime.errors import ConfigError
 from edge_runtime.files import write_atomically

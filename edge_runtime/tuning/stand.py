@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import psutil
 
 from edge_runtime.app import build_pool
-from edge_runtime.config import InspectionSettings, Settings
+from edge_runtime.config import Settings
+from edge_runtime.config_inspection import InspectionSettings
 from edge_runtime.errors import EdgeRuntimeError, InferenceError
 from edge_runtime.tuning.material import Material
 from edge_runtime.tuning.setups import Setup

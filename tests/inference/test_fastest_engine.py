@@ -12,8 +12,9 @@ import pytest
 
 from edge_runtime import fastest_engine
 from edge_runtime.app import build_pool
-from edge_runtime.config import InspectionSettings, LineSettings, Settings, StationSettings
+from edge_runtime.config import LineSettings, Settings, StationSettings
 from edge_runtime.config_camera import FolderCameraSettings
+from edge_runtime.config_inspection import InspectionSettings
 from edge_runtime.engine_race import race
 from edge_runtime.engines import engine_name
 from edge_runtime.errors import BundleError, InferenceError
@@ -340,7 +341,7 @@ def test_a_disk_that_takes_nothing_costs_only_one_measurement(onnx_bundle, tmp_p
 TOGETHER = """
 import logging, sys
 from pathlib import Path
-from edge_runtime.config import InspectionSettings
+from edge_runtime.config_inspection import InspectionSettings
 from edge_runtime.fastest_engine import Store, Use, settled
 from edge_runtime.inference.bundle import load_bundle
 from edge_runtime.values import Recipe

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.config import InspectionSettings
+from edge_runtime.config_inspection import InspectionSettings
 from edge_runtime.engines import allowed_share
 from edge_runtime.errors import BundleError, InferenceError
 from edge_runtime.inference.bundle import load_bundle

@@ -7,8 +7,9 @@ import sys
 import pytest
 
 from edge_runtime.app import build_pool
-from edge_runtime.config import InspectionSettings, LineSettings, Settings, StationSettings
+from edge_runtime.config import LineSettings, Settings, StationSettings
 from edge_runtime.config_camera import FolderCameraSettings
+from edge_runtime.config_inspection import InspectionSettings
 from edge_runtime.engine_race import race
 from edge_runtime.engines import allowed_share, target_of
 from edge_runtime.errors import BundleError, InferenceError

@@ -9,7 +9,7 @@ import pytest
 
 from edge_runtime.app import build_pool
 from edge_runtime.commands.inspect import pool_settings
-from edge_runtime.config import InspectionSettings
+from edge_runtime.config_inspection import InspectionSettings
 from edge_runtime.config_recipe import RecipeSettings
 from edge_runtime.engines import PACKAGES, build_segmenter, engine_version, usual_and_largest, with_tiles
 from edge_runtime.errors import BundleError

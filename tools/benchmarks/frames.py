@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_runtime.commands.inspect import FILE_HANG_TIMEOUT_MS, pool_settings
-from edge_runtime.config import InspectionSettings, Settings
+from edge_runtime.config import Settings
+from edge_runtime.config_inspection import InspectionSettings
 from edge_runtime.config_recipe import RecipeSettings
 from edge_runtime.engines import with_tiles
 from edge_runtime.inference.bundle import Bundle
