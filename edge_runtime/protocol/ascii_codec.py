@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from edge_runtime.protocol.ascii_fields import NumberField
 from edge_runtime.protocol.ascii_template import ChecksumField, NamedField, Template, WrongChecksum
+from edge_runtime.protocol.field_kinds import kinds_of
 from edge_runtime.protocol.messages import (
     Acknowledge,
     AcknowledgePart,
@@ -32,7 +33,6 @@ from edge_runtime.protocol.messages import (
     TriggerAccepted,
     TriggerRequest,
     UnnumberedTrigger,
-    kinds_of,
 )
 
 OUTGOING: Mapping[str, type[Message]] = {

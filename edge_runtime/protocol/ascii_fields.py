@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from edge_runtime.protocol.messages import MAX_TEXT_CHARS, Choice, Kind, Number, Text
+from edge_runtime.protocol.field_kinds import MAX_TEXT_CHARS, Choice, Kind, Number, Text
 
 MAX_WIDTH = 40
 MAX_DIGITS = 19

@@ -13,7 +13,7 @@ from typing import Any
 
 from edge_runtime.protocol.ascii_fields import Field, make_field
 from edge_runtime.protocol.checksums import CHECKSUMS, Checksum
-from edge_runtime.protocol.messages import Kind
+from edge_runtime.protocol.field_kinds import Kind
 
 MAX_TEMPLATE_CHARS = 200
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|\\x([0-9A-Fa-f]{2})|\\(.)|([^{}\\])|(.)", re.DOTALL)

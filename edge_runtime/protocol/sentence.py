@@ -8,7 +8,8 @@ from collections.abc import Collection
 from functools import reduce
 from operator import xor
 
-from edge_runtime.protocol.messages import FROM_CONTROLLER, FROM_DEVICE, Message, kinds_of
+from edge_runtime.protocol.field_kinds import kinds_of
+from edge_runtime.protocol.messages import FROM_CONTROLLER, FROM_DEVICE, Message
 
 MAX_SENTENCE_BYTES = 120
 _START = ord("$")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 
+from edge_runtime.protocol.field_kinds import sanitised
 from edge_runtime.protocol.messages import (
     Acknowledge,
     AcknowledgePart,
@@ -23,7 +24,6 @@ from edge_runtime.protocol.messages import (
     TriggerAccepted,
     TriggerRequest,
     UnnumberedTrigger,
-    sanitised,
 )
 from edge_runtime.runtime.events import (
     ControllerEvent,

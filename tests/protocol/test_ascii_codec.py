@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from edge_runtime.protocol.ascii_codec import INCOMING, OUTGOING, AsciiCodec, incoming
 from edge_runtime.protocol.checksums import CHECKSUMS
+from edge_runtime.protocol.field_kinds import kinds_of
 from edge_runtime.protocol.messages import (
     Acknowledge,
     AcknowledgePart,
@@ -21,7 +22,6 @@ from edge_runtime.protocol.messages import (
     StatusQuery,
     TriggerRequest,
     UnnumberedTrigger,
-    kinds_of,
 )
 from edge_runtime.protocol.sentence import SentenceCodec
 from edge_runtime.values import Outcome

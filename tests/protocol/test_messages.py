@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_runtime.protocol.field_kinds import sanitised
 from edge_runtime.protocol.messages import (
     FROM_CONTROLLER,
     FROM_DEVICE,
@@ -13,7 +14,6 @@ from edge_runtime.protocol.messages import (
     PartResult,
     Result,
     TriggerRequest,
-    sanitised,
 )
 from edge_runtime.protocol.sentence import MAX_SENTENCE_BYTES, encode
 from edge_runtime.values import Defect, Outcome, Verdict, Zone

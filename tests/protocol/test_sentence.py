@@ -4,20 +4,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from edge_runtime.protocol.field_kinds import Choice, Number, Text, kinds_of
 from edge_runtime.protocol.messages import (
     FROM_CONTROLLER,
     FROM_DEVICE,
     Acknowledge,
-    Choice,
     Down,
     Heartbeat,
-    Number,
     Result,
     Status,
     StatusQuery,
-    Text,
     TriggerRequest,
-    kinds_of,
 )
 from edge_runtime.protocol.sentence import MAX_SENTENCE_BYTES, Decoder, checksum, encode
 from edge_runtime.values import Outcome
