@@ -56,7 +56,10 @@ class InspectionSettings(StrictModel):
     )
     hang_timeout_ms: float = Field(default=3000, ge=100, le=60_000, description="A worker silent for longer is killed")
     start_timeout_ms: float = Field(
-        default=30_000, ge=500, le=600_000, description="From start to ready, for any child"
+        default=30_000,
+        ge=500,
+        le=600_000,
+        description="From start to ready, for any child; auto may measure for 0.6 of it besides",
     )
     gate: Literal["auto", "off"] = Field(
         default="auto", description="auto: where the model's bundle has a gate, tiles that it calls clean are skipped"

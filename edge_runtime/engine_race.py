@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -25,6 +26,7 @@ TURNS = 5
 PROVING_SHARE = 0.7  # of the whole time; the rest is for the turns
 ALONE_SHARE = 1 / 3  # of what is left for proving: on a loaded machine all beside each other would all be late
 ANSWER_BYTES = 64 * 1024
+ENDS_WITHIN_S = 1.0  # once killed; one that is stuck in a driver is left behind
 
 
 class Answer(StrictModel):
@@ -85,7 +87,7 @@ class Racer:
         for line in lines:
             self._take(line)
         if not data and self.problem is None:
-            self.problem = f"its process died (exit code {self._process.wait()})"
+            self.problem = f"its process died (exit code {self._end()})"
         return True
 
     def give_up(self, problem: str | None) -> None:
@@ -94,9 +96,9 @@ class Racer:
         self._process.kill()
 
     def trial(self) -> Trial:
-        """What came of it. The process is ended."""
+        """What came of it. The process is ended, and not waited for longer than `ENDS_WITHIN_S`."""
         self._process.kill()
-        self._process.communicate()
+        self._end()
         named: dict[str, Any] = {
             "backend": self.inspection.backend,
             "target": target_of(self.inspection),
@@ -121,6 +123,17 @@ class Racer:
         self.problem = answer.problem or self.problem
         if answer.wall_ms is not None:
             self._turns.append(answer)
+
+    def _end(self) -> int | None:
+        """The exit code of one that is dying; None: it takes too long."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(ENDS_WITHIN_S)
+        return None
 
     def _say(self, line: bytes) -> None:
         assert self._process.stdin is not None

@@ -21,6 +21,7 @@ OFFICE_HANG_TIMEOUT_MS = 15_000.0
 GUARD_HANG_TIMEOUT_MS = 5_000.0
 FIELDBUS_HANG_TIMEOUT_MS = 2_000.0
 REPORTER_HANG_TIMEOUT_MS = 60_000.0  # a name server or a broker may be slow to say nothing
+MEASURE_SHARE = 0.6  # of the time to start, and on top of it: how long workers may measure engines for `auto`
 NICENESS = {
     Role.GUARD: 0,
     Role.CAPTURE: 2,
@@ -55,8 +56,9 @@ def line_silent_ms(settings: Settings) -> float:
 
 def worker_specs(settings: Settings, first_index: int = 0) -> list[ChildSpec]:
     inspection = settings.inspection
+    start_ms = inspection.start_timeout_ms * (1 + MEASURE_SHARE if inspection.backend == "auto" else 1)
     return [
-        ChildSpec(Role.INSPECTION, first_index + index, inspection.start_timeout_ms, inspection.hang_timeout_ms)
+        ChildSpec(Role.INSPECTION, first_index + index, start_ms, inspection.hang_timeout_ms)
         for index in range(inspection.workers)
     ]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_runtime.config import Settings
+from edge_runtime.process_table import MEASURE_SHARE
 from edge_runtime.processes import parent_age_s
 from edge_runtime.recipe_table import digest_of, read_manifest
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from edge_runtime.runtime.picture_saver import DrawingPlan
     from edge_runtime.runtime.tile_gate import TileGate
 
-MEASURE_SHARE = 0.6  # of the time to start: the rest is for opening what was chosen
 MAX_TOLD_CHARS = 1000
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
@@ -150,6 +151,21 @@ def test_one_that_hangs_takes_no_others_time_and_the_order_is_kept(
     assert (late.backend, late.out_of_time, late.tile_ms) == ("scripted", True, None)
     assert (passed.backend, passed.out_of_time, passed.problem) == ("onnxruntime", False, None)
     assert 0 < passed.tile_ms <= passed.wall_ms
+
+
+def test_a_process_that_cannot_be_ended_does_not_hold_the_others_up(
+    tmp_path, scripted_bundle, scripted_golden, monkeypatch
+):
+    """A process of its own that holds the pipe stands for one that is stuck in a driver."""
+    stuck = tmp_path / "python"
+    stuck.write_text(f'#!/bin/sh\nsleep 20 &\nexec {sys.executable} "$@"\n')
+    stuck.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(stuck))
+    bundle = hanging(tmp_path / "hangs" / "1", scripted_bundle, scripted_golden)
+    began_s = time.monotonic()
+    (trial,) = race([InspectionSettings(bundle=bundle.folder, backend="scripted")], 0.5)
+    assert trial.out_of_time
+    assert time.monotonic() - began_s < 15
 
 
 def test_of_engines_as_fast_as_each_other_the_more_exact_one_is_taken():
