@@ -12,12 +12,12 @@ from edge_runtime.runtime.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 # Open parts may still be inspected for a second; after two the outputs are safe; children end within 2.6 s.
-# Only records that the office could not yet commit, because it is being started again, are waited for longer.
+# Only the office is waited for longer: it may have records yet to commit, being started again, or pictures to save.
 OPEN_PARTS_GRACE_NS = 1000 * NS_PER_MS
 ACKNOWLEDGE_GRACE_NS = 2000 * NS_PER_MS
 EXIT_WITHIN_NS = 2600 * NS_PER_MS
 CHILDREN_GRACE_NS = 500 * NS_PER_MS
-RECORDS_GRACE_NS = 20_000 * NS_PER_MS
+OFFICE_GRACE_NS = 20_000 * NS_PER_MS
 
 
 class Stopping:
@@ -55,7 +55,7 @@ class Stopping:
     def _records_kept(self, control: LineControl | None, since_ns: int) -> bool:
         if control is None or not control.pending_records:
             return True
-        if since_ns < RECORDS_GRACE_NS:
+        if since_ns < OFFICE_GRACE_NS:
             return False
         log.error("%d records could not be kept: the office does not commit them", control.pending_records)
         return True
@@ -65,5 +65,6 @@ class Stopping:
         if self._end_children_at_ns is None:
             self._end_children_at_ns = max(EXIT_WITHIN_NS, since_ns + CHILDREN_GRACE_NS)
             self._supervisor.dismiss([role for role in Role if role is not Role.GUARD])
-        running = any(child.running for child in self._supervisor.children if child.spec.role is not Role.GUARD)
-        return not running or since_ns > self._end_children_at_ns
+        running = {child.spec.role for child in self._supervisor.children if child.running} - {Role.GUARD}
+        office_until_ns = OFFICE_GRACE_NS if Role.OFFICE in running else 0
+        return not running or since_ns > max(self._end_children_at_ns, office_until_ns)
