@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -87,19 +86,25 @@ def mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
 
 
 class Ear:
-    """Hears everything on a broker, from subscribing on, what is retained included."""
+    """Hears everything on a broker, from subscribing on, what is retained included.
+
+    `subscribed`: how often; what a new broker was told before that is not heard.
+    """
 
     def __init__(self, port: int) -> None:
         self.heard: list[MQTTMessage] = []
-        self._subscribed = threading.Event()
+        self.subscribed = 0
         self.client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
         self.client.reconnect_delay_set(1, 1)
         self.client.on_connect = lambda client, *_: client.subscribe("#", 1)
-        self.client.on_subscribe = lambda *_: self._subscribed.set()
+        self.client.on_subscribe = self._count
         self.client.on_message = lambda _client, _data, message: self.heard.append(message)
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
-        assert self._subscribed.wait(10)
+        self.until(lambda: self.subscribed)
+
+    def _count(self, *_: object) -> None:
+        self.subscribed += 1
 
     def on(self, topic: str) -> list[bytes]:
         return [message.payload for message in list(self.heard) if message.topic == topic]
