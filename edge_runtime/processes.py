@@ -7,9 +7,13 @@ import gc
 import os
 import resource
 import signal
+import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
+from queue import SimpleQueue
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -28,14 +32,48 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
+class Undertaker:
+    """Takes ended children out of the kernel's table in a thread of ordinary priority, which nobody waits for.
+
+    The kernel then clears /proc of the process, and goes round in circles as long as somebody reads there. A real-time
+    thread would keep that reader from the processor meanwhile, for seconds on a busy machine.
+    """
+
+    def __init__(self) -> None:
+        self._ended: SimpleQueue[tuple[int, Callable[[], object]]] = SimpleQueue()
+        self._pids: set[int] = set()
+        threading.Thread(target=self._work, name="undertaker", daemon=True).start()
+
+    def bury(self, pid: int, wait: Callable[[], object]) -> None:
+        """`wait` takes the exit status of this child, which has ended."""
+        if pid not in self._pids:
+            self._pids.add(pid)
+            self._ended.put((pid, wait))
+
+    def _work(self) -> None:
+        while True:
+            pid, wait = self._ended.get()
+            with suppress(ChildProcessError):
+                wait()
+            self._pids.discard(pid)
+
+
+undertaker = cache(Undertaker)  # this process's only one, from the first death on
+
+
+def exit_code(pid: int) -> int:
+    """Of a child that has ended and is not buried, negative for a signal's number. Raises ChildProcessError."""
+    ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert ended is not None
+    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+
+
 def bury_strangers(own_pids: Collection[int]) -> None:
-    """Take the exit status of one adopted process that has ended, if there is one; never of `own_pids`."""
-    try:
+    """Have one adopted process that has ended buried, if there is one; none of `own_pids`."""
+    with suppress(ChildProcessError):
         ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if ended is not None and ended.si_pid not in own_pids:
-            os.waitpid(ended.si_pid, os.WNOHANG)
-    except ChildProcessError:
-        return
+            undertaker().bury(ended.si_pid, partial(os.waitpid, ended.si_pid, 0))
 
 
 def parent_age_s() -> float:

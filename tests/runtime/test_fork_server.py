@@ -3,14 +3,17 @@
 import errno
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import psutil
 import pytest
 
-from edge_runtime.processes import bury_strangers
+from edge_runtime.processes import Undertaker, bury_strangers
 from edge_runtime.runtime.children import ChildSpec, Role
 from edge_runtime.runtime.fork_server import FORKED_WITHIN_MS
 
@@ -363,7 +366,21 @@ def test_an_adopted_process_that_has_ended_is_buried_and_an_own_child_is_not():
     bury_strangers([own.pid])
     bury_strangers([own.pid])
     assert own.wait() == 0
-    bury_strangers([own.pid])
-    with pytest.raises(ChildProcessError):
-        os.waitpid(stranger.pid, 0)
+    while Path(f"/proc/{stranger.pid}").exists():
+        bury_strangers([own.pid])
     stranger.returncode = 0
+
+
+def test_nobody_waits_for_a_burial_and_nobody_is_buried_twice():
+    may_end, buried = threading.Event(), queue.SimpleQueue()
+
+    def wait():
+        may_end.wait()
+        buried.put(threading.current_thread().name)
+
+    undertaker = Undertaker()
+    for pid in (1, 1, 2):
+        undertaker.bury(pid, wait)
+    may_end.set()
+    assert [buried.get(timeout=20) for _ in range(2)] == ["undertaker"] * 2
+    assert buried.empty()
