@@ -9,13 +9,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from edge_runtime.errors import ConfigError
-from edge_runtime.inference.manifest import Form, Target, form_of
+from edge_runtime.inference.targets import FORMS, READS, Target, form_of
 from edge_runtime.processors import format_cpu_list, parse_cpu_list
 from edge_runtime.validation import StrictModel, describe
 
 CpuList = Annotated[str, AfterValidator(lambda text: format_cpu_list(parse_cpu_list(text)))]
-FORMS: dict[Form, str] = {"nb": "Paddle Lite's", "onnx": "ONNX", "rknn": "RKNN"}
-READS: dict[str, Form] = {"paddle_lite": "nb", "onnxruntime": "onnx", "openvino": "onnx", "rknn": "rknn"}
 
 
 class InspectionSettings(StrictModel):

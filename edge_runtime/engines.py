@@ -9,9 +9,10 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from edge_runtime.config_inspection import READS, InspectionSettings
+from edge_runtime.config_inspection import InspectionSettings
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.bundle import Bundle, machine_target
+from edge_runtime.inference.targets import READS
 from edge_runtime.values import Polygon, Recipe
 from edge_runtime.vision.tile_plan import PlanRules, plan_cost, ranked_plans, tiles_for, watched_part
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from edge_runtime.clock import SystemClock
 from edge_runtime.config import Settings
-from edge_runtime.config_inspection import READS, InspectionSettings
+from edge_runtime.config_inspection import InspectionSettings
 from edge_runtime.engine_race import computes_alone, race
 from edge_runtime.engines import (
     PACKAGES,
@@ -29,8 +29,8 @@ from edge_runtime.engines import (
 from edge_runtime.errors import BundleError, EdgeRuntimeError, InferenceError
 from edge_runtime.inference.bundle import Bundle, machine_target
 from edge_runtime.inference.engine_choice import Choice, Trial, keep_choice, machine_key, only_one, read_choice
-from edge_runtime.inference.manifest import COARSE_TARGETS, ONNX_TARGETS, RKNN_TARGETS, form_of
 from edge_runtime.inference.proof import check_golden
+from edge_runtime.inference.targets import COARSE_TARGETS, ONNX_TARGETS, READS, RKNN_TARGETS, form_of
 
 if TYPE_CHECKING:
     from edge_runtime.interfaces import Segmenter

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from edge_runtime.engines import engine_version
 from edge_runtime.inference.bundle import Bundle
 from edge_runtime.inference.bundle_writer import NewArtefact
-from edge_runtime.inference.manifest import MAX_ALLOWED_SHARE, ONNX_TARGETS
+from edge_runtime.inference.manifest import MAX_ALLOWED_SHARE
 from edge_runtime.inference.proof import run_golden
+from edge_runtime.inference.targets import ONNX_TARGETS
 from tools.calibration import Tiles
 from tools.convert import Converted, convert_model
 from tools.errors import ToolError
@@ -21,7 +22,7 @@ from tools.graph import Graph, Weights
 from tools.predictors import Predictor
 
 if TYPE_CHECKING:
-    from edge_runtime.inference.manifest import Target
+    from edge_runtime.inference.targets import Target
 
 ALLOWED_OVER_MEASURED = 2.0
 ALLOWED_STEP = 5e-4

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 from edge_runtime.inference.bundle import Bundle
-from edge_runtime.inference.manifest import Accuracy, Figures, Parity, Timing
+from edge_runtime.inference.figures import Accuracy, Figures, Parity, Timing
 from edge_runtime.interfaces import Segmenter
 from edge_runtime.values import DefectClass
 from tools.artefacts import proof_sides_px

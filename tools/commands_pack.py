@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from edge_runtime.inference.manifest import RKNN_TARGETS
+from edge_runtime.inference.targets import RKNN_TARGETS
 from tools.errors import ToolError
 from tools.forms import PRIOR_SHIFT, RKNN_PYTHON, TILE_RANGE_PX, InputForm, Motif, OutputForm, ThresholdsBy
 

@@ -12,16 +12,9 @@ import numpy as np
 
 from edge_runtime.inference.bundle import Bundle
 from edge_runtime.inference.bundle_writer import write_bundle
+from edge_runtime.inference.figures import Figures, Parity, Timing
 from edge_runtime.inference.golden import GoldenTile
-from edge_runtime.inference.manifest import (
-    ClassEntry,
-    Draft,
-    Figures,
-    Input,
-    Output,
-    Parity,
-    Timing,
-)
+from edge_runtime.inference.manifest import ClassEntry, Draft, Input, Output
 from edge_runtime.inference.paddle_lite import PaddleLiteSegmenter
 from edge_runtime.interfaces import Segmenter
 from edge_runtime.values import DefectClass, Mask

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.inference.manifest import ONNX_TARGETS
+from edge_runtime.inference.targets import ONNX_TARGETS
 from tools.architectures.choice import build_network
 from tools.dataset import check_every_class_occurs, check_pictures, load_dataset, same_classes
 from tools.errors import ToolError

@@ -10,7 +10,8 @@ import tomli
 from pydantic import Field, ValidationError, model_validator
 from typing_extensions import Self
 
-from edge_runtime.inference.manifest import Target, Version
+from edge_runtime.inference.manifest import Version
+from edge_runtime.inference.targets import Target
 from edge_runtime.validation import StrictModel, describe
 from tools.errors import ToolError
 

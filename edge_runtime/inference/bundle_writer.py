@@ -14,8 +14,9 @@ from edge_runtime.errors import BundleError
 from edge_runtime.files import sync_folder, temporary_sibling, write_atomically
 from edge_runtime.inference.bundle import MANIFEST_NAME, Bundle, load_bundle
 from edge_runtime.inference.golden import GoldenTile, encode_png
-from edge_runtime.inference.manifest import Draft, Manifest, Precision, Target
+from edge_runtime.inference.manifest import Draft, Manifest, Precision
 from edge_runtime.inference.proof import check_network
+from edge_runtime.inference.targets import Target
 from edge_runtime.validation import describe
 
 

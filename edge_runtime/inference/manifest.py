@@ -11,6 +11,8 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, Vali
 from typing_extensions import Self
 
 from edge_runtime.errors import BundleError
+from edge_runtime.inference.figures import Count, Figures, Label, Number, Text
+from edge_runtime.inference.targets import Form, Target, form_of
 from edge_runtime.validation import StrictModel, describe
 from edge_runtime.values import DefectClass, InputContract
 
@@ -36,50 +38,16 @@ def _version_text(value: Any) -> Any:
 
 FileName = Annotated[str, AfterValidator(_check_file_name)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Label = Annotated[str, Field(min_length=1, max_length=64)]
-Text = Annotated[str, Field(min_length=1, max_length=200)]
 Version = Annotated[str, BeforeValidator(_version_text), Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,31}$")]
 Byte = Annotated[int, Field(strict=True, ge=0, le=255)]
 Pixels = Annotated[int, Field(strict=True, ge=0, le=4096)]
-Count = Annotated[int, Field(strict=True, ge=0)]
-Number = Annotated[float, Field(strict=True)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
-Measures = Annotated[dict[Label, Number], Field(min_length=1, max_length=32)]
 
 OutputKind = Literal["class_and_score", "class_ids", "score"]
-# What opt calls `valid_targets`; +fp16 and +int8 tell CPU networks apart. The ONNX ones run on any machine that has an
-# engine for them, the RKNN ones on RK3588's NPU. The last ones are devices of NNAdapter.
-Target = Literal[
-    "x86",
-    "arm",
-    "arm+fp16",
-    "arm+int8",
-    "onnx",
-    "onnx+int8",
-    "rknn",
-    "rknn+int8",
-    "opencl,arm",
-    "rockchip_npu,arm",
-    "amlogic_npu,arm",
-    "verisilicon_timvx,arm",
-    "imagination_nna,arm",
-]
-ONNX_TARGETS = ("onnx", "onnx+int8")
-RKNN_TARGETS = ("rknn", "rknn+int8")
-# Coarser than float32 whatever runs them: only who asks for it gets that.
-COARSE_TARGETS = ("onnx+int8", *RKNN_TARGETS)
-Form = Literal["nb", "onnx", "rknn"]
 MAKERS: dict[Form, str] = {"nb": "opt_version", "onnx": "opset", "rknn": "rknn_version"}
 Arithmetic = Literal["f16", "bf16", "int8"]
 MAX_ALLOWED_SHARE = 0.05
 Precision = Literal["fp32", "fp16", "int8", "int8_weights", "int16_weights"]
-
-
-def form_of(target: str) -> Form:
-    """The kind of file that a target's network is."""
-    if target in RKNN_TARGETS:
-        return "rknn"
-    return "onnx" if target in ONNX_TARGETS else "nb"
 
 
 class Input(StrictModel):
@@ -182,43 +150,6 @@ class Golden(StrictModel):
 
     def files(self) -> tuple[FileEntry, ...]:
         return tuple(entry for entry in (self.picture, self.template, self.class_ids, self.scores) if entry)
-
-
-class Parity(StrictModel):
-    """How near `subject` (an artefact's file) comes to `reference` over `tiles` tiles."""
-
-    subject: Text
-    reference: Text
-    tiles: Count
-    values: Measures
-
-
-class Accuracy(StrictModel):
-    """How good `subject` is on the pictures of a named data set."""
-
-    subject: Text
-    data_set: Text
-    pictures: Count
-    values: Measures
-
-
-class Timing(StrictModel):
-    """How fast `subject` runs on a named machine; the measures' names carry their units."""
-
-    subject: Text
-    machine: Text
-    threads: Count
-    values: Measures
-
-
-class Figures(StrictModel):
-    """What the workstation measured."""
-
-    parameters: Count
-    macs_per_tile: Count
-    parity: Annotated[tuple[Parity, ...], Field(max_length=32)] = ()
-    accuracy: Annotated[tuple[Accuracy, ...], Field(max_length=32)] = ()
-    timing: Annotated[tuple[Timing, ...], Field(max_length=32)] = ()
 
 
 class GateCalibration(StrictModel):

@@ -9,10 +9,11 @@ from pathlib import Path
 from edge_runtime.errors import BundleError
 from edge_runtime.inference.bundle import Bundle, load_bundle
 from edge_runtime.inference.golden import SCORE_TOLERANCE, TileReport, compare, is_defective
-from edge_runtime.inference.manifest import RKNN_TARGETS, Golden
+from edge_runtime.inference.manifest import Golden
 from edge_runtime.inference.nb_file import check_nb, read_nb_header
 from edge_runtime.inference.onnx_file import check_onnx
 from edge_runtime.inference.rknn_file import read_rknn
+from edge_runtime.inference.targets import RKNN_TARGETS
 from edge_runtime.interfaces import Segmenter
 from edge_runtime.values import Mask
 from edge_runtime.vision.preprocess import cut_tile

@@ -18,7 +18,8 @@ from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.inference.bundle import machine_target
 from edge_runtime.inference.bundle_writer import NewArtefact, write_bundle
 from edge_runtime.inference.golden import GoldenTile
-from edge_runtime.inference.manifest import Draft, Target
+from edge_runtime.inference.manifest import Draft
+from edge_runtime.inference.targets import Target
 from edge_runtime.processes import die_with_parent
 from edge_runtime.storage.database import Database
 from edge_runtime.values import InspectionRecord, Mask

@@ -6,7 +6,7 @@ from edge_runtime.config_inspection import InspectionSettings
 from edge_runtime.engines import target_of
 from edge_runtime.fastest_engine import candidates
 from edge_runtime.inference.bundle import Bundle, machine_target
-from edge_runtime.inference.manifest import COARSE_TARGETS
+from edge_runtime.inference.targets import COARSE_TARGETS
 from edge_runtime.tuning.setups import Engine
 
 

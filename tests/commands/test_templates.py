@@ -17,8 +17,9 @@ import pytest
 from edge_runtime.commands.templates import match_templates, read_template
 from edge_runtime.errors import CameraError, ConfigError
 from edge_runtime.inference.bundle_writer import NewArtefact, write_bundle
+from edge_runtime.inference.figures import Figures
 from edge_runtime.inference.golden import GoldenTile
-from edge_runtime.inference.manifest import ClassEntry, Draft, Figures, Input, Output
+from edge_runtime.inference.manifest import ClassEntry, Draft, Input, Output
 from edge_runtime.values import Mask
 
 SHIPPED = Path(__file__).parents[2] / "opt_models" / "board-unet" / "3"

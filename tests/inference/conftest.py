@@ -14,8 +14,9 @@ import pytest
 
 from edge_runtime.inference.bundle import load_bundle
 from edge_runtime.inference.bundle_writer import NewArtefact, write_bundle
+from edge_runtime.inference.figures import Figures
 from edge_runtime.inference.golden import GoldenTile
-from edge_runtime.inference.manifest import ClassEntry, Draft, Figures, Input, Output
+from edge_runtime.inference.manifest import ClassEntry, Draft, Input, Output
 from edge_runtime.values import Mask
 
 TILE_PX, CELL_PX = 64, 2

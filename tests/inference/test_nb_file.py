@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.errors import BundleError
-from edge_runtime.inference.manifest import ONNX_TARGETS, RKNN_TARGETS, Target
 from edge_runtime.inference.nb_file import (
     KERNEL_TARGETS,
     Kernel,
@@ -19,6 +18,7 @@ from edge_runtime.inference.nb_file import (
     normalise_nb,
     read_nb_header,
 )
+from edge_runtime.inference.targets import ONNX_TARGETS, RKNN_TARGETS, Target
 
 
 @pytest.fixture

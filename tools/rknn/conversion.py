@@ -12,12 +12,12 @@ import numpy as np
 
 from edge_runtime.inference.bundle import Bundle
 from edge_runtime.inference.bundle_writer import NewArtefact
-from edge_runtime.inference.manifest import RKNN_TARGETS
 from edge_runtime.inference.margins import MarginsEngine
 from edge_runtime.inference.network import NetworkSegmenter
 from edge_runtime.inference.proof import run_golden
 from edge_runtime.inference.rknn_file import check_rknn
 from edge_runtime.inference.rknn_lite import rknn_tensors
+from edge_runtime.inference.targets import RKNN_TARGETS
 from edge_runtime.interfaces import Segmenter
 from edge_runtime.values import InputContract
 from tools.artefacts import allowance

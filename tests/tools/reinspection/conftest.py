@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from edge_runtime.inference.bundle_writer import NewArtefact, write_bundle
+from edge_runtime.inference.figures import Figures
 from edge_runtime.inference.golden import GoldenTile
-from edge_runtime.inference.manifest import ClassEntry, Draft, Figures, Input, Output
+from edge_runtime.inference.manifest import ClassEntry, Draft, Input, Output
 from edge_runtime.inference.scripted import CLASS_BASE_GREY
 from edge_runtime.values import Mask
 from tools.reinspection.executors import LocalExecutor
