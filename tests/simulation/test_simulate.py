@@ -30,7 +30,7 @@ def simulate(*words: str) -> tuple[int, dict[str, Any]]:
 
 
 def simulate_well(kept: Path, *words: str) -> tuple[int, dict[str, Any]]:
-    """A run that is expected to go well; again, at most twice, when the simulated machine itself was late.
+    """A run of a machine that is in time; again, at most twice, when the simulated machine itself was late.
 
     A computer that is too busy to play the machine proves nothing about the daemon: the test is skipped.
     """
@@ -67,7 +67,8 @@ def test_a_run_with_faults_lets_no_defective_part_through_and_throws_out_no_good
 
 def test_the_ejector_a_part_too_late_is_found(tmp_path):
     file = settings_file(tmp_path, "delay", delay_ms=500 + 1000 / RATE_HZ)
-    code, findings = simulate("--parts", "20", "--faults", "none", "--defects", "0.3", "--settings", str(file))
+    words = ["--parts", "20", "--faults", "none", "--defects", "0.3", "--settings", str(file)]
+    code, findings = simulate_well(tmp_path, *words)
     assert code == 1
     assert findings["missed"] > 0
     assert findings["ejected_wrong"] > 0
