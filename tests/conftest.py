@@ -109,7 +109,7 @@ class Ear:
     def on(self, topic: str) -> list[bytes]:
         return [message.payload for message in list(self.heard) if message.topic == topic]
 
-    def until(self, condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+    def until(self, condition: Callable[[], object], timeout_s: float = 60.0) -> None:
         end = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < end, f"waited {timeout_s} s in vain; heard {len(self.heard)} messages"

@@ -38,7 +38,7 @@ def start(start_station: Any, tmp_path: Path) -> Any:
         bundle = write_scripted(tmp_path / "gated" / "1", takes_template=True, gate_threshold=threshold)
         template = paint(tmp_path / "template.png", [])
         more = f'[recipe]\ntemplate = "{template}"\n'
-        settings = {"side_px": SIDE_PX, "deadline_ms": 20_000, "gate_audit_every": AUDIT_EVERY, **changes}
+        settings = {"side_px": SIDE_PX, "gate_audit_every": AUDIT_EVERY, **changes}
         station = start_station({}, more=more, files=[paint(tmp_path / "1.png", defects_xy)], bundle=bundle, **settings)
         station.wait_until_ready()
         return station

@@ -88,7 +88,7 @@ def test_everything_is_killed_and_the_consumer_has_every_record_once(start_stati
     try:
         again.wait_until_ready()
         trigger(again, range(200, 250))
-        again.until(lambda: len(taken.part_ids) == len(told(again)) == 249, 40)
+        again.until(lambda: len(taken.part_ids) == len(told(again)) == 249)
         assert taken.part_ids == told(again)
         assert [record["record_no"] for record in taken.records] == list(range(1, 250))
         assert again.stop() == 0

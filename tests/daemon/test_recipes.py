@@ -76,7 +76,7 @@ def told(heard: list[Message]) -> dict[int, int]:
 def test_under_load_each_part_is_inspected_by_the_recipe_that_the_controller_was_told(
     start_station: Any, template_bundle: Path, tmp_path: Path
 ) -> None:
-    station = start_station({"1": DEFECT}, deadline_ms=20_000, more=numbered(tmp_path, template_bundle))
+    station = start_station({"1": DEFECT}, more=numbered(tmp_path, template_bundle))
     station.until(lambda: station.state == "fault")
     assert FaultChanged("recipe", True) in station.heard, "three recipes, and none was ever selected"
     select(station, 1)
@@ -164,7 +164,7 @@ height_px = 160
 codes = { A = 1, B = 2 }
 """
     more = numbered(tmp_path, template_bundle) + code
-    station = start_station({}, files=files, more=more, deadline_ms=5000)
+    station = start_station({}, files=files, more=more)
     station.wait_until_ready()
     station.say(RecipeRequest(1))
     station.until(lambda: Refused("recipe_by_code") in station.heard)
@@ -213,7 +213,7 @@ name = "made-up"
 bundle = "{MODELS / "pcb-unet" / "4"}"
 recipe.name = "real"
 """
-    changes = {"bundle": MODELS / "board-unet" / "3", "backend": "paddle_lite", "deadline_ms": 20_000}
+    changes = {"bundle": MODELS / "board-unet" / "3", "backend": "paddle_lite"}
     station = start_station({}, files=[tmp_path / "0.png", tmp_path / "1.png"], more=more, **changes)
     while not active(station):
         station.say(RecipeRequest(2))

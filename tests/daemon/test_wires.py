@@ -77,7 +77,7 @@ def accepted(station: Any) -> int:
 @pytest.mark.parametrize("more", [WORDS + r"ack = 'A{seq}\r'", WORDS], ids=["acknowledged", "sent once"])
 def test_unplugged_and_back_no_verdict_is_lost_in_the_controllers_own_words(start_station: Any, more: str) -> None:
     pictures = {"1": CLEAN, "2": DEFECT}
-    station = start_station(pictures, more=more, serial_more='protocol = "ascii"', predict_ms=150, deadline_ms=5000)
+    station = start_station(pictures, more=more, serial_more='protocol = "ascii"', predict_ms=150)
     station.decoder, station.encode = Ear(), in_own_words
     station.acknowledging = "ack =" in more
     station.wait_until_ready()
@@ -156,7 +156,7 @@ def start_on_lines(start_station: Any, tmp_path: Any) -> Any:
 
 
 def test_results_on_lines_are_taken_one_by_one_in_the_order_of_their_triggers(start_on_lines: Any) -> None:
-    station, controller = start_on_lines({"1": CLEAN, "2": DEFECT}, deadline_ms=5000)
+    station, controller = start_on_lines({"1": CLEAN, "2": DEFECT})
     controller.see(Output.READY, True)
     for _ in range(4):
         controller.pulse(Input.TRIGGER)
@@ -168,7 +168,7 @@ def test_results_on_lines_are_taken_one_by_one_in_the_order_of_their_triggers(st
 
 
 def test_an_overrun_stands_until_the_reset_and_a_killed_daemon_leaves_no_result_standing(start_on_lines: Any) -> None:
-    station, controller = start_on_lines({"1": CLEAN}, predict_ms=400, deadline_ms=3000)
+    station, controller = start_on_lines({"1": CLEAN}, predict_ms=400)
     for _ in range(9):
         controller.pulse(Input.TRIGGER)
     controller.see(Output.OVERRUN, True)
