@@ -228,7 +228,6 @@ def test_whatever_is_killed_the_followers_set_is_the_database(mosquitto, make_bo
     broker = mosquitto()
     box = make_box(broker.port)
     box.start()
-    box.show()
     consumer = consume(broker.port)
     ids, dice = list(range(1, 2001)), random.Random(7)
     happenings: dict[int, tuple[Callable[[], None], ...]] = {
@@ -239,6 +238,7 @@ def test_whatever_is_killed_the_followers_set_is_the_database(mosquitto, make_bo
         batch = ids[start : start + 20]
         dice.shuffle(batch)
         box.commit(*batch)
+        box.show(passed=start)  # as the office does all the time: a reporter tells nothing of the last run's
         for happening in happenings.get(number, ()):
             happening()
         time.sleep(0.03)
