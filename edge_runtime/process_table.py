@@ -10,8 +10,9 @@ from edge_runtime.clock import NS_PER_S
 from edge_runtime.config import Settings
 from edge_runtime.config_signals import OutputLineSettings
 from edge_runtime.runtime.children import Birth, Child, ChildSpec, Process, Role, Spawn, spawn_child
-from edge_runtime.runtime.frame_ring import FrameRing, RingLayout
+from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.health import RestartBudget
+from edge_runtime.runtime.ring_layout import RingLayout
 
 if TYPE_CHECKING:
     from edge_runtime.runtime.fork_server import ForkServer

@@ -1,8 +1,7 @@
 """Shared memory for frames and masks: an anonymous file that vanishes with the last process that holds it.
 
-Layout: one page of process state, then the slots. A slot is a header page, the picture, the class plane, the score
-plane, the template and the tiles' fates; pages that are never touched cost nothing. The header has one entry for each
-of the last parts, so that a worker that still asks for an old part's tiles never meets the counters of the new one.
+A slot's header has one entry for each of the last parts, so that a worker that still asks for an old part's tiles never
+meets the counters of the new one.
 Numpy is not imported here: the line process uses this module.
 """
 
@@ -16,14 +15,13 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
 
 from edge_runtime.runtime.gate_latch import GateLatch
+from edge_runtime.runtime.ring_layout import PAGE_BYTES, RingLayout
 from edge_runtime.values import Box
 
-PAGE_BYTES = mmap.PAGESIZE
 MAX_WORKERS = 128
 PREPARE_POLL_S = 0.001
 MADV_POPULATE_WRITE = 23  # Linux 5.14
@@ -55,51 +53,6 @@ class TileFate(IntEnum):
     AUDITED = 2
     MISSED = 3
     DOUBTED = 4
-
-
-def _whole_pages(byte_count: int) -> int:
-    return -(-byte_count // PAGE_BYTES) * PAGE_BYTES
-
-
-@dataclass(frozen=True)
-class RingLayout:
-    """Sizes of the shared memory: `slot_count` slots for pictures of at most `max_pixels` pixels."""
-
-    slot_count: int
-    max_pixels: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.slot_count <= 64 or self.max_pixels < 1:
-            raise ValueError(f"a frame ring needs 1..64 slots of at least one pixel, not {self}")
-
-    @property
-    def slot_bytes(self) -> int:
-        return PAGE_BYTES + _whole_pages(3 * self.max_pixels) + 4 * _whole_pages(self.max_pixels)
-
-    @property
-    def total_bytes(self) -> int:
-        return PAGE_BYTES + self.slot_count * self.slot_bytes
-
-    def header_at(self, slot: int) -> int:
-        if not 0 <= slot < self.slot_count:
-            raise ValueError(f"slot {slot} does not exist; there are {self.slot_count}")
-        return PAGE_BYTES + slot * self.slot_bytes
-
-    def image_at(self, slot: int) -> int:
-        return self.header_at(slot) + PAGE_BYTES
-
-    def class_ids_at(self, slot: int) -> int:
-        return self.image_at(slot) + _whole_pages(3 * self.max_pixels)
-
-    def scores_at(self, slot: int) -> int:
-        return self.class_ids_at(slot) + _whole_pages(self.max_pixels)
-
-    def template_at(self, slot: int) -> int:
-        return self.scores_at(slot) + _whole_pages(self.max_pixels)
-
-    def fates_at(self, slot: int) -> int:
-        """One byte for each tile; there are no more than pixels, for their cores are disjoint."""
-        return self.template_at(slot) + _whole_pages(self.max_pixels)
 
 
 class FrameRing:

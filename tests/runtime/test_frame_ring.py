@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.runtime.frame_ring import MAX_WORKERS, PAGE_BYTES, FrameRing, RingLayout, TileFate
+from edge_runtime.runtime.frame_ring import MAX_WORKERS, FrameRing, TileFate
 from edge_runtime.runtime.gate_latch import SEVERAL_MODELS
+from edge_runtime.runtime.ring_layout import PAGE_BYTES, RingLayout
 from edge_runtime.runtime.slot_arrays import slot_arrays
 
 LAYOUT = RingLayout(slot_count=4, max_pixels=64)
@@ -22,7 +23,8 @@ TILES = 40
 # Shares the tiles of parts FIRST..LAST, part N in slot N % 4, after a line came in on its standard input.
 WORKER = """
 import sys
-from edge_runtime.runtime.frame_ring import FrameRing, RingLayout
+from edge_runtime.runtime.frame_ring import FrameRing
+from edge_runtime.runtime.ring_layout import RingLayout
 fd, worker, first, last, tiles = map(int, sys.argv[1:])
 ring = FrameRing(RingLayout(4, 64), fd)
 print("up", flush=True)
@@ -38,7 +40,8 @@ for part in range(first, last + 1):
 # Claims COUNT tiles of a part, finishes none and waits to be killed.
 CLAIMER = """
 import signal, sys
-from edge_runtime.runtime.frame_ring import FrameRing, RingLayout
+from edge_runtime.runtime.frame_ring import FrameRing
+from edge_runtime.runtime.ring_layout import RingLayout
 fd, worker, part, tiles, count = map(int, sys.argv[1:])
 ring = FrameRing(RingLayout(4, 64), fd)
 print(*[ring.claim(part % 4, part, tiles, worker) for _ in range(count)], flush=True)
@@ -48,7 +51,8 @@ signal.pause()
 # Prepares part 1: says so, waits for a line, and says that it is done.
 PREPARER = """
 import sys
-from edge_runtime.runtime.frame_ring import FrameRing, RingLayout
+from edge_runtime.runtime.frame_ring import FrameRing
+from edge_runtime.runtime.ring_layout import RingLayout
 ring = FrameRing(RingLayout(4, 64), int(sys.argv[1]))
 def work():
     print("inside", flush=True)
@@ -74,7 +78,8 @@ ring.claim(1, 1, 10, 0)
 # A worker that has seen the gate miss a defect.
 CLOSER = """
 import sys
-from edge_runtime.runtime.frame_ring import FrameRing, RingLayout
+from edge_runtime.runtime.frame_ring import FrameRing
+from edge_runtime.runtime.ring_layout import RingLayout
 FrameRing(RingLayout(4, 64), int(sys.argv[1])).gate.close(sys.argv[2])
 """
 

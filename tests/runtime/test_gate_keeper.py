@@ -2,10 +2,11 @@
 
 import pytest
 
-from edge_runtime.runtime.frame_ring import FrameRing, RingLayout
+from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.gate_keeper import GateKeeper
 from edge_runtime.runtime.gate_latch import SEVERAL_MODELS
 from edge_runtime.runtime.office_link import OfficeLink
+from edge_runtime.runtime.ring_layout import RingLayout
 from edge_runtime.runtime.service_notify import ServiceNotifier
 from edge_runtime.runtime.supervisor import Supervisor
 

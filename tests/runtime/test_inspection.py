@@ -10,9 +10,10 @@ from edge_runtime.clock import SystemClock
 from edge_runtime.errors import InferenceError
 from edge_runtime.inference.scripted import ScriptedSegmenter
 from edge_runtime.runtime.channel import Channel
-from edge_runtime.runtime.frame_ring import FrameRing, RingLayout
+from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.inspection import InspectionPlan, InspectionWorker
 from edge_runtime.runtime.messages import Inspect, Inspected, Left, Stop
+from edge_runtime.runtime.ring_layout import RingLayout
 from edge_runtime.runtime.slot_arrays import slot_arrays
 from edge_runtime.runtime.tile_gate import TileGate
 from edge_runtime.values import ClassRule, DefectClass, InputContract, Outcome, Recipe, TileCounts

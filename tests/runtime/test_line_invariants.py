@@ -15,12 +15,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from edge_runtime.clock import NS_PER_MS
 from edge_runtime.runtime.events import RecipeAsked
-from edge_runtime.runtime.frame_ring import FrameRing, RingLayout
+from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.line_actions import Announce, CancelFrame, RecipeSelected, StartFrame
 from edge_runtime.runtime.line_control import LineControl
 from edge_runtime.runtime.line_rules import LineRules
 from edge_runtime.runtime.messages import Archive, Capture, Captured, Inspect, Inspected, Left
 from edge_runtime.runtime.recipes import RecipeFacts
+from edge_runtime.runtime.ring_layout import RingLayout
 from edge_runtime.values import Outcome, Verdict
 
 UTC = datetime(2026, 1, 1, tzinfo=timezone.utc)

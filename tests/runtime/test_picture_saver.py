@@ -7,9 +7,10 @@ import cv2
 import pytest
 
 from edge_runtime.errors import StorageError
-from edge_runtime.runtime.frame_ring import FrameRing, RingLayout
+from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.messages import Archive
 from edge_runtime.runtime.picture_saver import NOTHING_TO_DRAW, DrawingPlan, PictureSaver
+from edge_runtime.runtime.ring_layout import RingLayout
 from edge_runtime.runtime.slot_arrays import slot_arrays
 from edge_runtime.storage.image_store import ImageStore
 from edge_runtime.values import Defect, DefectClass, InspectionRecord, Outcome, Recipe, Trigger, Verdict
