@@ -27,7 +27,7 @@ def keep_large_apart() -> None:
 def keep_freed() -> None:
     """From now on what is freed stays on the heap for the next allocation: what passes needs no fresh pages each time.
 
-    But for 64 MiB and more at its end, such as a picture full of defects leaves behind. Never raises.
+    But for 64 MiB and more at its end. Never raises.
     """
     _mallopt(M_MMAP_THRESHOLD, LARGEST_ON_HEAP_BYTES)
     _mallopt(M_TRIM_THRESHOLD, HEAP_END_BYTES)

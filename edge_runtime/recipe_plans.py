@@ -74,7 +74,7 @@ def class_names(settings: Settings) -> dict[str, dict[int, str]]:
 def _load_bundles(settings: Settings) -> dict[Path, Bundle]:
     """Each bundle that a recipe needs, once, by its folder as the settings name it; recipes are checked against it."""
     from edge_runtime.inference.bundle import load_bundle
-    from edge_runtime.vision.decision import check_recipe
+    from edge_runtime.vision.recipe_fit import check_recipe
 
     entries = settings.numbered_recipes.values()
     bundles = {folder: load_bundle(folder) for folder in {entry.bundle for entry in entries}}

@@ -11,7 +11,7 @@ from edge_runtime.config import NumberedRecipe, Settings
 from edge_runtime.config_recipe import RecipeSettings
 from edge_runtime.errors import BundleError, ConfigError, EdgeRuntimeError
 from edge_runtime.runtime.recipes import RecipeFacts
-from edge_runtime.vision.decision import check_recipe
+from edge_runtime.vision.recipe_fit import check_recipe
 
 if TYPE_CHECKING:
     from edge_runtime.inference.manifest import Manifest

@@ -25,8 +25,8 @@ from edge_runtime.pictures import PICTURE_SUFFIXES, picture_hw, read_picture
 from edge_runtime.recipe_table import read_manifest
 from edge_runtime.runtime.pool import InspectionPool, PoolResult
 from edge_runtime.values import NO_TILES, Defect, Outcome, Recipe, TileCounts
-from edge_runtime.vision.decision import check_recipe
 from edge_runtime.vision.overlay import draw_overlay
+from edge_runtime.vision.recipe_fit import check_recipe
 
 if TYPE_CHECKING:
     from edge_runtime.values import ImageU8

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
@@ -27,9 +27,10 @@ from edge_runtime.runtime.tile_gate import (
     tiles_to_ask,
     tiles_with,
 )
-from edge_runtime.values import Defect, DefectClass, Mask, Recipe, TilePlan, Verdict
-from edge_runtime.vision.blobs import LocatedDefects, Thresholds, find_defects, locate_defects, reach_cells
-from edge_runtime.vision.decision import is_counted, make_verdict
+from edge_runtime.values import DefectClass, Mask, Recipe, TilePlan, Verdict
+from edge_runtime.vision.blobs import LocatedDefects, Thresholds, defect_batches, locate_defects, reach_cells
+from edge_runtime.vision.decision import counted, make_verdict
+from edge_runtime.vision.defect_columns import DefectColumns
 from edge_runtime.vision.preprocess import cut_tile
 from edge_runtime.vision.regions import clear_unwatched
 from edge_runtime.vision.registration import register_template
@@ -37,7 +38,12 @@ from edge_runtime.vision.stitching import core_cells, place_core
 from edge_runtime.vision.tile_plan import tiles_for
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from edge_runtime.values import Box, ImageU8
+
+    Bools = npt.NDArray[np.bool_]
 
 log = logging.getLogger(__name__)
 
@@ -99,18 +105,18 @@ class RecipeWork:
             clear_unwatched(plane, plan.recipe, self.mask_stride_px)
         return make_verdict(
             part_id=request.part_id,
-            defects=self._defects(arrays, request.image_hw, spotted),
+            batches=self._batches(arrays, request.image_hw, spotted),
             recipe=plan.recipe,
             class_names=self._class_names,
-            decided_ns=clock.monotonic_ns(),
+            now_ns=clock.monotonic_ns,
             model_id=plan.model_id,
             recipe_id=plan.recipe.name,
         )
 
     def audit(self, arrays: SlotArrays, plan: TilePlan, index: int) -> TileFate:
         """What this recipe makes of a tile that was computed although the gate called it clean."""
-        defects = self._defects(arrays, plan.image_hw, self.spot(arrays, plan, index))
-        return audit_fate(defects, self._counts, plan.cores_xyxy_px[index], plan.image_hw, self._plan.recipe.join_px)
+        batches = self._batches(arrays, plan.image_hw, self.spot(arrays, plan, index))
+        return audit_fate(batches, self._counts, plan.cores_xyxy_px[index], plan.image_hw, self._plan.recipe.join_px)
 
     def locate(self, arrays: SlotArrays, plan: TilePlan, spotted: Box | None) -> LocatedDefects:
         """All defects of a frame whose tiles are done, and their cells. `spotted` as in `decide`."""
@@ -126,13 +132,13 @@ class RecipeWork:
         """The doubted tiles that hold a piece of a defect that the recipe counts, when there are none to ask."""
         return missed_tiles(found, self._counts, plan, fates, self.mask_stride_px)
 
-    def _defects(self, arrays: SlotArrays, image_hw: tuple[int, int], within: Box | None) -> list[Defect]:
-        """In the box of the mask's cells that holds all there is to look at; None: there is nothing."""
+    def _batches(self, arrays: SlotArrays, image_hw: tuple[int, int], within: Box | None) -> Iterable[DefectColumns]:
+        """The defects in the box of the mask's cells that holds all there is to look at; None: there is nothing."""
         mask = Mask(arrays.class_ids, arrays.scores, self.mask_stride_px)
-        return find_defects(mask, self._plan.classes, self._plan.recipe, image_hw, within) if within else []
+        return defect_batches(mask, self._plan.classes, self._plan.recipe, image_hw, within) if within else ()
 
-    def _counts(self, defect: Defect) -> bool:
-        return is_counted(defect, self._plan.recipe, self._class_names)
+    def _counts(self, found: DefectColumns) -> Bools:
+        return counted(found, self._plan.recipe, self._class_names)
 
     def _plan_tiles(self, image_hw: tuple[int, int]) -> TilePlan:
         return tiles_for(self._segmenter.input_contract, self.mask_stride_px, image_hw, self._plan.recipe)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,13 +16,14 @@ from edge_runtime.vision.gate import TemplateGate, is_audited
 from edge_runtime.vision.stitching import clear_core, core_cells
 
 if TYPE_CHECKING:
-    from edge_runtime.values import Box, Defect
+    from edge_runtime.values import Box
     from edge_runtime.vision.blobs import LocatedDefects
+    from edge_runtime.vision.defect_columns import DefectColumns
 
     Ints = npt.NDArray[np.intp]
     Bools = npt.NDArray[np.bool_]
 
-Counts = Callable[["Defect"], bool]
+Counts = Callable[["DefectColumns"], "Bools"]
 
 
 @dataclass(frozen=True)
@@ -47,32 +48,37 @@ def skip_tile(arrays: SlotArrays, plan: TilePlan, index: int, mask_stride_px: in
 
 
 def audit_fate(
-    defects: Sequence[Defect], counts: Counts, core_xyxy_px: Box, image_hw: tuple[int, int], join_px: int
+    found: Iterable[DefectColumns], counts: Counts, core_xyxy_px: Box, image_hw: tuple[int, int], join_px: int
 ) -> TileFate:
     """What an audit by the cells of one tile alone says of the gate that called it clean.
 
-    `counts`: whether the recipe counts a defect. One that may go on outside the tile's core can become more than it
+    `counts`: which defects the recipe counts. One that may go on outside the tile's core can become more than it
     seems, or less: it takes the tiles around.
     """
-    outside = [each for each in defects if goes_on_outside(each.xyxy_px, core_xyxy_px, image_hw, join_px)]
-    if any(counts(each) for each in defects if each not in outside):
-        return TileFate.MISSED
-    return TileFate.DOUBTED if outside else TileFate.AUDITED
+    doubted = False
+    for defects in found:
+        outside = _go_on_outside(defects.boxes_px, core_xyxy_px, image_hw, join_px)
+        if (counts(defects) & ~outside).any():
+            return TileFate.MISSED
+        doubted |= bool(outside.any())
+    return TileFate.DOUBTED if doubted else TileFate.AUDITED
 
 
-def goes_on_outside(xyxy_px: Box, core_xyxy_px: Box, image_hw: tuple[int, int], join_px: int) -> bool:
-    """Whether cells outside the core may belong to this defect: its box comes near an edge within the picture."""
-    (x0, y0, x1, y1), (left, top, right, bottom) = xyxy_px, core_xyxy_px
+def _go_on_outside(boxes_px: Ints, core_xyxy_px: Box, image_hw: tuple[int, int], join_px: int) -> Bools:
+    """True where cells outside the core may belong to a defect: its box comes near an edge within the picture."""
+    (x0, y0, x1, y1), (left, top, right, bottom) = boxes_px.T, core_xyxy_px
     height, width = image_hw
     gaps_px = ((x0 - left, left > 0), (y0 - top, top > 0), (right - x1, right < width), (bottom - y1, bottom < height))
-    return any(inside and gap_px < max(join_px, 1) for gap_px, inside in gaps_px)
+    near = [inside & (gap_px < max(join_px, 1)) for gap_px, inside in gaps_px]
+    outside: Bools = np.logical_or.reduce(near)
+    return outside
 
 
 def missed_tiles(
     found: LocatedDefects, counts: Counts, plan: TilePlan, fates: Sequence[TileFate], mask_stride_px: int
 ) -> list[int]:
     """The doubted tiles whose core has a cell of a defect that counts, when there are no `tiles_to_ask`."""
-    counted = np.array([counts(each) for each in found.defects], np.bool_)[found.places]
+    counted = counts(found.defects)[found.places]
     ys, xs = found.ys[counted], found.xs[counted]
     return [index for index in tiles_with(TileFate.DOUBTED, fates) if _near(ys, xs, plan, index, mask_stride_px).any()]
 
@@ -84,7 +90,7 @@ def tiles_to_ask(
 
     Where there are none the defects of all doubted tiles are those of a frame without a gate.
     """
-    unsure = np.zeros(len(found.defects), np.bool_)
+    unsure = np.zeros(found.defects.rows, np.bool_)
     for index in tiles_with(TileFate.DOUBTED, fates):
         unsure[found.places[_near(found.ys, found.xs, plan, index, mask_stride_px)]] = True
     ys, xs = found.ys[unsure[found.places]], found.xs[unsure[found.places]]

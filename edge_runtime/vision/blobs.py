@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.values import Defect, Zone
+from edge_runtime.vision.defect_columns import DefectColumns
+from edge_runtime.vision.grouping import Cells, Sums, group_cells, grouped_bands
 from edge_runtime.vision.regions import has_zones, inspected_cells, watched_cells
 from edge_runtime.vision.stitching import mask_hw
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from edge_runtime.values import Box, DefectClass, ImageU8, Mask, Recipe
+    from edge_runtime.values import Box, Defect, DefectClass, ImageU8, Mask, Recipe
 
     Ints = npt.NDArray[np.intp]
-    Floats = npt.NDArray[np.float64]
     Bools = npt.NDArray[np.bool_]
 
-
-class _Cells(NamedTuple):
-    """The foreground cells as columns, row by row; `group` numbers the defect each belongs to from 0."""
-
-    ys: Ints
-    xs: Ints
-    class_ids: ImageU8
-    scores: ImageU8
-    group: Ints
-    group_count: int
+BAND_CELLS = 1 << 15  # foreground cells looked at together: some megabytes
+BEYOND = np.iinfo(np.intp).max
+FAR_EDGES = np.array([1, 1, -1, -1])  # the signs of x0, y0, x1, y1 in `_Measure.sums`
 
 
 class LocatedDefects(NamedTuple):
-    """Defects as `find_defects` sorts them; of each of their cells the row, the column and the place in `defects`."""
+    """All defects; of each of their cells the row, the column and the place in `defects`."""
 
-    defects: list[Defect]
+    defects: DefectColumns
     ys: Ints
     xs: Ints
     places: Ints
@@ -61,23 +55,40 @@ class Thresholds:
 
     def foreground(self, class_ids: ImageU8, scores: ImageU8) -> ImageU8:
         """255 where a cell is foreground, else 0."""
-        self._check_known(class_ids)
-        limits = cv2.LUT(class_ids, self._highest_background)
-        return np.asarray(cv2.compare(scores, limits, cv2.CMP_GT), np.uint8)
+        self.check_known(class_ids)
+        return self._foreground(class_ids, scores)
 
-    def cells(self, class_ids: ImageU8, scores: ImageU8) -> tuple[Ints, Ints]:
-        """Rows and columns of the foreground cells, row by row: quick where they are few."""
-        self._check_known(class_ids)
-        ys, xs = np.divmod(np.flatnonzero(scores >= self._lowest), scores.shape[1])
+    def rows(self, scores: ImageU8) -> Ints:
+        """The rows where a score reaches the lowest threshold: all foreground cells lie in them."""
+        return np.flatnonzero(cv2.reduce(scores, 1, cv2.REDUCE_MAX) >= self._lowest)
+
+    def likely(self, scores: ImageU8) -> Bools:
+        """True where a score reaches the lowest threshold: at all foreground cells."""
+        return scores >= self._lowest
+
+    def cells(self, class_ids: ImageU8, scores: ImageU8, rows: Ints, likely: Bools) -> tuple[Ints, Ints]:
+        """Rows and columns of the foreground cells in these rows, row by row; `likely` of the scores in them."""
+        counts = np.count_nonzero(likely, axis=1)
+        ys = np.repeat(rows, counts)
+        xs = np.flatnonzero(likely) - np.repeat(np.arange(len(rows)) * likely.shape[1], counts)
         passed = scores[ys, xs] > self._highest_background[class_ids[ys, xs]]
         return ys[passed], xs[passed]
 
     def box_xyxy(self, class_ids: ImageU8, scores: ImageU8) -> Box | None:
         """The least box around the foreground; None where there is none."""
-        ys, xs = self.cells(class_ids, scores)
-        return (int(xs.min()), int(ys[0]), int(xs.max()) + 1, int(ys[-1]) + 1) if len(ys) else None
+        self.check_known(class_ids)
+        rows = self.rows(scores)
+        if not len(rows):
+            return None
+        likely = np.s_[rows[0] : rows[-1] + 1]
+        x, y, width, height = cv2.boundingRect(self._foreground(class_ids[likely], scores[likely]))
+        return (x, y + int(rows[0]), x + width, y + int(rows[0]) + height) if width else None
 
-    def _check_known(self, class_ids: ImageU8) -> None:
+    def _foreground(self, class_ids: ImageU8, scores: ImageU8) -> ImageU8:
+        limits = cv2.LUT(class_ids, self._highest_background)
+        return np.asarray(cv2.compare(scores, limits, cv2.CMP_GT), np.uint8)
+
+    def check_known(self, class_ids: ImageU8) -> None:
         if int(class_ids.max()) < self._all_known_below or not cv2.countNonZero(cv2.LUT(class_ids, self._unknown)):
             return
         strange = sorted(set(np.unique(class_ids).tolist()) & set(np.flatnonzero(self._unknown).tolist()))
@@ -102,8 +113,30 @@ def find_defects(
     `within_xyxy_cells` is known to hold all the foreground there is (`Thresholds.box_xyxy`): nothing else is looked at.
     Raises ValueError for a class id that `classes` does not name and for a mask of another size than the image's.
     """
-    cells = _grouped_cells(mask, classes, recipe, image_hw, within_xyxy_cells)
-    return _sorted_defects(cells, mask.stride_px, recipe, image_hw)[0] if cells else []
+    batches = list(defect_batches(mask, classes, recipe, image_hw, within_xyxy_cells))
+    if not batches:
+        return []
+    found = DefectColumns.joined(batches)
+    return found.taken(found.reading_order()).as_list(recipe)
+
+
+def defect_batches(
+    mask: Mask,
+    classes: Sequence[DefectClass],
+    recipe: Recipe,
+    image_hw: tuple[int, int],
+    within_xyxy_cells: Box | None = None,
+    band_cells: int = BAND_CELLS,
+) -> Iterator[DefectColumns]:
+    """`find_defects` in no order, some at a time, none empty: many defects take no more memory than a band of rows.
+
+    Bands have about `band_cells` foreground cells.
+    """
+    check_mask_size(mask, image_hw)
+    foreground = _Foreground(mask, classes, recipe, within_xyxy_cells)
+    measure = _Measure(mask, classes, recipe, image_hw)
+    for sums in grouped_bands(foreground.bands(band_cells), reach_cells(recipe, mask.stride_px), measure.sums):
+        yield measure.defects(sums)
 
 
 def locate_defects(
@@ -114,35 +147,16 @@ def locate_defects(
     within_xyxy_cells: Box | None = None,
 ) -> LocatedDefects:
     """`find_defects`, with the cells of each."""
-    cells = _grouped_cells(mask, classes, recipe, image_hw, within_xyxy_cells)
-    if cells is None:
-        nothing = np.zeros(0, np.intp)
-        return LocatedDefects([], nothing, nothing, nothing)
-    defects, order = _sorted_defects(cells, mask.stride_px, recipe, image_hw)
-    return LocatedDefects(defects, cells.ys, cells.xs, np.argsort(order)[cells.group])
+    check_mask_size(mask, image_hw)
+    cells = _Foreground(mask, classes, recipe, within_xyxy_cells).all()
+    group, count = group_cells(cells.ys, cells.xs, reach_cells(recipe, mask.stride_px))
+    measure = _Measure(mask, classes, recipe, image_hw)
+    return LocatedDefects(measure.defects(measure.sums(cells, group, count)), cells.ys, cells.xs, group)
 
 
 def reach_cells(recipe: Recipe, mask_stride_px: int) -> int:
     """Cells of one defect are neighbours at most so far apart, along x and along y."""
     return max(1, -(-recipe.join_px // mask_stride_px))
-
-
-def _grouped_cells(
-    mask: Mask, classes: Sequence[DefectClass], recipe: Recipe, image_hw: tuple[int, int], within_xyxy_cells: Box | None
-) -> _Cells | None:
-    check_mask_size(mask, image_hw)
-    rows, columns = mask.class_ids.shape
-    x0, y0, x1, y1 = within_xyxy_cells or (0, 0, columns, rows)
-    class_ids, scores = mask.class_ids[y0:y1, x0:x1], mask.scores[y0:y1, x0:x1]
-    ys, xs = Thresholds(classes).cells(class_ids, scores)
-    ys, xs = ys + y0, xs + x0
-    if has_zones(recipe):
-        watched = watched_cells(recipe.include, recipe.ignore, (rows, columns), mask.stride_px)[ys, xs] > 0
-        ys, xs = ys[watched], xs[watched]
-    if not len(ys):
-        return None
-    group, group_count = _groups(ys, xs, reach_cells(recipe, mask.stride_px))
-    return _Cells(ys, xs, mask.class_ids[ys, xs], mask.scores[ys, xs], group, group_count)
 
 
 def foreground_cells(mask: Mask, classes: Sequence[DefectClass]) -> ImageU8:
@@ -160,98 +174,106 @@ def check_mask_size(mask: Mask, image_hw: tuple[int, int]) -> None:
         )
 
 
-def _groups(ys: Ints, xs: Ints, reach: int) -> tuple[Ints, int]:
-    """Number each cell's group from 0, and count the groups: cells join when they are at most `reach` apart."""
-    rows, columns = _drawn_together(ys, reach), _drawn_together(xs, reach)
-    plane = np.zeros((int(rows.max()) + 1, int(columns.max()) + 1), np.uint8)
-    plane[rows, columns] = 255
-    count, labels = cv2.connectedComponents(_widened(plane, reach), connectivity=8)
-    return labels[rows, columns].astype(np.intp) - 1, count - 1
+_thresholds = lru_cache(maxsize=8)(Thresholds)
 
 
-def _drawn_together(at: Ints, reach: int) -> Ints:
-    """Coordinates from 0 in the same order, with each gap beyond `reach` cut down to one more.
+class _Foreground:
+    """The foreground cells of a mask in a box of its cells, without those that nobody watches."""
 
-    Two of them are at most `reach` apart exactly if they were: few cells then fit on a small plane, wherever they lie.
-    """
-    used = np.flatnonzero(np.bincount(at))
-    moved = np.zeros(used[-1] + 1, np.intp)
-    moved[used] = np.cumsum(np.minimum(np.diff(used, prepend=used[0]), reach + 1))
-    return moved[at]
-
-
-def _widened(cells: ImageU8, reach: int) -> ImageU8:
-    """Blow each cell up to a square of `reach` cells: two squares touch exactly when their cells are within reach."""
-    if reach == 1:
-        return cells
-    side = min(reach, max(cells.shape))
-    return np.asarray(cv2.dilate(cells, np.ones((side, side), np.uint8), anchor=(0, 0)), np.uint8)
-
-
-def _sorted_defects(
-    cells: _Cells, stride_px: int, recipe: Recipe, image_hw: tuple[int, int]
-) -> tuple[list[Defect], Ints]:
-    """The defects, and of which group each is."""
-    boxes = _boxes(cells, stride_px, image_hw)
-    areas = _areas(cells, stride_px, image_hw)
-    mm2_per_px = None if recipe.mm_per_px is None else recipe.mm_per_px**2
-    order = np.lexsort((_first_cells(cells), boxes[:, 2], boxes[:, 3], boxes[:, 0], boxes[:, 1]))
-    columns = (_class_ids(cells), boxes, areas, _mean_scores(cells), _ignored(cells, stride_px, recipe, image_hw))
-    defects = [
-        Defect(
-            class_id=class_id,
-            xyxy_px=tuple(box),
-            area_px=area_px,
-            area_mm2=None if mm2_per_px is None else area_px * mm2_per_px,
-            score=score,
-            zone=Zone.IGNORE if ignored else Zone.INSPECT,
+    def __init__(self, mask: Mask, classes: Sequence[DefectClass], recipe: Recipe, box_xyxy: Box | None) -> None:
+        height, width = mask.class_ids.shape
+        self._x0, self._y0, x1, y1 = box_xyxy or (0, 0, width, height)
+        box = np.s_[self._y0 : y1, self._x0 : x1]
+        self._class_ids, self._scores = mask.class_ids[box], mask.scores[box]
+        self._thresholds = _thresholds(tuple(classes))
+        self._thresholds.check_known(self._class_ids)
+        self._rows = self._thresholds.rows(self._scores)
+        self._rows_at_least = 2 * reach_cells(recipe, mask.stride_px)
+        self._watched = (
+            watched_cells(recipe.include, recipe.ignore, (height, width), mask.stride_px) if has_zones(recipe) else None
         )
-        for class_id, box, area_px, score, ignored in zip(*(column[order].tolist() for column in columns), strict=True)
-    ]
-    return defects, order
+
+    def all(self) -> Cells:
+        return self._cells(self._rows, self._thresholds.likely(self._scores[self._rows]))
+
+    def bands(self, band_cells: int) -> Iterator[tuple[Cells, int]]:
+        """As `grouped_bands` takes them, at most `band_cells` in each, unless it would be too low for its tail."""
+        return self._halves(self._rows, BEYOND, band_cells)
+
+    def _halves(self, rows: Ints, next_row: int, band_cells: int) -> Iterator[tuple[Cells, int]]:
+        likely = self._thresholds.likely(self._scores[rows])
+        if len(rows) < 2 * self._rows_at_least or np.count_nonzero(likely) <= band_cells:
+            yield self._cells(rows, likely), next_row
+            return
+        del likely
+        middle = len(rows) // 2
+        yield from self._halves(rows[:middle], int(rows[middle]) + self._y0, band_cells)
+        yield from self._halves(rows[middle:], next_row, band_cells)
+
+    def _cells(self, rows: Ints, likely: Bools) -> Cells:
+        box_ys, box_xs = self._thresholds.cells(self._class_ids, self._scores, rows, likely)
+        ys, xs = box_ys + self._y0, box_xs + self._x0
+        if self._watched is not None:
+            watched = self._watched[ys, xs] > 0
+            ys, xs, box_ys, box_xs = ys[watched], xs[watched], box_ys[watched], box_xs[watched]
+        return Cells(ys, xs, self._class_ids[box_ys, box_xs], self._scores[box_ys, box_xs])
 
 
-def _first_cells(cells: _Cells) -> Ints:
-    """Each group's place in the order of their first cells, whatever OpenCV numbered them by."""
-    first = np.full(cells.group_count, len(cells.group), np.intp)
-    np.minimum.at(first, cells.group, np.arange(len(cells.group)))
-    return first
+class _Measure:
+    """What groups of cells come to.
 
+    `least`: x0, y0, -x1, -y1 in cells, and where the first cell stands in the mask, row by row. `totals`: cells, those
+    of the region of interest, area in image pixels, and scores by class, in the order of the classes' ids.
+    """
 
-def _boxes(cells: _Cells, stride_px: int, image_hw: tuple[int, int]) -> Ints:
-    """Columns x0, y0, x1, y1 in image pixels, one row per group."""
-    height_px, width_px = image_hw
-    boxes = np.empty((cells.group_count, 4), np.intp)
-    boxes[:, :2] = np.iinfo(np.intp).max
-    boxes[:, 2:] = 0
-    for near, far, at in ((0, 2, cells.xs), (1, 3, cells.ys)):
-        np.minimum.at(boxes[:, near], cells.group, at * stride_px)
-        np.maximum.at(boxes[:, far], cells.group, (at + 1) * stride_px)
-    return np.minimum(boxes, (width_px, height_px, width_px, height_px))
+    def __init__(self, mask: Mask, classes: Sequence[DefectClass], recipe: Recipe, image_hw: tuple[int, int]) -> None:
+        self._stride_px, self._image_hw = mask.stride_px, image_hw
+        self._edges_px = np.array([image_hw[1], image_hw[0]] * 2)
+        self._columns = mask.class_ids.shape[1]
+        self._class_ids = np.array(sorted(known.class_id for known in classes), np.intp)
+        self._place = np.zeros(256, np.intp)
+        self._place[self._class_ids] = np.arange(len(self._class_ids))
+        self._inspected = (
+            inspected_cells(recipe.include, recipe.ignore, mask.class_ids.shape, mask.stride_px)
+            if has_zones(recipe)
+            else None
+        )
 
+    def sums(self, cells: Cells, group: Ints, count: int) -> Sums:
+        least = np.full((5, count), BEYOND)
+        np.minimum.at(least[0], group, cells.xs)
+        np.minimum.at(least[2], group, -1 - cells.xs)
+        # Cells come row by row, and the last one assigned stays.
+        least[3, group] = -1 - cells.ys
+        least[1, group[::-1]] = cells.ys[::-1]
+        least[4, group[::-1]] = (cells.ys * self._columns + cells.xs)[::-1]
+        classes = len(self._class_ids)
+        totals = np.empty((count, 3 + classes))
+        totals[:, 0] = cells_of = np.bincount(group, minlength=count)
+        inspected = self._inspected
+        totals[:, 1] = (
+            cells_of if inspected is None else np.bincount(group, inspected[cells.ys, cells.xs], minlength=count)
+        )
+        totals[:, 2] = np.bincount(group, self._areas_px(cells), minlength=count)
+        by_class = group * classes + self._place[cells.class_ids]
+        totals[:, 3:] = np.bincount(by_class, cells.scores, minlength=count * classes).reshape(count, classes)
+        return Sums(least.T, totals)
 
-def _areas(cells: _Cells, stride_px: int, image_hw: tuple[int, int]) -> Ints:
-    height_px, width_px = image_hw
-    heights = np.minimum(stride_px, height_px - cells.ys * stride_px)
-    widths = np.minimum(stride_px, width_px - cells.xs * stride_px)
-    return np.bincount(cells.group, weights=heights * widths).astype(np.intp)
+    def defects(self, sums: Sums) -> DefectColumns:
+        boxes_px = sums.least[:, :4] * (FAR_EDGES * self._stride_px)
+        cells, inspected, areas_px, scores = (*sums.totals[:, :3].T, sums.totals[:, 3:])
+        return DefectColumns(
+            class_ids=self._class_ids[scores.argmax(axis=1)],
+            boxes_px=np.minimum(boxes_px, self._edges_px),
+            areas_px=areas_px.astype(np.intp),
+            scores=scores.sum(axis=1) / cells / 255.0,
+            ignored=inspected * 2 < cells,
+            firsts=sums.least[:, 4],
+        )
 
-
-def _class_ids(cells: _Cells) -> Ints:
-    ids = int(cells.class_ids.max()) + 1
-    sums = np.bincount(cells.group * ids + cells.class_ids, cells.scores, cells.group_count * ids)
-    likeliest: Ints = sums.reshape(-1, ids).argmax(axis=1)
-    return likeliest
-
-
-def _mean_scores(cells: _Cells) -> Floats:
-    means: Floats = np.bincount(cells.group, weights=cells.scores) / np.bincount(cells.group) / 255.0
-    return means
-
-
-def _ignored(cells: _Cells, stride_px: int, recipe: Recipe, image_hw: tuple[int, int]) -> Bools:
-    if not (recipe.include or recipe.ignore):
-        return np.zeros(cells.group_count, np.bool_)
-    inside = inspected_cells(recipe.include, recipe.ignore, mask_hw(image_hw, stride_px), stride_px)
-    inside_counts = np.bincount(cells.group, weights=inside[cells.ys, cells.xs])
-    return inside_counts * 2 < np.bincount(cells.group)
+    def _areas_px(self, cells: Cells) -> Ints:
+        height_px, width_px = self._image_hw
+        heights = np.minimum(self._stride_px, height_px - cells.ys * self._stride_px)
+        widths = np.minimum(self._stride_px, width_px - cells.xs * self._stride_px)
+        areas_px: Ints = heights * widths
+        return areas_px

@@ -11,13 +11,15 @@ from edge_runtime.runtime.slot_arrays import SlotArrays
 from edge_runtime.runtime.tile_gate import TileGate, tiles_with
 from edge_runtime.values import ClassRule, DefectClass, InputContract, Mask, Recipe
 from edge_runtime.vision.blobs import find_defects, locate_defects
-from edge_runtime.vision.decision import is_counted
+from edge_runtime.vision.decision import counted
+from edge_runtime.vision.defect_columns import DefectColumns
 from edge_runtime.vision.gate import TemplateGate
 from edge_runtime.vision.stitching import core_cells
 
 SIDE_PX, STRIDE_PX, CELLS = 64, 2, 32
 CONTRACT = InputContract("GRAY", (0.5,), (0.25,), 32, 8, 0, template=True)
 CLASSES = [DefectClass(1, "open", (0, 0, 255), 128), DefectClass(2, "short", (0, 0, 255), 128)]
+NAMES = {each.class_id: each.name for each in CLASSES}
 EVERYWHERE = (0, 0, CELLS, CELLS)
 EVERYTHING = TileGate(TemplateGate(1, 4, 8, 255.0), audit_every=1)
 PLACES = st.integers(0, CELLS - 1) | st.integers(CELLS // 2 - 4, CELLS // 2 + 2)  # many across the cores' edges
@@ -57,10 +59,10 @@ def test_an_audited_tile_is_missed_exactly_if_a_cell_of_what_the_recipe_counts_l
         found = work.locate(arrays, plan, EVERYWHERE)
     missed = set(work.missed_tiles(found, plan, fates)) | set(tiles_with(TileFate.MISSED, fates))
     whole = locate_defects(Mask(class_ids, scores_of(class_ids), STRIDE_PX), CLASSES, recipe, plan.image_hw)
-    counted = np.zeros((CELLS, CELLS), np.bool_)
-    counted[whole.ys, whole.xs] = np.array([counts(each, recipe) for each in whole.defects], np.bool_)[whole.places]
+    counted_cells = np.zeros((CELLS, CELLS), np.bool_)
+    counted_cells[whole.ys, whole.xs] = counted(whole.defects, recipe, NAMES)[whole.places]
     audited = [index for index in range(len(plan)) if index not in skipped]
-    assert missed == {index for index in audited if counted[cores[index]].any()}
+    assert missed == {index for index in audited if counted_cells[cores[index]].any()}
     for index in set(audited) - missed:
         without = class_ids.copy()
         without[cores[index]] = 0
@@ -76,12 +78,9 @@ def arrays_of(class_ids):
     return SlotArrays(image, grey, class_ids.copy(), scores_of(class_ids))
 
 
-def counts(defect, recipe):
-    return is_counted(defect, recipe, {each.class_id: each.name for each in CLASSES})
-
-
 def counted_of(class_ids, recipe):
     """What the recipe counts in the whole frame."""
     mask = Mask(class_ids, scores_of(class_ids), STRIDE_PX)
     found = find_defects(mask, CLASSES, recipe, (SIDE_PX, SIDE_PX))
-    return {each.xyxy_px for each in found if counts(each, recipe)}
+    rows = counted(DefectColumns.of(found), recipe, NAMES)
+    return {each.xyxy_px for each, counts in zip(found, rows, strict=True) if counts}

@@ -16,7 +16,7 @@ from edge_runtime.inference.bundle import Bundle, load_bundle
 from edge_runtime.inference.manifest import Manifest
 from edge_runtime.values import Defect, DefectClass, Mask, Recipe
 from edge_runtime.vision.blobs import foreground_cells
-from edge_runtime.vision.decision import check_recipe
+from edge_runtime.vision.recipe_fit import check_recipe
 from tools.dataset import Picture, check_pictures, load_dataset
 from tools.errors import ToolError
 from tools.evaluate import segment_labelled

@@ -10,7 +10,7 @@ from pathlib import Path
 from edge_runtime.config import load_recipe
 from edge_runtime.config_recipe import RecipeSettings
 from edge_runtime.inference.bundle import Bundle, load_bundle
-from edge_runtime.vision.decision import check_recipe
+from edge_runtime.vision.recipe_fit import check_recipe
 from tools.errors import ToolError
 from tools.reinspection.archive import Archive, open_archive
 from tools.reinspection.comparison import Reinspected, reinspected
