@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edge_runtime.interfaces import FeedPosition, NumberedRecord
 from edge_runtime.protocol.mqtt_topics import Kind, TopicRules
+from edge_runtime.store_interfaces import FeedPosition, NumberedRecord
 from edge_runtime.values import Defect, InspectionRecord
 
 SCHEMA = 1

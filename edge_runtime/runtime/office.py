@@ -13,7 +13,6 @@ from pathlib import Path
 from edge_runtime.clock import NS_PER_MS, NS_PER_S, Clock
 from edge_runtime.errors import EdgeRuntimeError, RecordConflict, StorageError
 from edge_runtime.files import write_atomically
-from edge_runtime.interfaces import PictureStore, RecordStore
 from edge_runtime.processes import freeze_garbage
 from edge_runtime.runtime.channel import Channel, ChannelClosed
 from edge_runtime.runtime.frame_ring import FrameRing
@@ -33,6 +32,7 @@ from edge_runtime.runtime.messages import (
     StorageTrouble,
 )
 from edge_runtime.runtime.picture_saver import NOTHING_TO_DRAW, DrawingPlan, PictureSaver, SavedPicture
+from edge_runtime.store_interfaces import PictureStore, RecordStore
 
 log = logging.getLogger(__name__)
 COMMIT_EVERY_NS = 50 * NS_PER_MS

@@ -12,10 +12,10 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from edge_runtime.errors import StorageError
-from edge_runtime.interfaces import PictureStore
 from edge_runtime.runtime.frame_ring import FrameRing
 from edge_runtime.runtime.messages import Archive
 from edge_runtime.runtime.slot_arrays import slot_arrays
+from edge_runtime.store_interfaces import PictureStore
 from edge_runtime.values import DefectClass, Mask, Outcome, Recipe
 from edge_runtime.vision.blobs import foreground_cells
 from edge_runtime.vision.overlay import draw_over, draw_overlay

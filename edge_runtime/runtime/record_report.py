@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edge_runtime.clock import NS_PER_S
-from edge_runtime.interfaces import FeedPosition, NumberedRecord, RecordFeed
 from edge_runtime.protocol.reports import record_payload
+from edge_runtime.store_interfaces import FeedPosition, NumberedRecord, RecordFeed
 
 log = logging.getLogger(__name__)
 READ_AT_ONCE = 100

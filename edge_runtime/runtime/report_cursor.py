@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_runtime.errors import StorageError
 from edge_runtime.files import write_atomically
-from edge_runtime.interfaces import FeedPosition
+from edge_runtime.store_interfaces import FeedPosition
 
 log = logging.getLogger(__name__)
 

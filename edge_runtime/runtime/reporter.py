@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edge_runtime.clock import NS_PER_MS, NS_PER_S, Clock
 from edge_runtime.errors import SignalError, StorageError
-from edge_runtime.interfaces import Acknowledged, FeedPosition, Publisher, Received, RecordFeed
+from edge_runtime.interfaces import Acknowledged, Publisher, Received
 from edge_runtime.protocol.mqtt_topics import Kind, TopicRules
 from edge_runtime.protocol.reports import ONLINE, parse_replay
 from edge_runtime.runtime.channel import Channel
@@ -23,6 +23,7 @@ from edge_runtime.runtime.messages import Message, Ping, Pong, Ready, ReporterTr
 from edge_runtime.runtime.record_report import RecordReport
 from edge_runtime.runtime.report_cursor import CursorFile, resume
 from edge_runtime.runtime.state_report import StateReport
+from edge_runtime.store_interfaces import FeedPosition, RecordFeed
 
 log = logging.getLogger(__name__)
 TURN_MS = 100

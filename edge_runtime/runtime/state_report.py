@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.clock import NS_PER_S
-from edge_runtime.interfaces import FeedPosition
 from edge_runtime.protocol.reports import state_payload
+from edge_runtime.store_interfaces import FeedPosition
 
 log = logging.getLogger(__name__)
 STATE_EVERY_NS = NS_PER_S

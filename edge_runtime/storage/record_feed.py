@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.errors import StorageError
-from edge_runtime.interfaces import FeedPosition, NumberedRecord
 from edge_runtime.storage.rows import DEFECT_COLUMNS, PART_COLUMNS, decode, split_joined
 from edge_runtime.storage.schema import MIGRATIONS, schema_version
+from edge_runtime.store_interfaces import FeedPosition, NumberedRecord
 
 BUSY_TIMEOUT_MS = 2000
 
@@ -30,7 +30,7 @@ _END = """
 
 
 class SqliteRecordFeed:
-    """Reads a records database by its own connection and never writes; see `interfaces.RecordFeed`.
+    """Reads a records database by its own connection and never writes; see `store_interfaces.RecordFeed`.
 
     `record_no` is given inside the transaction that commits a record, and one process writes at a time: whoever has
     read number n will never see a new number below it, whatever the part ids are. One thread owns it.

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_runtime.interfaces import FeedPosition, NumberedRecord
 from edge_runtime.protocol.mqtt_topics import Kind, TopicRules
 from edge_runtime.protocol.reports import discovery, parse_replay, record_payload, state_payload
+from edge_runtime.store_interfaces import FeedPosition, NumberedRecord
 from edge_runtime.values import MAX_DEFECTS, Defect, InspectionRecord, Outcome, Trigger, Verdict
 
 RULES = TopicRules("{prefix}/{station}/{kind}", "Line 3 ü", "plant")

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.clock import NS_PER_S
-from edge_runtime.interfaces import FeedPosition
 from edge_runtime.runtime.record_report import ReportWindow
 from edge_runtime.runtime.report_cursor import CursorFile, resume
 from edge_runtime.runtime.reporter import backoff_ns
+from edge_runtime.store_interfaces import FeedPosition
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "mqtt_consumer.py"
 
