@@ -61,10 +61,15 @@ class Undertaker:
 undertaker = cache(Undertaker)  # this process's only one, from the first death on
 
 
-def exit_code(pid: int) -> int:
-    """Of a child that has ended and is not buried, negative for a signal's number. Raises ChildProcessError."""
-    ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    assert ended is not None
+def bury_if_ended(pid: int, wait: Callable[[], int]) -> int | None:
+    """The exit code of this child, negative for a signal's number; None: it lives. `wait` takes its exit status."""
+    try:
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return wait()  # a Popen that was told to kill it found that it had ended, and knows
+    if ended is None:
+        return None
+    undertaker().bury(pid, wait)
     return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
 

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Protocol, runtime_checkable
 
 from edge_runtime.clock import NS_PER_MS
-from edge_runtime.processes import exit_code, undertaker
+from edge_runtime.processes import bury_if_ended
 from edge_runtime.runtime.channel import Channel, ChannelClosed, ChannelFull
 from edge_runtime.runtime.health import RestartBudget
 from edge_runtime.runtime.messages import Message, Ping, Setup
@@ -266,7 +266,7 @@ class Child:
     def reap(self, now_ns: int) -> str:
         """After `pidfd` has become readable, or where `meet` has met nobody: how it ended. Plans the restart."""
         process, self._process = self._process, None
-        code = _bury(process) if process is not None else None
+        code = bury_if_ended(process.pid, process.wait) if process is not None else None
         if self.channel is not None:
             self.channel.close()
         if self.pidfd >= 0:
@@ -276,16 +276,6 @@ class Child:
         if code is None:
             return "was not started"
         return f"ended with {_signal_name(-code)}" if code < 0 else f"exited with {code}"
-
-
-def _bury(process: Process) -> int:
-    """Its exit code, without waiting for the kernel to forget it."""
-    try:
-        code = exit_code(process.pid)
-    except ChildProcessError:
-        return process.wait()  # a Popen that was told to kill it found that it had ended, and knows
-    undertaker().bury(process.pid, process.wait)
-    return code
 
 
 def _signal_name(number: int) -> str:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 from setproctitle import setproctitle
 
 from edge_runtime.clock import NS_PER_MS, NS_PER_S
-from edge_runtime.processes import adopt_orphans, die_with_parent
+from edge_runtime.processes import adopt_orphans, bury_if_ended, die_with_parent
 
 if TYPE_CHECKING:
     from edge_runtime.runtime.children import ChildSpec
@@ -190,8 +190,9 @@ class _Running:
 
     def has_ended(self, now_ns: int) -> bool:
         """Whether its process is no more: then it is buried, and nothing of it is left here. Its children live on."""
-        if self.process.poll() is not None:
-            self._give_up(f"exit code {self.process.returncode}")
+        code = bury_if_ended(self.process.pid, self.process.wait)
+        if code is not None:
+            self._let_go(f"exit code {code}")
             return True
         with suppress(OSError):  # it has said nothing, or has been given up
             if self._end.recv(MAX_REQUEST_BYTES) == PRELOADED:
@@ -205,12 +206,18 @@ class _Running:
         self.heard(now_ns)
 
     def _give_up(self, reason: str) -> None:
-        """End it, once; a process stuck in the kernel may take for ever to die."""
-        if self._end.fileno() >= 0:
-            log.error("the fork server is gone (%s): children take longer to start", reason)
-            self._end.close()
-            self.takes_requests = False
+        """End it; a process stuck in the kernel may take for ever to die."""
+        if self._let_go(reason):
             self.process.kill()
+
+    def _let_go(self, reason: str) -> bool:
+        """Ask it for nothing any more; False where that has been so before."""
+        if self._end.fileno() < 0:
+            return False
+        log.error("the fork server is gone (%s): children take longer to start", reason)
+        self._end.close()
+        self.takes_requests = False
+        return True
 
 
 # -- the other end ----------------------------------------------------------------------------------------------
