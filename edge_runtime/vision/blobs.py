@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Bools = npt.NDArray[np.bool_]
 
 BAND_CELLS = 1 << 15  # foreground cells looked at together: some megabytes
+BAND_AREA = 1 << 20  # cells of all rows with foreground that are looked at together, likewise
 BEYOND = np.iinfo(np.intp).max
 FAR_EDGES = np.array([1, 1, -1, -1])  # the signs of x0, y0, x1, y1 in `_Measure.sums`
 
@@ -201,14 +202,20 @@ class _Foreground:
         return self._halves(self._rows, BEYOND, band_cells)
 
     def _halves(self, rows: Ints, next_row: int, band_cells: int) -> Iterator[tuple[Cells, int]]:
-        likely = self._thresholds.likely(self._scores[rows])
-        if len(rows) < 2 * self._rows_at_least or np.count_nonzero(likely) <= band_cells:
-            yield self._cells(rows, likely), next_row
+        if (cells := self._few(rows, band_cells)) is not None:
+            yield cells, next_row
             return
-        del likely
         middle = len(rows) // 2
         yield from self._halves(rows[:middle], int(rows[middle]) + self._y0, band_cells)
         yield from self._halves(rows[middle:], next_row, band_cells)
+
+    def _few(self, rows: Ints, band_cells: int) -> Cells | None:
+        """The cells in these rows; None where they are too many for a band and the rows enough for two."""
+        divisible = len(rows) >= 2 * self._rows_at_least
+        if divisible and len(rows) * self._scores.shape[1] > BAND_AREA:
+            return None
+        likely = self._thresholds.likely(self._scores[rows])
+        return None if divisible and np.count_nonzero(likely) > band_cells else self._cells(rows, likely)
 
     def _cells(self, rows: Ints, likely: Bools) -> Cells:
         box_ys, box_xs = self._thresholds.cells(self._class_ids, self._scores, rows, likely)

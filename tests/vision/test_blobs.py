@@ -311,3 +311,15 @@ def test_a_mask_full_of_defects_takes_little_memory(pattern):
     tracemalloc.stop()
     assert count == {4: 384 * 512, 2: 512, 1: 1}[round(class_ids.size / class_ids.sum())]
     assert peak_bytes < 20 << 20
+
+
+def test_few_cells_on_many_rows_are_looked_at_in_bands_too():
+    rng = np.random.default_rng(7)
+    class_ids = np.zeros((1500, 1000), np.uint8)
+    class_ids[rng.integers(0, 1500, 6000), rng.integers(0, 1000, 6000)] = 1
+    mask, recipe = Mask(class_ids, class_ids * 255, 2), Recipe("scattered", join_px=14)
+    batches = list(defect_batches(mask, CLASSES, recipe, (3000, 2000)))
+    found, whole = DefectColumns.joined(batches), locate_defects(mask, CLASSES, recipe, (3000, 2000)).defects
+    assert len(batches) > 1
+    for column, expected in zip(*(each.taken(each.reading_order()) for each in (found, whole)), strict=True):
+        np.testing.assert_array_equal(column, expected)
