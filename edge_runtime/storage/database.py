@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
-import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import IO
 
 from edge_runtime.clock import Clock
 from edge_runtime.errors import RecordConflict, StorageError
@@ -22,11 +18,10 @@ from edge_runtime.storage.rows import (
     split_joined,
     utc_text,
 )
-from edge_runtime.storage.schema import MIGRATIONS, migrate, schema_version
+from edge_runtime.storage.schema import migrate, schema_version
+from edge_runtime.storage.sqlite_file import MOVE_AWAY, SqliteFile
 from edge_runtime.values import InspectionRecord, Outcome
 
-BUSY_TIMEOUT_MS = 2000
-WAL_LIMIT_BYTES = 64 * 1024 * 1024
 UNCLEAN_JUMP = 1000
 READ_BATCH_ROWS = 500
 PRUNE_BATCH_ROWS = 500
@@ -38,17 +33,6 @@ _NEXT_PART_ID = """
         coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'next_part_id_min'), 1)
     )
 """
-
-_MOVE_AWAY = "the file is damaged: move it, with its -wal and -shm files, to another folder and start again"
-_ADVICE = {
-    "malformed": _MOVE_AWAY,
-    "not a database": _MOVE_AWAY,
-    "is full": "free space on this disk",
-    "locked": "another program holds a write transaction on it: close that program",
-    "readonly": "give the daemon's user the right to write it",
-    "too large": "part ids end at 2**62",
-    "unable to open": "check that it is a file in a folder that the daemon's user may write",
-}
 
 
 class Database:
@@ -62,12 +46,8 @@ class Database:
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        self._path = path
+        self._file = SqliteFile(path)
         self._clock = clock
-        self._connection: sqlite3.Connection | None = None
-        self._lock: IO[bytes] | None = None
-        self._inode = 0
-        self._was_taken_away = False
         self._row_count: int | None = None
         self._pending: dict[int, RecordRows] = {}
         self._repeated: set[int] = set()
@@ -78,11 +58,10 @@ class Database:
     def open(self) -> None:
         """Open for writing: create or migrate the file, and check it if the last owner did not close cleanly."""
         try:
-            with self._storage_errors("open"):
-                self._take_lock()
-                self._connect(f"{self._path.absolute().as_uri()}?mode=rwc")
+            with self._file.storage_errors("open"):
+                self._file.open_for_writing()
                 self._prepare()
-                self._inode, self._was_taken_away = self._path.stat().st_ino, False
+                self._file.note_place()
                 self._row_count, self._kept_is_written = None, not self._kept
         except StorageError:
             self.close()
@@ -91,22 +70,15 @@ class Database:
     def open_for_reading(self) -> None:
         """Open an existing database beside its owner; only the methods that read will work."""
         try:
-            with self._storage_errors("read"):
-                self._connect(f"{self._path.absolute().as_uri()}?mode=ro")
-                if schema_version(self._sqlite) != len(MIGRATIONS):
-                    raise self._error("is of another version than this program; start the daemon once to migrate it")
+            with self._file.storage_errors("read"):
+                self._file.open_for_reading()
         except StorageError:
             self.close()
             raise
 
     def close(self) -> None:
         """Let go of the file without marking a clean stop; records not committed are lost. Harmless when not open."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._file.close()
 
     def close_cleanly(self) -> None:
         """Commit, note that nothing was lost, and close; for an orderly stop of the whole daemon only.
@@ -114,7 +86,7 @@ class Database:
         When it raises, the database is still open and its stop not clean.
         """
         self.commit()
-        with self._transaction("note the clean stop"):
+        with self._file.transaction("note the clean stop"):
             self._set_meta("clean_stop", "1")
         self.close()
 
@@ -128,13 +100,13 @@ class Database:
         try:
             rows = encode(record)
         except ValueError as exc:
-            raise RecordConflict(f"{self._path}: cannot record part {part_id}: {exc}") from exc
-        known = self._pending.get(part_id) or (None if self._was_taken_away else self._rows_of(part_id))
+            raise RecordConflict(f"{self._file.path}: cannot record part {part_id}: {exc}") from exc
+        known = self._pending.get(part_id) or (None if self._file.was_taken_away else self._rows_of(part_id))
         if known is None:
             self._pending[part_id] = rows
         elif known != rows:
             raise RecordConflict(
-                f"{self._path}: part {part_id} is already recorded with other content; part ids must not repeat"
+                f"{self._file.path}: part {part_id} is already recorded with other content; part ids must not repeat"
             )
         elif part_id not in self._pending:
             self._repeated.add(part_id)
@@ -142,7 +114,7 @@ class Database:
     def set_picture(self, part_id: int, relative_path: str | None) -> None:
         """Note with the next `commit` where the picture of a known part lies in the picture folder."""
         if part_id not in self._pending and self._rows_of(part_id) is None:
-            raise self._error(f"has no record of part {part_id} to set a picture for")
+            raise self._file.error(f"has no record of part {part_id} to set a picture for")
         self._pictures[part_id] = relative_path
 
     def keep_recipe(self, number: int) -> None:
@@ -167,10 +139,10 @@ class Database:
 
         A file that was deleted or moved away meanwhile is a StorageError; the next commit makes a new one.
         """
-        if self._was_taken_away:
+        if self._file.was_taken_away:
             self.open()
         if self._pending or self._pictures or not self._kept_is_written:
-            with self._transaction("write records") as sql:
+            with self._file.transaction("write records") as sql:
                 sql.executemany(INSERT_PART, (rows.part for rows in self._pending.values()))
                 sql.executemany(INSERT_DEFECT, (row for rows in self._pending.values() for row in rows.defects))
                 paths = ((path, part_id) for part_id, path in self._pictures.items())
@@ -178,7 +150,7 @@ class Database:
                 for key, text in self._kept.items():
                     self._set_meta(key, text)
             self._kept_is_written = True
-            self._check_in_place()
+            self._file.check_in_place()
         committed = sorted(self._repeated.union(self._pending))
         if self._row_count is not None:
             self._row_count += len(self._pending)
@@ -189,8 +161,8 @@ class Database:
 
     def next_part_id(self) -> int:
         """The first id never used: one after the highest, and after a stop that was not clean 1000 further."""
-        with self._storage_errors("read"):
-            on_disk = int(self._sqlite.execute(_NEXT_PART_ID).fetchone()[0])
+        with self._file.storage_errors("read"):
+            on_disk = int(self._file.sql.execute(_NEXT_PART_ID).fetchone()[0])
         return max(on_disk, max(self._pending, default=0) + 1)
 
     def latest(self, limit: int) -> list[InspectionRecord]:
@@ -201,7 +173,7 @@ class Database:
         """The record of one part; an unknown part is a StorageError."""
         rows = self._rows_of(part_id)
         if rows is None:
-            raise self._error(f"has no record of part {part_id}")
+            raise self._file.error(f"has no record of part {part_id}")
         return self._decode(rows)
 
     def records(self, first_part_id: int = 1) -> Iterator[InspectionRecord]:
@@ -213,16 +185,16 @@ class Database:
 
     def picture(self, part_id: int) -> str | None:
         """The relative path noted by `set_picture`; the file may have been deleted since to keep the byte budget."""
-        with self._storage_errors("read"):
-            row = self._sqlite.execute("SELECT picture FROM parts WHERE part_id = ?", (part_id,)).fetchone()
+        with self._file.storage_errors("read"):
+            row = self._file.sql.execute("SELECT picture FROM parts WHERE part_id = ?", (part_id,)).fetchone()
         return None if row is None else row[0]
 
     def counts(self, since: datetime | None = None) -> dict[Outcome, int]:
         """How many parts had each outcome, those labelled before `since` (UTC wall clock) left out."""
         first = "" if since is None else utc_text(since)
         query = "SELECT outcome, count(*) FROM parts WHERE triggered_at >= ? GROUP BY outcome"
-        with self._storage_errors("read"):
-            found = dict(self._sqlite.execute(query, (first,)).fetchall())
+        with self._file.storage_errors("read"):
+            found = dict(self._file.sql.execute(query, (first,)).fetchall())
         return {outcome: found.get(outcome.value, 0) for outcome in Outcome}
 
     def prune(self, max_rows: int) -> int:
@@ -232,7 +204,7 @@ class Database:
         """
         if max_rows < 1:
             raise ValueError(f"max_rows must be at least 1, not {max_rows}")
-        with self._transaction("prune records") as sql:
+        with self._file.transaction("prune records") as sql:
             if self._row_count is None:
                 self._row_count = int(sql.execute("SELECT count(*) FROM parts").fetchone()[0])
             surplus = min(max(0, self._row_count - max_rows), PRUNE_BATCH_ROWS)
@@ -241,67 +213,31 @@ class Database:
         self._row_count -= deleted
         return deleted
 
-    @property
-    def _sqlite(self) -> sqlite3.Connection:
-        if self._connection is None:
-            raise self._error("is not open")
-        return self._connection
-
-    def _take_lock(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = open(f"{self._path}.lock", "ab")  # noqa: SIM115 - held until close
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise self._error("is open in another process; wait for it to end, or stop it") from exc
-
-    def _connect(self, uri: str) -> None:
-        self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
-        if schema_version(self._connection) > len(MIGRATIONS):
-            raise self._error("was written by a newer version of this program; install that version, or move the file")
-
     def _prepare(self) -> None:
-        sql = self._sqlite
-        clean = schema_version(sql) == 0 or self._get_meta("clean_stop") == "1"
+        clean = schema_version(self._file.sql) == 0 or self._get_meta("clean_stop") == "1"
         if not clean:
-            self._check_integrity()
-        if sql.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-            raise self._error("lies on a file system without shared memory; use a local disk")
-        sql.execute("PRAGMA synchronous = FULL")
-        sql.execute("PRAGMA foreign_keys = ON")
-        sql.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
-        migrate(sql)
-        with self._transaction("note the start"):
+            self._file.check_integrity()
+        self._file.make_durable()
+        migrate(self._file.sql)
+        with self._file.transaction("note the start"):
             if not clean:
                 self._set_meta("next_part_id_min", str(self.next_part_id() + UNCLEAN_JUMP))
             self._set_meta("clean_stop", "0")
             self._set_meta("opened_at", utc_text(self._clock.utc_now()))
 
-    def _check_in_place(self) -> None:
-        """Whoever deletes the file of a running daemon must not take the records written since."""
-        if not self._path.exists() or self._path.stat().st_ino != self._inode:
-            self.close()
-            self._was_taken_away = True
-            raise self._error("was deleted or moved while in use; a new file is made")
-
-    def _check_integrity(self) -> None:
-        finding = self._sqlite.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if finding != "ok":
-            raise self._error(f"{' '.join(finding.split())}; {_MOVE_AWAY}")
-
     def _get_meta(self, key: str) -> str | None:
-        row = self._sqlite.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        row = self._file.sql.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else row[0]
 
     def _set_meta(self, key: str, value: str) -> None:
-        self._sqlite.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+        self._file.sql.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
     def _keep(self, key: str, text: str) -> None:
         self._kept[key], self._kept_is_written = text, False
 
     def _kept_text(self, key: str) -> str | None:
         if key not in self._kept:
-            with self._storage_errors("read"):
+            with self._file.storage_errors("read"):
                 text = self._get_meta(key)
             if text is not None:
                 self._kept[key] = text
@@ -312,35 +248,12 @@ class Database:
         return found[0] if found and found[0].part[0] == part_id else None
 
     def _select(self, first_part_id: int, limit: int, order: str) -> list[RecordRows]:
-        with self._storage_errors("read"):
+        with self._file.storage_errors("read"):
             query = SELECT_JOINED.format(order=order)
-            return list(split_joined(self._sqlite.execute(query, (first_part_id, limit))))
+            return list(split_joined(self._file.sql.execute(query, (first_part_id, limit))))
 
     def _decode(self, rows: RecordRows) -> InspectionRecord:
         try:
             return decode(rows)
         except ValueError as exc:
-            raise self._error(f"the record of part {rows.part[0]} makes no sense: {exc}; {_MOVE_AWAY}") from exc
-
-    @contextmanager
-    def _transaction(self, action: str) -> Iterator[sqlite3.Connection]:
-        with self._storage_errors(action):
-            self._sqlite.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._sqlite
-                self._sqlite.execute("COMMIT")
-            except BaseException:
-                if self._sqlite.in_transaction:
-                    self._sqlite.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _storage_errors(self, action: str) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError, OverflowError) as exc:
-            advice = next((text for word, text in _ADVICE.items() if word in str(exc)), "check the disk and its mount")
-            raise self._error(f"cannot {action}: {exc}; {advice}") from exc
-
-    def _error(self, text: str) -> StorageError:
-        return StorageError(f"{self._path}: {text}")
+            raise self._file.error(f"the record of part {rows.part[0]} makes no sense: {exc}; {MOVE_AWAY}") from exc

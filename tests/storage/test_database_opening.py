@@ -119,7 +119,7 @@ def test_a_reader_does_not_create_a_database(path):
 
 def test_a_write_lock_held_elsewhere_delays_records_but_loses_none(path, database, make_record, monkeypatch):
     database.close()
-    monkeypatch.setattr("edge_runtime.storage.database.BUSY_TIMEOUT_MS", 10)
+    monkeypatch.setattr("edge_runtime.storage.sqlite_file.BUSY_TIMEOUT_MS", 10)
     database.open()
     database.add(make_record(1))
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
