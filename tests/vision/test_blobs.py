@@ -255,7 +255,7 @@ def test_a_mask_of_another_size_is_refused(image_hw):
         find_defects(mask_of("000", "000", stride_px=2), CLASSES, Recipe("size"), image_hw)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     st.integers(0, 9999),
     st.integers(0, 6),
