@@ -16,12 +16,13 @@ from pathlib import Path
 
 import psutil
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from edge_runtime.config import Settings, load_settings
+from edge_runtime.config_camera import CameraSettings, FolderCameraSettings, OpenCvCameraSettings
 from edge_runtime.engines import PACKAGES as PREDICTORS
 from edge_runtime.engines import engine_version
-from edge_runtime.errors import EdgeRuntimeError, InferenceError, SignalError
+from edge_runtime.errors import CameraError, EdgeRuntimeError, InferenceError, SignalError
 from edge_runtime.fastest_engine import Use, told_engine
 from edge_runtime.inference.bundle import load_bundle
 from edge_runtime.inference.npu import find_npu
@@ -46,7 +47,7 @@ def diagnose(config: Path | None) -> int:
     """Print what is here; 1 when something that is needed is missing. Raises ConfigError."""
     settings = load_settings(config) if config else None
     observations = [*_machine(), *_packages(), *_backends(), *_devices(), *(_needs(settings) if settings else [])]
-    table = Table("what", "", "found")
+    table = Table("what", "", Column("found", overflow="fold"))
     for seen in observations:
         table.add_row(seen.topic, MARKS[seen.well], seen.text)
     Console().print(table)
@@ -124,6 +125,8 @@ def _group_name(gid: int) -> str:
 
 def _needs(settings: Settings) -> Iterator[Observation]:
     """What the settings file asks of this machine."""
+    if path := _camera_path(settings.camera):
+        yield _attempt("camera", partial(_usable, path))
     for folder in dict.fromkeys(entry.bundle for entry in settings.numbered_recipes.values()):
         yield _attempt("model", partial(_model, settings, folder))
     if settings.inspection.cpu_affinity:
@@ -148,6 +151,21 @@ def _attempt(topic: str, look: Callable[[], str]) -> Observation:
         return Observation(topic, True, look())
     except EdgeRuntimeError as exc:
         return Observation(topic, False, str(exc))
+
+
+def _camera_path(camera: CameraSettings) -> str:
+    """The device or folder that the camera's pictures come from; empty where no path tells it."""
+    if isinstance(camera, FolderCameraSettings):
+        return str(camera.path)
+    source = camera.source if isinstance(camera, OpenCvCameraSettings) else ""
+    device = f"/dev/video{source}" if source.isdecimal() else source
+    return device if device.startswith("/") else ""
+
+
+def _usable(path: str) -> str:
+    if not os.access(path, os.R_OK):
+        raise CameraError(f"{path}: does not exist, or this user may not read it")
+    return path
 
 
 def _model(settings: Settings, folder: Path) -> str:

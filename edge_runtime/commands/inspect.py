@@ -202,7 +202,8 @@ class _TableReport:
         self._status.start()
         self._table = Table(title=f"{bundle.model_id}")
         for column in ("picture", "outcome", "defects", "reasons", "tiles", "ms"):
-            self._table.add_column(column, justify="right" if column in ("defects", "tiles", "ms") else "left")
+            is_number = column in ("defects", "tiles", "ms")
+            self._table.add_column(column, justify="right" if is_number else "left", overflow="fold")
 
     def add(self, finding: Finding) -> None:
         self._status.update(f"{finding.picture.name}: {finding.outcome.value}")

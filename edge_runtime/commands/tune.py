@@ -121,7 +121,7 @@ def _table(found: Found) -> Table:
     height_px, width_px = subject.material.image_hw
     table = Table(title=f"{subject.bundle.model_id}, {width_px} × {height_px} px, {tuned.seconds:.0f} s")
     for name in ("race", "set-up", "tiles, px"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for name in ("median ms", "p99 ms", "frames", "MB a worker"):
         table.add_column(name, justify="right")
     for stage, race in tuned.races.items():

@@ -138,6 +138,18 @@ def test_doctor_looks_for_a_chip_by_name_and_for_the_model_of_every_recipe(tmp_p
     assert re.findall(r"\bmodel (ok|missing)", text) == ["ok", "missing"]
 
 
+def test_doctor_looks_for_the_cameras_folder_and_shows_its_whole_path(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    pictures = tmp_path / "a-folder-whose-name-is-longer-than-a-line-of-the-table-has-room-for"
+    config.write_text(f'[camera]\ndriver = "folder"\npath = "{pictures.name}"\n[inspection]\nbundle = "{BUNDLE}"\n')
+    seen = edge_runtime("doctor", "--config", config)
+    assert seen.returncode == 1
+    text = re.sub(r"[│\s]", "", seen.stdout)
+    assert f"cameramissing{pictures}:doesnotexist" in text
+    pictures.mkdir()
+    assert edge_runtime("doctor", "--config", config).returncode == 0
+
+
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_every_engine_gives_the_same_verdicts(pictures: Path, backend: str) -> None:
     pytest.importorskip(backend)
