@@ -33,6 +33,8 @@ DAMAGED = (
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Every array of the file. Raises OSError when it cannot be read, and one of `DAMAGED` when it is no whole .npz."""
     data = path.read_bytes()
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        raise ValueError("no .npz file")  # NumPy would advise to unpickle it
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}

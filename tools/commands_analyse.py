@@ -56,10 +56,11 @@ def analyse(
 def _held_out_quality(folders: list[Path], graph: Graph, engine: str) -> Quality:
     """Mean IoU on every 16th picture. Raises ToolError, before hours are spent, for data that does not fit."""
     from tools.dataset import check_pictures, load_dataset, same_classes
-    from tools.engines import predictor
+    from tools.engines import check_engine, predictor
     from tools.errors import ToolError
     from tools.validation import mean_iou
 
+    check_engine(engine)
     datasets = [load_dataset(folder).split(HELD_OUT_EVERY)[1] for folder in folders]
     names = same_classes(datasets)
     if len(names) + 1 != graph.class_count:

@@ -20,8 +20,25 @@ Workers = Annotated[
 ]
 Rounds = Annotated[int, typer.Option(min=1, max=10_000, help="Rounds; the median is shown.")]
 Backend = Annotated[str, typer.Option(help="What runs the network: a value of inspection.backend.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the result to this file; - prints it.")]
-PictureFile = Annotated[Path | None, typer.Option(help="Draw the result: a file .svg or .png.")]
+
+
+def _json_file(path: Path | None) -> Path | None:
+    """Checked before hours of measuring."""
+    if path is not None and path.is_dir():
+        raise typer.BadParameter(f"{path} is a folder; name a file")
+    return path
+
+
+def _picture_file(path: Path | None) -> Path | None:
+    if path is not None and path.suffix.lower() not in (".svg", ".png"):
+        raise typer.BadParameter(f"{path}: pictures are svg or png; choose such a name")
+    return path
+
+
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", callback=_json_file, help="Write the result to this file; - prints it.")
+]
+PictureFile = Annotated[Path | None, typer.Option(callback=_picture_file, help="Draw the result: a file .svg or .png.")]
 
 
 @bench.command()

@@ -18,9 +18,21 @@ Calibration = Annotated[
     Path | None,
     typer.Option(help="Tiles for onnx+int8 and rknn+int8: .npz, .npy, or a folder of .npy (C, H, W)."),
 ]
+
+
+def _precisions(names: list[str] | None) -> list[str] | None:
+    for name in names or []:
+        if name not in ("bf16", "f16"):
+            raise typer.BadParameter(f"{name!r}: there are bf16 and f16")
+    return names
+
+
 Allow = Annotated[
     list[str] | None,
-    typer.Option(help="Precision of OpenVINO (bf16, f16) that may run the target onnx, as far as it moves here."),
+    typer.Option(
+        callback=_precisions,
+        help="Precision of OpenVINO (bf16, f16) that may run the target onnx, as far as it moves here.",
+    ),
 ]
 TileRange = Annotated[
     tuple[int, int] | None, typer.Option(help="Smallest and largest side of tiles to offer, in pixels.")

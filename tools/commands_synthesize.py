@@ -10,10 +10,10 @@ import typer
 
 def synthesize(
     out: Annotated[Path, typer.Option(help="Folder of the new data set.")],
-    count: int = 200,
-    side: Annotated[int, typer.Option(help="Side of a board in pixels.")] = 640,
-    seed: int = 1,
-    defects: Annotated[float, typer.Option(help="Mean number of defects on a board.")] = 8.0,
+    count: Annotated[int, typer.Option(min=1, help="Number of boards.")] = 200,
+    side: Annotated[int, typer.Option(min=64, max=8192, help="Side of a board in pixels.")] = 640,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed paints the same boards.")] = 1,
+    defects: Annotated[float, typer.Option(min=0, max=10_000, help="Mean number of defects on a board.")] = 8.0,
     binary: Annotated[bool, typer.Option(help="Two-level scans with black copper, not camera pictures.")] = False,
 ) -> None:
     """Paint made-up boards with known defects as a data set."""

@@ -53,7 +53,9 @@ def open_engine(settings: TrainSettings, graph: Graph, teacher: Teacher | None) 
 
 
 def check_engine(name: str) -> None:
-    """Raise ToolError unless the engine's library is installed; does not load it."""
+    """Raise ToolError unless there is such an engine and its library is installed; does not load it."""
+    if name not in EXTRAS:
+        raise ToolError(f"engine {name!r}: there are {' and '.join(EXTRAS)}")
     if find_spec(name) is None:
         raise ToolError(f"engine {name!r} is not installed; pip install '.[{EXTRAS[name]}]'")
 

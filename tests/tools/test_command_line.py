@@ -59,6 +59,8 @@ def test_the_help_names_every_command():
         (("prune", "gone", "--out", "x", "--macs", "0.5"), "gone: No such file or directory; give a network.npz"),
         (("train", "--out", "gone", "--resume"), "gone/settings.json: no training run's settings"),
         (("train", "--out", "x", "--settings", "setup.cfg"), "setup.cfg: not TOML"),
+        (("analyse", "README.md", "--out", "x"), "README.md: not a whole network file (no .npz file)"),
+        (("bench", "limit", "--backend", "gone"), "backend 'gone' with 1 workers: backend: must be 'paddle_lite'"),
         (("synthesize", "--out", "README.md/x"), "README.md/x/image: Not a directory; check the path"),
     ],
 )

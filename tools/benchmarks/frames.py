@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from edge_runtime.commands.inspect import FILE_HANG_TIMEOUT_MS, pool_settings
 from edge_runtime.config import Settings
@@ -14,6 +15,7 @@ from edge_runtime.config_recipe import RecipeSettings
 from edge_runtime.engines import with_tiles
 from edge_runtime.inference.bundle import Bundle
 from edge_runtime.runtime.pool import InspectionPool
+from edge_runtime.validation import describe
 from edge_runtime.vision.boards import BINARY, CAMERA, paint_board
 from edge_runtime.vision.tile_plan import tiles_for
 from tools.errors import ToolError
@@ -56,8 +58,8 @@ def inspection(bundle: Path, workers: int, backend: str) -> InspectionSettings:
     wish: dict[str, Any] = {"bundle": bundle.absolute(), "workers": workers, **backend_keys(backend)}
     try:
         return InspectionSettings(**wish, hang_timeout_ms=FILE_HANG_TIMEOUT_MS)
-    except ValueError as exc:
-        raise ToolError(f"backend {backend!r} with {workers} workers: {exc}") from exc
+    except ValidationError as exc:
+        raise ToolError(f"backend {backend!r} with {workers} workers: {describe(exc)}") from exc
 
 
 def workers_settings(

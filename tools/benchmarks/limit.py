@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.inference.bundle import load_bundle
-from tools.benchmarks.frames import made_frame
+from tools.benchmarks.frames import inspection, made_frame
 from tools.benchmarks.predictors import Predictors
 from tools.benchmarks.priority import AS_A_WORKER
 from tools.benchmarks.report import Clerk, Report, Row
@@ -47,6 +47,8 @@ def bench_limit(wish: LimitWish) -> Report:
     """
     clerk = Clerk("limit")
     cases = [(bundle, backend) for bundle in wish.bundles for backend in wish.backends]
+    for bundle, backend in cases:
+        inspection(bundle, 1, backend)  # a wrong name is told here in one line
     rows = []
     with progress_bar("models") as advance:
         for bundle, backend in cases:
