@@ -22,7 +22,7 @@ app.add_typer(bundle_app, name="bundle")
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="Settings file (TOML).")]
 BundleOption = Annotated[Path, typer.Option("--bundle", "-b", help="Folder of the model bundle.")]
-BackendOption = Annotated[str, typer.Option(help="paddle_lite, onnxruntime or openvino.")]
+BackendOption = Annotated[str, typer.Option(help="What runs it: a value of inspection.backend.")]
 WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="Inspection processes.")]
 
 
@@ -180,7 +180,10 @@ def simulate(
         Literal["recording", "gpio-sim"], typer.Option(help="gpio-sim: the real driver on the kernel's simulated chip.")
     ] = "recording",
     settings: Annotated[
-        Path | None, typer.Option(help="Take line, ejection and wires of this settings file; else fitting ones.")
+        Path | None,
+        typer.Option(
+            "--settings", "--config", "-c", help="Take line, ejection and wires of this file; else fitting ones."
+        ),
     ] = None,
     speed: Annotated[float, typer.Option(min=1, max=20_000, help="Belt speed, mm/s.")] = 500.0,
     eye_to_ejector: Annotated[float, typer.Option(min=1, max=100_000, help="From photo-eye to ejector, mm.")] = 500.0,

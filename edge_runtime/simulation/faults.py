@@ -105,7 +105,7 @@ def plan_faults(kinds: Sequence[FaultKind], from_s: float, to_s: float, gap_s: f
     if kinds and needed_s > to_s - from_s:
         raise ConfigError(
             f"--faults: {len(kinds)} kinds of fault need {needed_s:.0f} s of parts, "
-            f"there are {max(0.0, to_s - from_s):.0f}; take more --parts or fewer faults"
+            f"there are {max(0.0, to_s - from_s):.0f} s; take more --parts or fewer faults"
         )
     while kinds:
         for kind in chance.sample(kinds, len(kinds)):
