@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial, reduce
@@ -118,7 +119,7 @@ def ranked_plans(
     Sides larger than the picture are passed over, but for `default_px`: they would compute pixels that are not there.
     Of equal costs, the fewer pixels in all, then the larger tiles.
     """
-    sides = _natural_sides(watched, rules).intersection(sides_px) | {default_px}
+    sides = _sides_to_try(watched, sides_px, rules) | {default_px}
     plans = [plan_tiles(watched, side, rules) for side in sorted(sides, reverse=True)]
     by_count: dict[int, TilePlan] = {}
     for plan in sorted(plans, key=lambda plan: (plan_cost(plan, workers, tile_cost), len(plan) * plan.tile_px**2)):
@@ -126,14 +127,21 @@ def ranked_plans(
     return list(by_count.values())
 
 
+def _sides_to_try(watched: Watched, sides_px: Sequence[int], rules: PlanRules) -> set[int]:
+    """Of `sides_px` that fit into the picture the least for each natural side: any other computes as many, larger."""
+    largest_px = min(_up(length, rules.stride_px) for length in watched.image_hw)
+    fitting = sorted(side for side in sides_px if side <= largest_px)
+    places = (bisect_left(fitting, natural) for natural in _natural_sides(watched, rules))
+    return {fitting[place] for place in places if place < len(fitting)}
+
+
 def _natural_sides(watched: Watched, rules: PlanRules) -> set[int]:
-    """The sides that cover some watched length with no pixel to spare, and fit into the picture.
+    """The sides that cover some watched length with no pixel to spare.
 
     n tiles that share v px reach n·T - (n-1)·v px. Any other side computes as many tiles as one of these, larger ones.
     """
     stride_px = rules.stride_px
     shared_px = 2 * _up(rules.margin_px, stride_px)
-    largest_px = min(_up(length, stride_px) for length in watched.image_hw)
     sides = set()
     for box in {*watched.boxes, reduce(_around, watched.boxes)}:
         for length, (begin, end) in zip(watched.image_hw, ((box[1], box[3]), (box[0], box[2])), strict=True):
@@ -141,7 +149,7 @@ def _natural_sides(watched: Watched, rules: PlanRules) -> set[int]:
             fresh_px = max(stride_px, last - first - shared_px)
             counts = range(1, fresh_px // stride_px + 1)
             sides |= {_up(-(-fresh_px // count), stride_px) + shared_px for count in counts}
-    return {side for side in sides if side <= largest_px}
+    return sides
 
 
 Tile = tuple[tuple[int, int], Box]

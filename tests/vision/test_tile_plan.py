@@ -121,6 +121,12 @@ def test_plans_of_usual_cameras(image_hw, workers, tiles, tile_px):
     assert (len(plan), plan.tile_px) == (tiles, tile_px)
 
 
+def test_where_the_natural_side_is_too_small_the_least_that_may_be_takes_its_place():
+    rules = PlanRules(margin_px=0, stride_px=8)
+    best = ranked_plans(watched_part((41, 41), WHOLE, 2, 8), range(40, 136, 8), 48, rules, workers=4)[0]
+    assert (len(best), best.tile_px) == (4, 40)
+
+
 def test_a_measured_cost_decides():
     watched, rules = watched_part((2048, 2048), WHOLE, 2, 8), PlanRules(64, 8)
     slow_when_large = {512: 10.0, 1088: 70.0}.get
