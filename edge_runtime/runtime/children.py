@@ -264,9 +264,11 @@ class Child:
             self._process.kill()
 
     def reap(self, now_ns: int) -> str:
-        """After `pidfd` has become readable, or where `meet` has met nobody: how it ended. Plans the restart."""
+        """How it ended; waits for it unless `pidfd` is readable, or `meet` has met nobody. Plans the restart."""
         process, self._process = self._process, None
-        code = bury_if_ended(process.pid, process.wait) if process is not None else None
+        code = None
+        if process is not None and (code := bury_if_ended(process.pid, process.wait)) is None:
+            code = process.wait()
         if self.channel is not None:
             self.channel.close()
         if self.pidfd >= 0:
