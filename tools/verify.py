@@ -17,6 +17,7 @@ from edge_runtime.vision.preprocess import TilePreprocessor, cut_tile
 from edge_runtime.vision.registration import register_template
 from tools.convert import run_opt
 from tools.dataset import Dataset, Picture, gray_to_bgr
+from tools.errors import ToolError
 from tools.export import export_network, exported_network
 from tools.golden_pictures import MadePicture
 from tools.graph import FloatArray, Graph, Weights, receptive_radius_px
@@ -81,11 +82,20 @@ def measure_parity(reference: Segmenter, segmenter: Segmenter, pictures: Sequenc
 
 
 def float_difference(graph: Graph, weights: Weights, tiles: Sequence[TileF32], scratch: Path) -> float:
-    """Largest difference of any class probability between the Lite x86 twin and Paddle, both in float32."""
+    """Largest difference of any class probability between the Lite x86 twin and Paddle, both in float32.
+
+    Raises ToolError where Paddle Lite answers no numbers: its softmax on x86 fails (2.13rc0) where the logits of nearby
+    cells lie too far apart, and a score would be 0 there, whatever the cell shows.
+    """
     program = export_network(graph, weights, scratch / "probabilities", tiles[0].shape[-1], output_form="probabilities")
     model = find_model(program)
     stacked = np.stack(tiles)
     (found,) = run_lite(run_opt(model, "x86", scratch), [stacked], str(program))
+    if not np.isfinite(found).all():
+        raise ToolError(
+            f"{np.mean(~np.isfinite(found)):.1%} of the probabilities are no numbers in Paddle Lite: the network's "
+            "logits lie too far apart for its softmax; train it for more steps, or with a lower peak_rate"
+        )
     wanted = _probabilities(exported_network(graph, weights, output_form="probabilities"), stacked[:, 0])
     return float(np.abs(found[:, 0] - wanted).max())
 

@@ -6,6 +6,7 @@ import pytest
 from edge_runtime.values import InputContract
 from tools.architectures.regnet import RegnetSettings, build_regnet
 from tools.crops import MEAN, STD
+from tools.errors import ToolError
 from tools.golden_pictures import made_pictures
 from tools.graph import receptive_radius_px
 from tools.machine import cpu_name
@@ -17,6 +18,17 @@ def test_the_measured_radius_stays_within_the_theoretical_one(tiny):
     contract = InputContract("GRAY", (MEAN,), (STD,), tile_px=192, stride_px=8, margin_px=0)
     measured_px = effective_radius_px(*tiny, prepared_tiles(contract, made_pictures("boards", 192, False)))
     assert 8 <= measured_px <= receptive_radius_px(tiny[0])
+
+
+def test_a_network_whose_logits_paddle_lite_cannot_bear_is_refused(tiny, tmp_path):
+    from tools.verify import float_difference, prepared_tiles
+
+    graph, weights = tiny
+    contract = InputContract("GRAY", (MEAN,), (STD,), tile_px=128, stride_px=8, margin_px=0)
+    tiles = prepared_tiles(contract, made_pictures("boards", 128, False)[:1])
+    wild = {**weights, "head.weight": weights["head.weight"] * np.float32(1000)}
+    with pytest.raises(ToolError, match="no numbers in Paddle Lite"):
+        float_difference(graph, wild, tiles, tmp_path)
 
 
 def test_a_small_radius_makes_the_margin_exact_and_a_large_one_is_measured(make_unet):
