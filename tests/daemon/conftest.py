@@ -183,6 +183,7 @@ gate_audit_every = {gate_audit_every}
 trigger = "{trigger}"
 deadline_ms = {deadline_ms}
 deadline_guard_ms = {guard_ms}
+ring_slots = {ring_slots}
 realtime_priority = {realtime_priority}
 heartbeat_ms = 100
 restarts_max = {restarts_max}
@@ -277,7 +278,8 @@ def scripted_gate(threshold: float) -> dict[str, object]:
 def start_station(tmp_path: Path, scripted_bundle: Path) -> Iterator[Callable[..., Station]]:
     """Start a daemon on pictures given as name -> marker grey value, and files; settings by keyword, see CONFIG.
 
-    Deadlines are far away unless a test is about them: a busy machine may take a second for what takes milliseconds.
+    Deadlines are far away and slots are many unless a test is about them: a busy machine may take a second for what
+    takes milliseconds, to save a picture or to leave a part.
     """
     stations: list[Station] = []
 
@@ -292,6 +294,7 @@ def start_station(tmp_path: Path, scripted_bundle: Path) -> Iterator[Callable[..
             "side_px": SIDE_PX, "loop": "true", "workers": 2, "predict_ms": 5, "hang_timeout_ms": 1000,
             "backend": "scripted", "trigger": "serial", "serial_more": "", "gpio_more": "",
             "deadline_ms": 20_000, "guard_ms": 10, "realtime_priority": 0, "restarts_max": 1000, "gate_audit_every": 50,
+            "ring_slots": 32,
         }  # fmt: skip
         paths = {"bundle": scripted_bundle, "port": folder / "tty", "journal": folder / "lines.jsonl"}
         (folder / "config.toml").write_text(CONFIG.format(**(settings | paths | changes), more=more))

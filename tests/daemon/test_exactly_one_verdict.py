@@ -90,7 +90,7 @@ def send_all(station: Any, accidents: Accidents) -> None:
 
 def test_2000_triggers_while_workers_camera_office_and_cable_fail(start_station: Any) -> None:
     pictures = {f"{n:02}": CLEAN for n in range(40)} | {"07": DEFECT, "13": DEFECT, "21": SEGV, "33": HANG}
-    limits = {"deadline_ms": 500, "guard_ms": 50, "hang_timeout_ms": 900, "realtime_priority": 10}
+    limits = {"deadline_ms": 500, "guard_ms": 50, "hang_timeout_ms": 900, "realtime_priority": 10, "ring_slots": 6}
     station = start_station(pictures, **limits)
     station.wait_until_ready()
     accidents = Accidents(station, seed=7)

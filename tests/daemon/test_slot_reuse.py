@@ -63,7 +63,7 @@ def test_each_part_is_judged_as_if_its_slot_had_never_been_used(
         recipes += "\n".join([f"[recipes.{number}.recipe]", f'name = "r{number}"', *lines, ""])
     changes = {"bundle": write_scripted(tmp_path / "b" / "1", takes_template=True, gate_threshold=1.5)} if gated else {}
     files = [tmp_path / name for name in pictures]
-    station = start_station({}, more=recipes, files=files, side_px=560, predict_ms=1, **changes)
+    station = start_station({}, more=recipes, files=files, side_px=560, predict_ms=1, ring_slots=6, **changes)
     station.until(lambda: station.state == "fault")
     station.say(RecipeRequest(1))
     station.wait_until_ready()

@@ -168,7 +168,7 @@ def test_results_on_lines_are_taken_one_by_one_in_the_order_of_their_triggers(st
 
 
 def test_an_overrun_stands_until_the_reset_and_a_killed_daemon_leaves_no_result_standing(start_on_lines: Any) -> None:
-    station, controller = start_on_lines({"1": CLEAN}, predict_ms=400)
+    station, controller = start_on_lines({"1": CLEAN}, predict_ms=400, ring_slots=6)
     for _ in range(9):
         controller.pulse(Input.TRIGGER)
     controller.see(Output.OVERRUN, True)
