@@ -127,6 +127,12 @@ def test_one_that_is_often_late_does_not_win_by_its_median(seed: int) -> None:
     assert choose([late, steady], lambda name: name).subject == "steady"
 
 
+def test_one_late_frame_decides_nothing() -> None:
+    fast = Standing("fast", (*((42.0,) * 10 for _ in range(4)), (*(42.0,) * 9, 1300.0)))
+    slow = Standing("slow", tuple((54.0,) * 10 for _ in range(5)))
+    assert choose([slow, fast], lambda name: name == "fast").subject == "fast"
+
+
 def test_few_rounds_prove_little() -> None:
     one, other = Standing("a", ((10.0,),)), Standing("b", ((11.0,),))
     assert not is_slower(other, one)
