@@ -58,14 +58,15 @@ class DefectColumns(NamedTuple):
 
     def reading_order(self) -> Ints:
         """The rows sorted by (y0, x0, y1, x1)."""
-        x0, y0, x1, y1 = self.boxes_px.T
-        order: Ints = np.lexsort((self.firsts, x1, y1, x0, y0))
-        return order
+        return self._sorted()
 
     def largest_first(self) -> Ints:
         """The rows sorted by area, those of one area in `reading_order`."""
+        return self._sorted(-self.areas_px)
+
+    def _sorted(self, *ahead: Ints) -> Ints:
         x0, y0, x1, y1 = self.boxes_px.T
-        order: Ints = np.lexsort((self.firsts, x1, y1, x0, y0, -self.areas_px))
+        order: Ints = np.lexsort((self.firsts, x1, y1, x0, y0, *ahead))
         return order
 
     def as_list(self, recipe: Recipe) -> list[Defect]:
