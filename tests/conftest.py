@@ -19,6 +19,8 @@ from hypothesis import settings
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from tests.ports import free_port
+
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -28,9 +30,7 @@ class Mosquitto:
     """A real broker on a port of its own, without persistence: killed, it forgets everything."""
 
     def __init__(self, folder: Path, *lines: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self._config = folder / f"mosquitto-{self.port}.conf"
         self._log = folder / f"mosquitto-{self.port}.log"
         user = ["user root"] if os.geteuid() == 0 else []

@@ -25,16 +25,11 @@ from edge_runtime.protocol.messages import FaultChanged
 from edge_runtime.protocol.modbus_image import numbers_of
 from edge_runtime.protocol.modbus_map import COMMANDS_AT, IMAGE_WORDS, STATES, STATUS_BITS
 from edge_runtime.values import Outcome
+from tests.ports import free_port
 
 CLEAN, DEFECT = 60, 101
 PASS, REJECT, NOT_INSPECTED = 1, 2, 3
 TRIGGER, ACKNOWLEDGE, RESET, SELECT_RECIPE = range(COMMANDS_AT, COMMANDS_AT + 4)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

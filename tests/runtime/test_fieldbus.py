@@ -25,15 +25,10 @@ from edge_runtime.runtime.channel import Channel
 from edge_runtime.runtime.fieldbus import DOWN_SHOWN_NS, RETRY_NS, STOP_SHOWN_NS, Fieldbus
 from edge_runtime.runtime.messages import FieldCommands, FieldImage, FieldTrouble, Ping, Pong, Ready, Stop
 from edge_runtime.signal_io.modbus_tcp import ModbusTcpServer
+from tests.ports import free_port
 
 READY = FieldState(state="ready", ready=True, fault=False)
 STALE_MS = 10_000
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Child:
